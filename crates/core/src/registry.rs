@@ -1,0 +1,111 @@
+//! Scheme → factory, a value made in `main`.
+//!
+//! There are no globals: whoever ships a binary builds a registry with the built-in backends and
+//! their own, and hands it to `decube_backup_cli::run`.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::section::Section;
+use crate::sink::Sink;
+use crate::transform::Transform;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Makes a sink from the part of its URL after the scheme and its configuration section.
+pub type SinkFactory = Arc<dyn Fn(&str, &Section) -> Result<Arc<dyn Sink>> + Send + Sync>;
+
+/// The known schemes and transforms.
+#[derive(Clone, Default)]
+pub struct Registry {
+    sinks: BTreeMap<String, SinkFactory>,
+    transforms: BTreeMap<u16, Arc<dyn Transform>>,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a sink scheme; a later one of the same name replaces the earlier.
+    pub fn add_sink(
+        &mut self,
+        scheme: &str,
+        factory: impl Fn(&str, &Section) -> Result<Arc<dyn Sink>> + Send + Sync + 'static,
+    ) {
+        self.sinks.insert(scheme.to_owned(), Arc::new(factory));
+    }
+
+    /// Adds a transform.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if its id is taken: an id must never mean two things.
+    pub fn add_transform(&mut self, transform: Arc<dyn Transform>) -> Result<()> {
+        let id = transform.id();
+        if self.transforms.contains_key(&id) {
+            return Err(Error::new(ErrorKind::AlreadyExists, "register", "transform id is taken").with("id", id));
+        }
+        self.transforms.insert(id, transform);
+        Ok(())
+    }
+
+    /// The transform with this id.
+    pub fn transform(&self, id: u16) -> Option<Arc<dyn Transform>> {
+        self.transforms.get(&id).cloned()
+    }
+
+    /// The registered schemes, sorted.
+    pub fn schemes(&self) -> Vec<&str> {
+        self.sinks.keys().map(String::as_str).collect()
+    }
+
+    /// Opens the sink of `url`: `scheme:rest`; a plain path is `fs:`.
+    ///
+    /// # Errors
+    /// `Unsupported` for an unknown scheme; what the factory yields.
+    pub fn open_sink(&self, url: &str, section: &Section) -> Result<Arc<dyn Sink>> {
+        let (scheme, rest) = split_url(url);
+        let factory = self.sinks.get(scheme).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "open", "this program has no such storage")
+                .with("scheme", scheme)
+                .with_hint(format!("known schemes: {}", self.schemes().join(", ")))
+        })?;
+        factory(rest, section)
+    }
+}
+
+/// `scheme:rest` → (scheme, rest); anything without a scheme is (`fs`, itself).
+pub fn split_url(url: &str) -> (&str, &str) {
+    match url.split_once(':') {
+        Some((scheme, rest))
+            if scheme.len() > 1
+                && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') =>
+        {
+            (scheme, rest)
+        }
+        _ => ("fs", url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_path_is_a_file_system() {
+        let cases = [
+            ("/srv/x", ("fs", "/srv/x")),
+            ("fs:/a:b", ("fs", "/a:b")),
+            ("s3://b/p", ("s3", "//b/p")),
+            ("./a:b", ("fs", "./a:b")),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(split_url(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_scheme_names_the_known_ones() {
+        let error = Registry::new().open_sink("gopher://x", &Section::default()).err().expect("unknown");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+}

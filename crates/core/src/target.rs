@@ -1,0 +1,113 @@
+//! Where a restore writes.
+//!
+//! # Contract
+//! 1. **Confined.** No call leaves the target's root, whatever the paths and links in it say.
+//! 2. **Never wider.** Until `finish_*` returns, nothing created is readable by anyone whom its final
+//!    mode would not let read it.
+//! 3. **Said, not dropped.** What a target cannot express comes back as a [`Problem`].
+//! 4. **Several writers.** One file may be written at different offsets by several threads at once.
+//! 5. Blocking; called from the engine's own threads.
+
+use crate::entry::{Entry, EntryKind, EntryPath, Timestamp};
+use crate::error::Result;
+use crate::monitor::Problem;
+
+/// What already stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// Its kind, with size or link target.
+    pub kind: EntryKind,
+    /// Its modification time.
+    pub mtime: Timestamp,
+}
+
+/// How a file is opened for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileMode {
+    /// Whatever non-directory stands there is replaced; starts empty.
+    Replace,
+    /// An existing regular file is kept and rewritten in place (chunk-level delta).
+    InPlace,
+}
+
+/// An open file of a target.
+pub trait TargetFile: Send + Sync {
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Reads up to `buf.len()` bytes at `offset` (for the in-place delta); 0 at the end.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize>;
+
+    /// Sets the length; growing leaves a hole.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    fn set_len(&self, len: u64) -> Result<()>;
+
+    /// Makes `len` bytes at `offset` a hole that reads as zeros.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn punch(&self, offset: u64, len: u64) -> Result<()>;
+}
+
+/// Where a restore writes. See the module docs for the numbered contract. Paths are relative to its root.
+pub trait Target: Send + Sync + 'static {
+    /// What stands at `path`, not following a final link.
+    ///
+    /// # Errors
+    /// It could not be told.
+    fn existing(&self, path: &EntryPath) -> Result<Option<Existing>>;
+
+    /// Names in the directory `path`, raw, unsorted; for `--delete`.
+    ///
+    /// # Errors
+    /// It is not a readable directory.
+    fn children(&self, path: &EntryPath) -> Result<Vec<Vec<u8>>>;
+
+    /// Removes `path` and, for a directory, all below it.
+    ///
+    /// # Errors
+    /// Something stayed.
+    fn remove(&self, path: &EntryPath) -> Result<()>;
+
+    /// Makes the directory `path`, mode 0700 until [`Target::finish_directory`]; keeps an existing one.
+    ///
+    /// # Errors
+    /// A non-directory that cannot be replaced is in the way.
+    fn create_directory(&self, path: &EntryPath) -> Result<()>;
+
+    /// Opens `path` for writing, mode 0600 until [`Target::finish_file`].
+    ///
+    /// # Errors
+    /// `NoSpace`, `PermissionDenied`, `Io`.
+    fn create_file(&self, path: &EntryPath, mode: FileMode) -> Result<Box<dyn TargetFile>>;
+
+    /// Sets owner, extended attributes, mode, flags and times of a written file. Consumes nothing of
+    /// the content.
+    fn finish_file(&self, file: Box<dyn TargetFile>, entry: &Entry) -> Vec<Problem>;
+
+    /// Makes a symlink, FIFO or device with its attributes, replacing a non-directory.
+    ///
+    /// # Errors
+    /// It could not be made at all.
+    fn create_special(&self, entry: &Entry) -> Result<Vec<Problem>>;
+
+    /// Makes `path` another name of `original`, replacing a non-directory.
+    ///
+    /// # Errors
+    /// The two ends cannot be linked.
+    fn link(&self, original: &EntryPath, path: &EntryPath) -> Result<()>;
+
+    /// Sets the attributes of any existing entry again by path (existing files that need no content).
+    fn finish_existing(&self, entry: &Entry) -> Vec<Problem>;
+
+    /// Sets a directory's attributes; called after everything below it is done.
+    fn finish_directory(&self, entry: &Entry) -> Vec<Problem>;
+}
