@@ -1,0 +1,44 @@
+//! The world an engine call runs in, passed in by whoever assembles the program.
+
+use decube_backup_core::world::{Clock, Entropy};
+use decube_backup_core::{Secret, Sink};
+use decube_backup_format::hash::Key32;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where a repository is and what the engine may use.
+#[derive(Clone)]
+pub struct Environment {
+    /// The repository's storage.
+    pub sink: Arc<dyn Sink>,
+    /// Runs the sink's futures; the engine blocks its own threads on it and must not be called from
+    /// one of its workers (use `spawn_blocking`).
+    pub runtime: tokio::runtime::Handle,
+    /// Time for snapshot times and reports.
+    pub clock: Arc<dyn Clock>,
+    /// Keys, names and nonces.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where this user's caches live; `None` works without, more slowly. Safe to delete at any time.
+    pub cache_dir: Option<PathBuf>,
+    /// Worker threads per CPU-bound stage; 0 asks the system.
+    pub threads: usize,
+}
+
+impl Environment {
+    /// Worker threads per CPU-bound stage, at least 1.
+    pub fn workers(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(2, usize::from),
+            n => n,
+        }
+    }
+}
+
+/// What opens a repository.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// A passphrase, tried on every passphrase slot.
+    Password(Secret<String>),
+    /// The key of a key file.
+    KeyFile(Key32),
+}

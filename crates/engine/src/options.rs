@@ -1,0 +1,377 @@
+//! What callers may choose, and what they get back.
+
+use decube_backup_core::entry::{Entry, EntryPath};
+use decube_backup_core::monitor::{Problem, ProblemKind};
+use decube_backup_core::{Error, Timestamp};
+use decube_backup_format::chunker::ChunkerParams;
+use decube_backup_format::codec::Effort;
+use decube_backup_format::ids::SnapshotId;
+use decube_backup_format::seal::Cipher;
+use std::collections::BTreeMap;
+
+/// Choices at `init`; fixed for the repository's life unless said otherwise.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// What seals packs.
+    pub cipher: Cipher,
+    /// Chunk sizes.
+    pub chunker: ChunkerParams,
+    /// Data pack size aimed at, bytes, 1–64 MiB.
+    pub pack_bytes: u32,
+    /// Largest segment of small chunks compressed together, bytes, 64 KiB – 8 MiB.
+    pub segment_bytes: u32,
+    /// Label of the first key slot.
+    pub key_label: String,
+}
+
+impl Default for InitOptions {
+    fn default() -> Self {
+        Self {
+            cipher: Cipher::Aes256Gcm,
+            chunker: ChunkerParams::DEFAULT,
+            pack_bytes: 16 << 20,
+            segment_bytes: 4 << 20,
+            key_label: "first key".into(),
+        }
+    }
+}
+
+/// Whether unchanged files may be recognised without reading them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ChangeDetection {
+    /// Same device, inode, size, mtime and ctime as in the parent: not read.
+    #[default]
+    StatCache,
+    /// Every file is read and hashed.
+    ReadAll,
+}
+
+/// Whether anything is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Effect {
+    /// Do it.
+    #[default]
+    Real,
+    /// Only say what would be done.
+    DryRun,
+}
+
+/// Choices of one backup.
+#[derive(Clone, Debug, Default)]
+pub struct BackupOptions {
+    /// Series name; `None` derives one from the host and the paths.
+    pub name: Option<String>,
+    /// Host recorded.
+    pub host: String,
+    /// User recorded.
+    pub username: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Component of a pipeline.
+    pub component: Option<String>,
+    /// Pipeline that ran it.
+    pub pipeline: Option<String>,
+    /// Parent snapshot; `None` takes the newest of the same name and host.
+    pub parent: Option<SnapshotId>,
+    /// How unchanged files are recognised.
+    pub detection: ChangeDetection,
+    /// Time recorded instead of now.
+    pub time: Option<Timestamp>,
+    /// Exclude patterns, recorded in the manifest.
+    pub excludes: Vec<String>,
+    /// How hard to compress; `None` for the measured default.
+    pub effort: Option<Effort>,
+    /// Really write.
+    pub effect: Effect,
+}
+
+/// What a backup did.
+#[derive(Clone, Debug, Default)]
+pub struct BackupReport {
+    /// The new snapshot; `None` on a dry run.
+    pub snapshot: Option<SnapshotId>,
+    /// Its series name.
+    pub name: String,
+    /// The parent it was compared with.
+    pub parent: Option<SnapshotId>,
+    /// Files not in the parent.
+    pub files_new: u64,
+    /// Files whose content or attributes changed.
+    pub files_changed: u64,
+    /// Files taken over from the parent unread.
+    pub files_unchanged: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Links, FIFOs and devices.
+    pub others: u64,
+    /// All entries of the snapshot.
+    pub entries: u64,
+    /// Content bytes of the snapshot.
+    pub bytes: u64,
+    /// Content bytes read.
+    pub bytes_read: u64,
+    /// Content bytes not known before, uncompressed.
+    pub bytes_new: u64,
+    /// Bytes uploaded, everything included.
+    pub bytes_stored: u64,
+    /// Chunks not known before.
+    pub chunks_new: u64,
+    /// Problems by kind.
+    pub problems: BTreeMap<ProblemKind, u64>,
+    /// The first problems in detail.
+    pub problem_list: Vec<Problem>,
+    /// Wall time, seconds.
+    pub seconds: f64,
+}
+
+/// A set of snapshots.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotFilter {
+    /// Exact series name.
+    pub name: Option<String>,
+    /// Exact host.
+    pub host: Option<String>,
+    /// All of these tags.
+    pub tags: Vec<String>,
+    /// Recorded path.
+    pub path: Option<String>,
+    /// The newest this many of each name.
+    pub latest: Option<usize>,
+}
+
+/// One snapshot as listed.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Content id.
+    pub id: SnapshotId,
+    /// Position in the log.
+    pub seq: u64,
+    /// What it records.
+    pub manifest: decube_backup_format::manifest::SnapshotManifest,
+}
+
+/// How existing files are treated by a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Overwrite {
+    /// Rewritten unless size and mtime say they are the same.
+    #[default]
+    IfChanged,
+    /// Always rewritten, chunk by chunk in place.
+    Always,
+    /// Rewritten only if the snapshot's file is newer.
+    IfNewer,
+    /// Kept.
+    Never,
+}
+
+/// Whether what is not in the snapshot is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Extraneous {
+    /// Left alone.
+    #[default]
+    Keep,
+    /// Deleted below the restored directories.
+    Delete,
+}
+
+/// How long runs of zeros are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Sparse {
+    /// Holes of the source become holes.
+    #[default]
+    AsRecorded,
+    /// Every long run of zeros becomes a hole.
+    Zeros,
+}
+
+/// Decides whether an entry is wanted; gets its path in the snapshot.
+pub type EntryFilter = std::sync::Arc<dyn Fn(&Entry) -> bool + Send + Sync>;
+
+/// Choices of one restore.
+#[derive(Clone, Default)]
+pub struct RestoreOptions {
+    /// Only this entry and what is below it; its content lands directly in the target. Root for all.
+    pub subtree: EntryPath,
+    /// Only entries this accepts (and the directories above them).
+    pub filter: Option<EntryFilter>,
+    /// Existing files.
+    pub overwrite: Overwrite,
+    /// Extraneous files.
+    pub extraneous: Extraneous,
+    /// Zeros.
+    pub sparse: Sparse,
+    /// Really write.
+    pub effect: Effect,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, Default)]
+pub struct RestoreReport {
+    /// Files written.
+    pub files_restored: u64,
+    /// Existing files left as they were because they are the same.
+    pub files_unchanged: u64,
+    /// Existing files left alone because of the overwrite policy.
+    pub files_skipped: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Links, FIFOs, devices.
+    pub others: u64,
+    /// Entries removed.
+    pub deleted: u64,
+    /// Content bytes written.
+    pub bytes_written: u64,
+    /// Problems by kind.
+    pub problems: BTreeMap<ProblemKind, u64>,
+    /// The first problems in detail.
+    pub problem_list: Vec<Problem>,
+    /// Wall time, seconds.
+    pub seconds: f64,
+}
+
+/// How much a verification looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub enum VerifyDepth {
+    /// Log chain, objects present with the right sizes, trees and index complete.
+    #[default]
+    Structure,
+    /// Plus the plain hash of every pack; needs no content keys.
+    Scrub,
+    /// Plus every segment decoded and every chunk's id recomputed.
+    Data(Subset),
+}
+
+/// Which packs a data verification reads.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub enum Subset {
+    /// All.
+    #[default]
+    All,
+    /// Group `n` of `of` (1-based), a fixed partition: running all groups reads everything once.
+    Group {
+        /// Which group, 1 ..= of.
+        n: u32,
+        /// Number of groups.
+        of: u32,
+    },
+    /// A random part, percent of packs.
+    Percent(f64),
+    /// A random part of about this many bytes.
+    Bytes(u64),
+}
+
+/// One thing wrong with the repository.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Damage {
+    /// The object, by its key.
+    pub object: String,
+    /// What is wrong, one line.
+    pub what: String,
+}
+
+/// A file hit by damage.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct AffectedEntry {
+    /// Snapshot id, hex.
+    pub snapshot: String,
+    /// Path, raw bytes.
+    pub path: Vec<u8>,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyReport {
+    /// Everything wrong; empty means sound.
+    pub damages: Vec<Damage>,
+    /// Entries that cannot be given back whole, the first thousand.
+    pub affected: Vec<AffectedEntry>,
+    /// How many there are.
+    pub affected_count: u64,
+    /// Log records checked.
+    pub records: u64,
+    /// Snapshots whose trees were walked.
+    pub snapshots: u64,
+    /// Packs checked.
+    pub packs: u64,
+    /// Packs whose bytes were read.
+    pub packs_read: u64,
+    /// Bytes read from the sink.
+    pub bytes_read: u64,
+    /// Chunks whose id was recomputed.
+    pub chunks: u64,
+    /// Objects present but named by no record (crashed uploads), informational.
+    pub orphans: u64,
+    /// Wall time, seconds.
+    pub seconds: f64,
+}
+
+/// Repository statistics.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct StatsReport {
+    /// Live snapshots.
+    pub snapshots: u64,
+    /// Content bytes of all live snapshots together, as restored.
+    pub bytes_logical: u64,
+    /// Distinct content chunks.
+    pub chunks: u64,
+    /// Content bytes stored, before compression.
+    pub bytes_raw: u64,
+    /// Bytes of all data packs.
+    pub bytes_data_packs: u64,
+    /// Bytes of all metadata packs.
+    pub bytes_meta_packs: u64,
+    /// Bytes of index segments.
+    pub bytes_index: u64,
+    /// Data packs.
+    pub data_packs: u64,
+    /// Metadata packs.
+    pub meta_packs: u64,
+    /// Log records.
+    pub records: u64,
+}
+
+/// One key slot as listed.
+#[derive(Clone, Debug)]
+pub struct KeySlotInfo {
+    /// Object name under `keys/`.
+    pub slot: String,
+    /// Its label.
+    pub label: String,
+    /// `password` or `key-file`.
+    pub kind: &'static str,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether this session was opened with it.
+    pub current: bool,
+}
+
+/// Changes to a snapshot's labels.
+#[derive(Clone, Debug, Default)]
+pub struct TagChange {
+    /// Tags added.
+    pub add: Vec<String>,
+    /// Tags removed.
+    pub remove: Vec<String>,
+    /// Replaces all tags first.
+    pub set: Option<Vec<String>>,
+    /// Labels set.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One difference between two trees.
+#[derive(Clone, Debug)]
+pub enum Difference {
+    /// Only in the second.
+    Added(Entry),
+    /// Only in the first.
+    Removed(Entry),
+    /// In both, content differs.
+    Content(Entry, Entry),
+    /// In both, only attributes differ.
+    Attributes(Entry, Entry),
+}
+
+/// Outcome of anything that goes on after problems.
+pub type Outcome<T> = Result<T, Error>;

@@ -1,0 +1,93 @@
+use super::*;
+use crate::codec::{Codec, Compressor, Decompressor, Effort};
+use crate::hash::Key32;
+use crate::ids::{PackId, PackKind, PackName, RepositoryId, ShortId};
+use crate::seal::Cipher;
+use proptest::prelude::*;
+
+const FAMILY: Key32 = Key32([9; 32]);
+
+fn build(segments: &[(&[u8], bool)]) -> (Vec<u8>, Footer) {
+    let name = PackName { kind: PackKind::Data, id: PackId([3; 16]) };
+    let mut writer = PackWriter::new(RepositoryId([1; 16]), name, Cipher::Aes256Gcm, 0, &FAMILY, Vec::new());
+    let mut compressor = Compressor::new(Effort::Balanced, 1 << 20).expect("valid");
+    for (number, (raw, compress)) in segments.iter().enumerate() {
+        let half = (raw.len() / 2) as u32;
+        let chunks = vec![(ShortId([number as u8; 16]), half), (ShortId([0xff; 16]), raw.len() as u32 - half)];
+        let compressor = compress.then_some(&mut compressor);
+        let sealed = writer.sealer().seal(number as u32, raw, chunks, compressor, Vec::new()).expect("seals");
+        writer.append(&sealed).expect("in order");
+    }
+    let pack = writer.finish().expect("finishes");
+    (pack.bytes, pack.footer)
+}
+
+fn open(pack: &[u8]) -> decube_backup_core::Result<Vec<Vec<u8>>> {
+    let reader = PackReader::new(PackHeader::decode(pack)?, &FAMILY)?;
+    let footer = reader.footer_of(pack)?;
+    let mut decompressor = Decompressor::new()?;
+    let mut all = Vec::new();
+    for (number, entry) in footer.segments.iter().enumerate() {
+        let at = entry.offset as usize;
+        let mut sealed = pack[at..at + entry.stored_len as usize].to_vec();
+        let mut raw = Vec::new();
+        reader.segment(number as u32, entry, &mut sealed, &mut decompressor, &mut raw)?;
+        all.push(raw);
+    }
+    Ok(all)
+}
+
+#[test]
+fn a_pack_gives_its_segments_back_and_is_padded() {
+    let text = b"the same line again and again\n".repeat(2000);
+    let (pack, footer) = build(&[(&text, true), (b"ab", false), (b"xyz", true)]);
+    assert_eq!(open(&pack).expect("opens"), [text.clone(), b"ab".to_vec(), b"xyz".to_vec()]);
+    assert_eq!(footer.segments[0].codec, Codec::Zstd);
+    assert_eq!(footer.segments[2].codec, Codec::Stored);
+    assert_eq!(padding::padme(pack.len() as u64), pack.len() as u64);
+    scrub(&pack).expect("sound");
+}
+
+#[test]
+fn a_flip_anywhere_is_found_by_the_scrub_and_harmful_ones_by_opening() {
+    let (pack, _) = build(&[(b"some content", true), (b"more content", false)]);
+    for at in 0..pack.len() {
+        let mut bad = pack.clone();
+        bad[at] ^= 0x10;
+        assert!(scrub(&bad).is_err(), "{at}");
+        if let Ok(all) = open(&bad) {
+            assert_eq!(all, [b"some content".to_vec(), b"more content".to_vec()], "{at}");
+        }
+    }
+}
+
+#[test]
+fn a_truncated_pack_never_opens() {
+    let (pack, _) = build(&[(b"some content", true)]);
+    for len in 0..pack.len() {
+        assert!(scrub(&pack[..len]).is_err());
+        assert!(open(&pack[..len]).is_err());
+    }
+}
+
+#[test]
+fn the_first_bytes_of_a_pack_are_frozen() {
+    let (pack, _) = build(&[(b"golden", false)]);
+    assert_eq!(&pack[..12], b"DCPK\x01\x00\x01\x00\x00\x00\x00\x00");
+    assert_eq!(crate::ids::hex(blake3::hash(&pack).as_bytes()), GOLDEN);
+}
+
+const GOLDEN: &str = "52603c43aaec6cd8af9834779016d41c3a9a9397593029b9b626b864e3925eab";
+
+proptest! {
+    #[test]
+    fn hostile_footers_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let mut reader = crate::wire::Reader::new(&bytes, "fuzz");
+        if let Ok(footer) = Footer::decode_from(&mut reader) {
+            let mut again = Vec::new();
+            footer.encode_to(&mut again);
+            prop_assert_eq!(&again[..], &bytes[..again.len()]);
+        }
+        let _ = PackHeader::decode(&bytes);
+    }
+}

@@ -1,0 +1,210 @@
+//! Sealing segments (on workers) and assembling packs (in order).
+
+use super::footer::Footer;
+use super::padding::padme;
+use super::{FOOTER_COUNTER, HASH_BYTES, PackHeader, TRAILER_BYTES, TRAILER_COUNTER};
+use crate::codec::{Codec, Compressor};
+use crate::hash::Key32;
+use crate::ids::{PackName, RepositoryId, ShortId};
+use crate::seal::{Cipher, SealingKey, TAG_BYTES, counter_nonce};
+use crate::wire::Writer;
+use decube_backup_core::{Error, ErrorKind, Result};
+
+/// Seals the segments of one pack; shared by workers.
+pub struct SegmentSealer {
+    key: SealingKey,
+    header: Vec<u8>,
+}
+
+/// One sealed segment, ready to be appended.
+pub struct SealedSegment {
+    /// Number in the pack, from 0.
+    pub number: u32,
+    /// Sealed bytes.
+    pub bytes: Vec<u8>,
+    /// Length before compression.
+    pub raw_len: u32,
+    /// How it was compressed.
+    pub codec: Codec,
+    /// Its chunks in order.
+    pub chunks: Vec<(ShortId, u32)>,
+}
+
+pub(super) fn segment_associated(header: &[u8], number: u32, raw_len: u32, codec: Codec) -> Vec<u8> {
+    let mut associated = Vec::with_capacity(header.len() + 9);
+    associated.extend_from_slice(header);
+    associated.write_u32(number);
+    associated.write_u32(raw_len);
+    associated.write_u8(codec as u8);
+    associated
+}
+
+impl SegmentSealer {
+    /// Compresses (if `compressor` is given and it pays) and seals `raw` into `out`, which is cleared
+    /// first and keeps its capacity.
+    ///
+    /// # Errors
+    /// `Internal` only.
+    pub fn seal(
+        &self,
+        number: u32,
+        raw: &[u8],
+        chunks: Vec<(ShortId, u32)>,
+        compressor: Option<&mut Compressor>,
+        mut out: Vec<u8>,
+    ) -> Result<SealedSegment> {
+        out.clear();
+        let mut codec = Codec::Stored;
+        if let Some(compressor) = compressor {
+            compressor.compress(raw, &mut out)?;
+            // Under 2 % gained is not worth decompressing on every restore.
+            if out.len() < raw.len() - raw.len() / 50 {
+                codec = Codec::Zstd;
+            } else {
+                out.clear();
+            }
+        }
+        if codec == Codec::Stored {
+            out.reserve(raw.len() + TAG_BYTES);
+            out.extend_from_slice(raw);
+        }
+        let raw_len =
+            u32::try_from(raw.len()).map_err(|_| Error::new(ErrorKind::Internal, "seal", "segment too long"))?;
+        let associated = segment_associated(&self.header, number, raw_len, codec);
+        self.key.seal(counter_nonce(number), &associated, &mut out, 0)?;
+        Ok(SealedSegment { number, bytes: out, raw_len, codec, chunks })
+    }
+}
+
+/// A finished pack.
+pub struct FinishedPack {
+    /// Its name.
+    pub name: PackName,
+    /// The whole object, in the buffer given to the writer.
+    pub bytes: Vec<u8>,
+    /// BLAKE3 of the whole object.
+    pub hash: [u8; 32],
+    /// Its table of contents.
+    pub footer: Footer,
+}
+
+/// Assembles one pack.
+pub struct PackWriter {
+    header: PackHeader,
+    header_bytes: Vec<u8>,
+    pack_key: Key32,
+    hasher: blake3::Hasher,
+    body: Vec<u8>,
+    footer: Footer,
+    footer_len: usize,
+}
+
+impl PackWriter {
+    /// An empty pack called `name`; `family_key` is version `key_version` of the data or meta key.
+    /// `buffer` is cleared and becomes the object, so that callers can reuse memory.
+    pub fn new(
+        repository: RepositoryId,
+        name: PackName,
+        cipher: Cipher,
+        key_version: u32,
+        family_key: &Key32,
+        buffer: Vec<u8>,
+    ) -> Self {
+        let pack_key = crate::hash::pack_key(family_key, &name.id);
+        let header = PackHeader::new(repository, name, cipher, key_version, &pack_key);
+        let header_bytes = header.encode();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&header_bytes);
+        let mut body = buffer;
+        body.clear();
+        body.extend_from_slice(&header_bytes);
+        Self { header, header_bytes, pack_key, hasher, body, footer: Footer::default(), footer_len: 10 }
+    }
+
+    /// What workers seal this pack's segments with.
+    pub fn sealer(&self) -> SegmentSealer {
+        SegmentSealer { key: self.header.cipher.key(&self.pack_key), header: self.header_bytes.clone() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> PackName {
+        self.header.name
+    }
+
+    /// Number of segments so far: the next segment's number.
+    pub fn segments(&self) -> u32 {
+        self.footer.segments.len() as u32
+    }
+
+    /// Appends the next segment.
+    ///
+    /// # Errors
+    /// `Internal` if segments come out of order.
+    pub fn append(&mut self, segment: &SealedSegment) -> Result<()> {
+        if segment.number != self.segments() {
+            return Err(Error::new(ErrorKind::Internal, "pack", "segment out of order").with("segment", segment.number));
+        }
+        self.footer.push(segment.bytes.len() as u32, segment.raw_len, segment.codec, &segment.chunks);
+        self.footer_len += 12 + segment.chunks.len() * 19;
+        self.hasher.update(&segment.bytes);
+        self.body.extend_from_slice(&segment.bytes);
+        Ok(())
+    }
+
+    /// Length of the object if it were finished now without padding; never too small.
+    pub fn len(&self) -> usize {
+        self.body.len() + self.footer_len + TAG_BYTES + TRAILER_BYTES + HASH_BYTES
+    }
+
+    /// Whether there is no segment yet.
+    pub fn is_empty(&self) -> bool {
+        self.footer.segments.is_empty()
+    }
+
+    /// Whether the pack should be closed now: past `target`, or close below it where padding is small.
+    pub fn is_full(&self, target: usize) -> bool {
+        let len = self.len();
+        let padding = padme(len as u64) as usize - len;
+        len >= target || (len >= target - target / 4 && padding <= len / 200)
+    }
+
+    /// Seals footer and trailer, pads, hashes; reads the footer back before giving the pack away.
+    ///
+    /// # Errors
+    /// `Internal` if what was written does not read back.
+    pub fn finish(mut self) -> Result<FinishedPack> {
+        let key = self.header.cipher.key(&self.pack_key);
+        let mut footer = Vec::with_capacity(self.footer_len + TAG_BYTES);
+        self.footer.encode_to(&mut footer);
+        key.seal(counter_nonce(FOOTER_COUNTER), &self.header_bytes, &mut footer, 0)?;
+        let bare = self.body.len() + footer.len() + TRAILER_BYTES + HASH_BYTES;
+        let padding_len = padme(bare as u64) as usize - bare;
+        let mut padding = vec![0u8; padding_len];
+        let padding_key = self.pack_key.derive("decube-backup 2026 v1 pack padding", &[]);
+        blake3::Hasher::new_keyed(&padding_key.0).finalize_xof().fill(&mut padding);
+        let mut trailer = Vec::with_capacity(TRAILER_BYTES + HASH_BYTES);
+        trailer.write_u32(footer.len() as u32);
+        trailer.write_u32(padding_len as u32);
+        key.seal(counter_nonce(TRAILER_COUNTER), &self.header_bytes, &mut trailer, 0)?;
+
+        let mut check = footer.clone();
+        let plain = key.open(counter_nonce(FOOTER_COUNTER), &self.header_bytes, &mut check)?;
+        let mut reader = crate::wire::Reader::new(plain, "pack footer");
+        let read_back = Footer::decode_from(&mut reader)?;
+        reader.finish()?;
+        if read_back != self.footer {
+            return Err(Error::new(ErrorKind::Internal, "pack", "footer does not read back; nothing was uploaded"));
+        }
+
+        self.hasher.update(&padding).update(&footer).update(&trailer);
+        trailer.extend_from_slice(self.hasher.finalize().as_bytes());
+        // The object's own hash covers the trailing hash too: one more update, not a second pass.
+        let hash_at = trailer.len() - HASH_BYTES;
+        self.hasher.update(trailer.get(hash_at..).unwrap_or_default());
+        let hash = *self.hasher.finalize().as_bytes();
+        self.body.extend_from_slice(&padding);
+        self.body.extend_from_slice(&footer);
+        self.body.extend_from_slice(&trailer);
+        Ok(FinishedPack { name: self.header.name, bytes: self.body, hash, footer: self.footer })
+    }
+}
