@@ -30,8 +30,8 @@ pub enum FileMode {
     InPlace,
 }
 
-/// An open file of a target.
-pub trait TargetFile: Send + Sync {
+/// An open file of a target. `Any`, so that [`Target::finish_file`] finds its own type again.
+pub trait TargetFile: std::any::Any + Send + Sync {
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
