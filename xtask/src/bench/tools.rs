@@ -1,0 +1,184 @@
+//! What is measured: our binary, another build of it, and peers; one command line per operation.
+
+use crate::Result;
+use crate::host;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PASSWORD: &str = "correct horse battery staple";
+const SNAPSHOT: &str = "bench";
+
+/// The peers a bench knows how to drive, by the name of their program.
+pub(super) const PEERS: [&str; 4] = ["restic", "rustic", "borg", "bupstash"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    Ours,
+    Restic,
+    Rustic,
+    Borg,
+    Bupstash,
+}
+
+/// One program under measurement.
+#[derive(Clone)]
+pub(super) struct Tool {
+    pub(super) name: String,
+    program: PathBuf,
+    dialect: Dialect,
+}
+
+/// What a tool is asked to do; each is one process and one row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Init,
+    Backup1,
+    NoChange,
+    Backup2,
+    Snapshots,
+    Restore,
+    Verify,
+}
+
+impl Operation {
+    /// Before the corpus changes.
+    pub(super) const FIRST: [Self; 3] = [Self::Init, Self::Backup1, Self::NoChange];
+    /// After it.
+    pub(super) const SECOND: [Self; 4] = [Self::Backup2, Self::Snapshots, Self::Restore, Self::Verify];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Backup1 => "backup1",
+            Self::NoChange => "nochange",
+            Self::Backup2 => "backup2",
+            Self::Snapshots => "snapshots",
+            Self::Restore => "restore",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// The folders of one tool in one run.
+pub(super) struct Place {
+    pub(super) repository: PathBuf,
+    pub(super) home: PathBuf,
+    pub(super) restored: PathBuf,
+}
+
+impl Tool {
+    pub(super) fn ours(name: &str, program: PathBuf) -> Self {
+        Self { name: name.to_owned(), program, dialect: Dialect::Ours }
+    }
+
+    /// A peer found on PATH.
+    ///
+    /// # Errors
+    /// Nobody taught the bench that name, or it is not installed.
+    pub(super) fn peer(name: &str) -> Result<Self> {
+        let dialect = match name {
+            "restic" => Dialect::Restic,
+            "rustic" => Dialect::Rustic,
+            "borg" => Dialect::Borg,
+            "bupstash" => Dialect::Bupstash,
+            _ => return Err(format!("no such peer: {name}; known: {}", PEERS.join(", ")).into()),
+        };
+        let program = host::find_program(name).ok_or_else(|| format!("{name} is not on PATH"))?;
+        Ok(Self { name: name.to_owned(), program, dialect })
+    }
+
+    /// The command line of `operation` on `source`, an absolute path.
+    pub(super) fn command(&self, operation: Operation, source: &Path, place: &Place) -> Command {
+        let (source, restored) = (source.display().to_string(), place.restored.display().to_string());
+        let latest = format!("latest:{source}");
+        let repository = place.repository.display().to_string();
+        let label = operation.name();
+        let line: Vec<&str> = match self.dialect {
+            Dialect::Ours => match operation {
+                Operation::Init => vec!["-r", &repository, "-q", "init"],
+                Operation::Snapshots => vec!["-r", &repository, "-q", "snapshots"],
+                Operation::Restore => vec!["-r", &repository, "-q", "restore", &latest, "-t", &restored],
+                Operation::Verify => vec!["-r", &repository, "-q", "verify", "--read-data"],
+                _ => vec!["-r", &repository, "-q", "backup", "--name", SNAPSHOT, &source],
+            },
+            Dialect::Restic => match operation {
+                Operation::Init => vec!["init", "-q"],
+                Operation::Snapshots => vec!["snapshots"],
+                Operation::Restore => vec!["restore", "-q", "latest", "--target", &restored],
+                Operation::Verify => vec!["check", "-q", "--read-data"],
+                _ => vec!["backup", "-q", &source],
+            },
+            Dialect::Rustic => match operation {
+                Operation::Init => vec!["init"],
+                Operation::Snapshots => vec!["snapshots"],
+                Operation::Restore => vec!["restore", &latest, &restored],
+                Operation::Verify => vec!["check", "--read-data"],
+                _ => vec!["backup", &source],
+            },
+            Dialect::Borg => match operation {
+                Operation::Init => vec!["init", "-e", "repokey", &repository],
+                Operation::Snapshots => vec!["list"],
+                Operation::Restore => vec!["extract", "::backup2"],
+                Operation::Verify => vec!["check", "--verify-data"],
+                // zstd 3 is what the others use; borg's own default is faster and larger.
+                _ => vec!["create", "-C", "zstd,3", "::{label}", &source],
+            },
+            Dialect::Bupstash => match operation {
+                Operation::Init => vec!["init"],
+                Operation::Snapshots => vec!["list"],
+                Operation::Restore => vec!["restore", "-q", "--into", &restored, "name=backup2"],
+                Operation::Verify => vec!["get", "-q", "name=backup2"], // it has no check: reads all of one item
+                _ => vec!["put", "-q", "name={label}", &source],
+            },
+        };
+        let mut command = Command::new(&self.program);
+        command.args(line.iter().map(|argument| argument.replace("{label}", label)));
+        // Borg unpacks into the current folder; nobody else minds.
+        command.current_dir(&place.restored);
+        self.environment(&mut command, place);
+        command
+    }
+
+    /// What must happen outside the measured time before the first operation.
+    pub(super) fn prepare(&self, place: &Place) -> Result {
+        if self.dialect == Dialect::Bupstash {
+            let mut key = Command::new(&self.program);
+            host::run_quietly(key.arg("new-key").arg("-o").arg(place.home.join("key")))?;
+        }
+        Ok(())
+    }
+
+    fn environment(&self, command: &mut Command, place: &Place) {
+        let cache = place.home.join("cache");
+        command.env("HOME", &place.home).env("XDG_CACHE_HOME", &cache);
+        match self.dialect {
+            Dialect::Ours => {
+                command.env("DECUBE_BACKUP_PASSWORD", PASSWORD).env("DECUBE_BACKUP_CACHE_DIR", &cache);
+            }
+            Dialect::Restic => {
+                command.env("RESTIC_REPOSITORY", &place.repository).env("RESTIC_PASSWORD", PASSWORD);
+                command.env("RESTIC_CACHE_DIR", &cache);
+            }
+            Dialect::Rustic => {
+                command.env("RUSTIC_REPOSITORY", &place.repository).env("RUSTIC_PASSWORD", PASSWORD);
+                command.env("RUSTIC_CACHE_DIR", &cache).env("RUSTIC_NO_PROGRESS", "true");
+            }
+            Dialect::Borg => {
+                command.env("BORG_REPO", &place.repository).env("BORG_PASSPHRASE", PASSWORD);
+                command.env("BORG_BASE_DIR", &place.home);
+            }
+            Dialect::Bupstash => {
+                command.env("BUPSTASH_REPOSITORY", place.repository.join("r"));
+                command.env("BUPSTASH_KEY", place.home.join("key"));
+            }
+        }
+    }
+
+    /// Where `source`'s content appears after a restore.
+    pub(super) fn restored(&self, source: &Path, place: &Place) -> PathBuf {
+        match self.dialect {
+            Dialect::Restic | Dialect::Borg => place.restored.join(source.strip_prefix("/").unwrap_or(source)),
+            Dialect::Ours | Dialect::Rustic | Dialect::Bupstash => place.restored.clone(),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! `demo`: the main job on real data, shown step by step.
+//!
+//! Builds the release binary, makes an encrypted repository, backs up the workspace, a sample of awkward
+//! files and the folders given; changes the sample; backs up again; lists; restores everything to a new
+//! folder; compares byte for byte and attribute for attribute; verifies. Nothing that was given is written to.
+
+mod sample;
+
+use crate::Result;
+use crate::compare::{Depth, differences};
+use crate::flags::Flags;
+use crate::host::{self, Watch};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Left out of backup and comparison alike: what Cargo builds is large, and changes while it runs.
+const LEFT_OUT: &str = "target";
+
+/// "Done, but something could not be read or restored": shown, and judged by the comparison.
+const EXIT_WITH_PROBLEMS: i32 = 3;
+
+pub(crate) fn run(arguments: Vec<String>) -> Result {
+    let mut flags = Flags::new(arguments);
+    let keep = flags.is_set("--keep");
+    let below = flags.value("--dir")?.map_or_else(std::env::temp_dir, PathBuf::from).canonicalize()?;
+    let given = flags.rest()?;
+    let root = host::workspace_root()?;
+
+    let mut scratch = tempfile::Builder::new().prefix("decube-demo-").tempdir_in(below)?;
+    scratch.disable_cleanup(keep);
+    let sample = scratch.path().join("sample");
+    let mut sources = vec![root.clone(), sample.clone()];
+    for folder in given {
+        let folder = Path::new(&folder).canonicalize().map_err(|e| format!("{folder}: {e}"))?;
+        if scratch.path().starts_with(&folder) {
+            return Err(format!("{} holds the demo's own folder; choose another by --dir", folder.display()).into());
+        }
+        sources.push(folder);
+    }
+
+    title("Build");
+    let watch = Watch::start();
+    let binary = host::release_binary(&root)?;
+    println!("{} in {}", binary.display(), host::seconds(watch.elapsed()));
+
+    let demo = Demo { binary, scratch: scratch.path().to_owned() };
+    let differences = demo.play(&sources, &sample)?;
+    if keep {
+        println!("\nkept: {}", scratch.path().display());
+    }
+    if differences == 0 { Ok(()) } else { Err(format!("{differences} differences").into()) }
+}
+
+struct Demo {
+    binary: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Demo {
+    fn play(&self, sources: &[PathBuf], sample: &Path) -> Result<usize> {
+        sample::create(sample)?;
+        title("Sources");
+        let mut source_bytes = 0;
+        for source in sources {
+            let (files, bytes) = size_without(source)?;
+            source_bytes += bytes;
+            println!("{:>10}  {files:>7} entries  {}", host::mib(bytes), source.display());
+        }
+        println!("Folders named {LEFT_OUT} are left out.");
+
+        title("Make an encrypted repository");
+        self.step(&["init".into()])?;
+
+        title("First backup");
+        let first = self.backup(sources)?;
+        let size_after_first = self.repository_bytes()?;
+
+        title("Change something, back up again");
+        sample::change(sample)?;
+        let second = self.backup(sources)?;
+        let size_after_second = self.repository_bytes()?;
+
+        title("List");
+        self.step(&["snapshots".into()])?;
+        let listed = self.output(&["ls".into(), "latest".into()])?;
+        println!("{} entries listed", listed.lines().count());
+
+        title("Restore to a new folder");
+        let mut restored = Vec::new();
+        let watch = Watch::start();
+        for (number, source) in sources.iter().enumerate() {
+            let goal = self.scratch.join(format!("restored-{number}"));
+            let selector = format!("latest:{}", source.display());
+            self.step(&["restore".into(), selector, "-t".into(), goal.display().to_string()])?;
+            restored.push(goal);
+        }
+        let restore = watch.elapsed();
+
+        title("Compare, byte for byte and attribute for attribute");
+        let mut count = 0;
+        for (source, goal) in sources.iter().zip(&restored) {
+            let found = differences(source, goal, Depth::Attributes, &[LEFT_OUT])?;
+            println!("{:>6} differences  {}", found.len(), source.display());
+            found.iter().take(20).for_each(|difference| println!("        {difference}"));
+            count += found.len();
+        }
+
+        title("Verify: read, decrypt and check everything");
+        let verify = self.step(&["verify".into(), "--read-data".into()])?;
+        self.step(&["stats".into()])?;
+
+        title("Summary");
+        let rate = |time: Duration| source_bytes as f64 / f64::from(1 << 20) / time.as_secs_f64().max(0.001);
+        println!("source            {:>12}", host::mib(source_bytes));
+        println!("repository        {:>12}  after the first backup", host::mib(size_after_first));
+        println!("                  {:>12}  more after the second", host::mib(size_after_second - size_after_first));
+        println!("first backup      {:>12}  {:.0} MiB/s", host::seconds(first), rate(first));
+        println!("second backup     {:>12}", host::seconds(second));
+        println!("restore           {:>12}  {:.0} MiB/s", host::seconds(restore), rate(restore));
+        println!("verify            {:>12}  {:.0} MiB/s", host::seconds(verify), rate(verify));
+        println!("differences       {count:>12}");
+        Ok(count)
+    }
+
+    fn backup(&self, sources: &[PathBuf]) -> Result<Duration> {
+        let mut arguments = vec!["backup".to_owned()];
+        arguments.extend(sources.iter().map(|source| source.display().to_string()));
+        arguments.extend(["--name", "demo", "--exclude"].map(str::to_owned));
+        arguments.push(format!("{LEFT_OUT}/"));
+        self.step(&arguments)
+    }
+
+    /// Runs one command, shown as one would type it, with its output and time.
+    fn step(&self, arguments: &[String]) -> Result<Duration> {
+        println!("$ decube-backup {}", arguments.join(" "));
+        let watch = Watch::start();
+        let status = self.command(arguments).status()?;
+        let time = watch.elapsed();
+        match status.code() {
+            Some(0) => println!("  {}", host::seconds(time)),
+            Some(EXIT_WITH_PROBLEMS) => println!("  {}, with problems (see above)", host::seconds(time)),
+            _ => return Err(format!("decube-backup {}: {status}", arguments.join(" ")).into()),
+        }
+        Ok(time)
+    }
+
+    fn output(&self, arguments: &[String]) -> Result<String> {
+        println!("$ decube-backup {}", arguments.join(" "));
+        host::run_quietly(&mut self.command(arguments))
+    }
+
+    fn command(&self, arguments: &[String]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("-r").arg(self.repository()).args(arguments).stdin(Stdio::null());
+        command.env("DECUBE_BACKUP_PASSWORD", "demo").env("DECUBE_BACKUP_CACHE_DIR", self.scratch.join("cache"));
+        command
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.scratch.join("repository")
+    }
+
+    fn repository_bytes(&self) -> Result<u64> {
+        let (objects, bytes) = host::tree_size(&self.repository())?;
+        println!("repository: {objects} objects, {}", host::mib(bytes));
+        Ok(bytes)
+    }
+}
+
+fn title(text: &str) {
+    println!("\n── {text}");
+}
+
+/// Entries and bytes below `folder` without what is left out.
+fn size_without(folder: &Path) -> Result<(u64, u64)> {
+    let (mut entries, mut bytes) = (0, 0);
+    for entry in fs::read_dir(folder).map_err(|e| format!("cannot list {}: {e}", folder.display()))? {
+        let entry = entry?;
+        let is_dir = entry.file_type()?.is_dir();
+        if is_dir && entry.file_name() == LEFT_OUT {
+            continue;
+        }
+        entries += 1;
+        if is_dir {
+            let below = size_without(&entry.path())?;
+            entries += below.0;
+            bytes += below.1;
+        } else {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok((entries, bytes))
+}
