@@ -35,7 +35,9 @@ fn complaints(manifest: &Table) -> Vec<String> {
         for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let Some(dependencies) = table.get(kind).and_then(Value::as_table) else { continue };
             for (name, value) in dependencies {
-                if value.get("workspace") != Some(&Value::Boolean(true)) {
+                // A crate's tests may depend on the crate itself to switch a feature on: there is no version in that.
+                let is_itself = value.get("path").and_then(Value::as_str) == Some(".");
+                if value.get("workspace") != Some(&Value::Boolean(true)) && !is_itself {
                     found.push(format!("{name}: versions stand in the root Cargo.toml; use workspace = true"));
                 }
             }
@@ -58,6 +60,7 @@ mod tests {
         let good = "package = { description = 'x', version.workspace = true }\nlints.workspace = true\n";
         check(&format!("{good}[dependencies]\na.workspace = true\nb = {{ workspace = true, optional = true }}"), 0);
         check(&format!("{good}[dependencies]\na = '1'\n[dev-dependencies]\nb = {{ version = '1' }}"), 2);
+        check(&format!("{good}[dev-dependencies]\na = {{ path = '.', features = ['x'] }}"), 0);
         check(&format!("{good}[target.'cfg(unix)'.dependencies]\na = '1'"), 1);
         check("package = { version = '1' }", 3);
     }
