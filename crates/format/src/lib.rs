@@ -8,9 +8,21 @@
 //! | [`ids`] | chunk, pack and repository ids; object keys made from them |
 //! | [`wire`] | little-endian cursor and writer, varints: the only place that slices raw input |
 //! | [`hash`] | key derivation and keyed content ids |
+//! | [`chunker`] | content-defined chunking under a secret key |
+//! | [`codec`] | compression of segments and the probe before it |
+//! | [`seal`] | authenticated encryption of segments |
+//! | [`pack`] | segments in one object, with table of contents, padding and plain hash |
+//! | [`index`] | tables of contents of several packs in one object |
+//! | [`tree`] | the tree of a snapshot: nodes, builder, cursor, diff, extent lists |
 //!
 //! *Deliberately absent*: I/O, clocks, async.
 
+pub mod chunker;
+pub mod codec;
 pub mod hash;
 pub mod ids;
+pub mod index;
+pub mod pack;
+pub mod seal;
+pub mod tree;
 pub mod wire;
