@@ -1,0 +1,76 @@
+//! A file while it is written.
+
+use decube_backup_core::target::TargetFile;
+use decube_backup_core::{EntryPath, Error, Result};
+use rustix::fd::OwnedFd;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+/// An open file of [`crate::target::FsTarget`]; several threads may write it at once.
+#[derive(Debug)]
+pub(crate) struct FsFile {
+    pub(crate) fd: OwnedFd,
+    pub(crate) path: EntryPath,
+    /// Whether it may carry attributes that nobody set: it existed before, or its directory hands some down.
+    pub(crate) attributes_before: bool,
+}
+
+impl FsFile {
+    fn error(&self, message: &str, errno: Errno) -> Error {
+        Error::io("restore", message, errno.into()).with("path", &self.path)
+    }
+}
+
+impl TargetFile for FsFile {
+    fn write_at(&self, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match rustix::io::pwrite(&self.fd, bytes, offset) {
+                Ok(0) => return Err(self.error("cannot write", Errno::NOSPC).with("offset", offset)),
+                Ok(n) => {
+                    bytes = bytes.get(n..).unwrap_or_default();
+                    offset += n as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(self.error("cannot write", e).with("offset", offset)),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        loop {
+            match rustix::io::pread(&self.fd, &mut *buf, offset) {
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(self.error("cannot read back", e).with("offset", offset)),
+                Ok(n) => return Ok(n),
+            }
+        }
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        rustix::fs::ftruncate(&self.fd, len).map_err(|e| self.error("cannot set the length", e).with("length", len))
+    }
+
+    fn punch(&self, mut offset: u64, mut len: u64) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.fd, mode, offset, len) {
+            Ok(()) => return Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(e) => return Err(self.error("cannot punch a hole", e).with("offset", offset)),
+        }
+        // The bytes come first: a file system without holes gets zeros, as far as the file goes.
+        let end = rustix::fs::fstat(&self.fd).map_err(|e| self.error("cannot stat", e))?.st_size;
+        let zeros = [0; 64 << 10];
+        len = len.min(u64::try_from(end).unwrap_or_default().saturating_sub(offset));
+        while len > 0 {
+            let step = zeros.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+            self.write_at(offset, zeros.get(..step).unwrap_or_default())?;
+            offset += step as u64;
+            len -= step as u64;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,209 @@
+//! Setting an entry's attributes.
+//!
+//! Order: owner (it clears set-id bits and capabilities), extended attributes and ACLs (they change
+//! mode bits), mode, times, and flags last: an immutable inode takes nothing any more. What cannot be
+//! set is one [`Problem`] per kind of attribute.
+
+use crate::attributes::{Handle, SETTABLE};
+use crate::source::timestamp;
+use decube_backup_core::entry::{Entry, EntryKind, Timestamp, Xattr, display_bytes};
+use decube_backup_core::monitor::{Problem, ProblemKind};
+use rustix::fs::{IFlags, Statx, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+
+/// What the inode may carry before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// Just made: nothing.
+    Nothing,
+    /// Attributes of its own, or handed down by its directory; those not recorded are removed.
+    Attributes,
+}
+
+/// Sets everything `entry` records on the inode behind `handle`.
+pub(crate) fn finish(handle: Handle<'_>, entry: &Entry, owner: Option<(u32, u32)>, before: Before) -> Vec<Problem> {
+    let mut task = Task { handle, entry, problems: Vec::new() };
+    match handle.stat() {
+        Ok(stat) => task.run(&stat, owner, before),
+        Err(e) => task.problem(format!("cannot read attributes back: {e}")),
+    }
+    task.problems
+}
+
+struct Task<'a> {
+    handle: Handle<'a>,
+    entry: &'a Entry,
+    problems: Vec<Problem>,
+}
+
+impl Task<'_> {
+    fn problem(&mut self, message: String) {
+        self.problems.push(Problem::new(ProblemKind::Attribute, self.entry.path.as_bytes(), message));
+    }
+
+    fn run(&mut self, stat: &Statx, owner: Option<(u32, u32)>, before: Before) {
+        let meta = &self.entry.meta;
+        let mut mode_now = u32::from(stat.stx_mode) & 0o7777;
+        let mut flags_now = None;
+        if before == Before::Attributes {
+            flags_now = self.unlock();
+        }
+        let mut owned = (stat.stx_uid, stat.stx_gid);
+        if let Some(wanted) = owner.filter(|wanted| *wanted != owned) {
+            owned = self.chown(owned, wanted);
+            mode_now = u32::MAX;
+        }
+        if before == Before::Attributes || !meta.xattrs.is_empty() {
+            self.xattrs(before);
+            mode_now = u32::MAX;
+        }
+        if !matches!(self.entry.kind, EntryKind::Symlink { .. }) {
+            self.mode(mode_now, (meta.uid, meta.gid) == owned || owner == Some(owned));
+        }
+        let times = Timestamps { last_access: timespec_omitted(), last_modification: timespec(meta.mtime) };
+        match self.handle.set_times(&times) {
+            Ok(()) => self.check_time(meta.mtime),
+            Err(e) => self.problem(format!("cannot set modification time {}: {e}", meta.mtime)),
+        }
+        if before == Before::Attributes || meta.flags != 0 {
+            self.flags(flags_now);
+        }
+    }
+
+    /// Takes flags away that forbid what follows; the flags as they are then.
+    fn unlock(&mut self) -> Option<IFlags> {
+        let flags = self.handle.flags().ok()?;
+        let locking = crate::attributes::LOCKING;
+        if !flags.intersects(locking) {
+            return Some(flags);
+        }
+        // If it fails, so will what follows, and be reported there.
+        self.handle.set_flags(flags.difference(locking)).ok()?;
+        Some(flags.difference(locking))
+    }
+
+    /// Returns who owns it then.
+    fn chown(&mut self, now: (u32, u32), wanted: (u32, u32)) -> (u32, u32) {
+        match self.handle.chown(Some(wanted.0), Some(wanted.1)) {
+            Ok(()) => return wanted,
+            Err(Errno::PERM) => {}
+            Err(e) => {
+                self.problem(format!("cannot set owner {}:{}: {e}", wanted.0, wanted.1));
+                return now;
+            }
+        }
+        // An ordinary user may give a file to a group of theirs, never to another user.
+        let mut got = now;
+        if wanted.1 != now.1 && self.handle.chown(None, Some(wanted.1)).is_ok() {
+            got.1 = wanted.1;
+        }
+        if got != wanted {
+            let (user, group) = wanted;
+            self.problem(format!("cannot set owner {user}:{group}, it stays {}:{}: not permitted", got.0, got.1));
+        }
+        got
+    }
+
+    fn xattrs(&mut self, before: Before) {
+        let wanted = &self.entry.meta.xattrs;
+        let mut failed: Vec<String> = Vec::new();
+        let mut fail = |what: &str, name: &[u8], e: Errno| failed.push(format!("{what}{} ({e})", display_bytes(name)));
+        if before == Before::Attributes {
+            match self.handle.xattr_names() {
+                Ok(names) => {
+                    for name in names.iter().filter(|n| !kept(n) && wanted.iter().all(|w| w.name != **n)) {
+                        match self.handle.remove_xattr(name) {
+                            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                            Err(e) => fail("removal of ", name, e),
+                        }
+                    }
+                }
+                Err(e) => fail("", b"those already there", e),
+            }
+        }
+        for Xattr { name, value } in wanted {
+            let same = before == Before::Attributes && matches!(self.handle.xattr(name), Ok(Some(v)) if v == *value);
+            if !same && let Err(e) = self.handle.set_xattr(name, value) {
+                fail("", name, e);
+            }
+        }
+        if !failed.is_empty() {
+            self.problem(format!("cannot set extended attributes: {}", failed.join(", ")));
+        }
+    }
+
+    fn mode(&mut self, now: u32, owner_is_right: bool) {
+        let wanted = self.entry.meta.mode & 0o7777;
+        let mut mode = wanted;
+        // With another owner the bits would hand out that owner's rights.
+        let directory = matches!(self.entry.kind, EntryKind::Directory);
+        if !owner_is_right && !directory {
+            mode &= !0o6000;
+        }
+        if mode != now
+            && let Err(e) = self.handle.chmod(mode)
+        {
+            return self.problem(format!("cannot set mode {wanted:04o}: {e}"));
+        }
+        // The kernel silently drops set-group-id for a group the caller is not in.
+        let got = if mode & 0o7000 == 0 || mode == now {
+            mode
+        } else {
+            self.handle.stat().map_or(mode, |stat| u32::from(stat.stx_mode) & 0o7777)
+        };
+        if got != wanted {
+            self.problem(format!(
+                "cannot set mode {wanted:04o}, it stays {got:04o}: the owner is not the recorded one"
+            ));
+        }
+    }
+
+    /// File systems clamp times they cannot hold, and say nothing.
+    fn check_time(&mut self, wanted: Timestamp) {
+        if i32::try_from(wanted.seconds).is_ok_and(|seconds| seconds >= 0) {
+            return;
+        }
+        if let Ok(stat) = self.handle.stat()
+            && timestamp(&stat.stx_mtime) != wanted
+        {
+            let got = timestamp(&stat.stx_mtime);
+            self.problem(format!("cannot set modification time {wanted}, the file system keeps {got}"));
+        }
+    }
+
+    fn flags(&mut self, known: Option<IFlags>) {
+        let wanted = IFlags::from_bits_retain(self.entry.meta.flags) & SETTABLE;
+        let now = match known.map_or_else(|| self.handle.flags(), Ok) {
+            Ok(flags) => flags,
+            Err(_) if wanted.is_empty() => return,
+            Err(e) => return self.problem(format!("cannot set inode flags {:#x}: {e}", wanted.bits())),
+        };
+        let new = now.difference(SETTABLE) | wanted;
+        if new == now {
+            return;
+        }
+        let set = self.handle.set_flags(new);
+        // A file system may take the call and not the flag.
+        match set.and_then(|()| self.handle.flags()) {
+            Ok(got) if got & SETTABLE == wanted => {}
+            Ok(got) => {
+                let got = got & SETTABLE;
+                self.problem(format!("cannot set inode flags {:#x}, they stay {:#x}", wanted.bits(), got.bits()));
+            }
+            Err(e) => self.problem(format!("cannot set inode flags {:#x}: {e}", wanted.bits())),
+        }
+    }
+}
+
+/// Attributes the system gives every inode by its own policy; a restore does not take them away.
+fn kept(name: &[u8]) -> bool {
+    name.starts_with(b"security.") && name != b"security.capability"
+}
+
+fn timespec(t: Timestamp) -> Timespec {
+    Timespec { tv_sec: t.seconds, tv_nsec: t.nanoseconds.into() }
+}
+
+fn timespec_omitted() -> Timespec {
+    Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }
+}

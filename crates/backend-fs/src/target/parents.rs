@@ -1,0 +1,77 @@
+//! Open directories entries are made in.
+//!
+//! Restores come in path order, so a few descriptors save opening the same directories again for every
+//! entry. They are opened without following symlinks; the last step uses one name below them, so a
+//! path that was confined when its directory was opened stays confined.
+
+use crate::at::Root;
+use crate::attributes::{Handle, SETTABLE};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, Result};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Directories kept open at most.
+const PARENTS_MAX: usize = 32;
+
+/// An open directory.
+#[derive(Debug)]
+pub(crate) struct Parent {
+    path: Vec<u8>,
+    pub(crate) fd: OwnedFd,
+    /// Whether new entries take attributes over from it: a default ACL or inode flags.
+    pub(crate) inherits: bool,
+}
+
+/// The most recently used directories, latest last.
+#[derive(Debug, Default)]
+pub(crate) struct Parents(Mutex<Vec<Arc<Parent>>>);
+
+impl Parents {
+    /// The directory `path`, opened if it is not open.
+    pub(crate) fn open(&self, root: &Root, path: &[u8]) -> Result<Arc<Parent>> {
+        {
+            let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = open.iter().rposition(|p| p.path == path) {
+                let parent = open.remove(at);
+                open.push(parent.clone());
+                return Ok(parent);
+            }
+        }
+        let parent = Arc::new(Parent::open(root, path)?);
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= PARENTS_MAX {
+            open.remove(0);
+        }
+        open.push(parent.clone());
+        Ok(parent)
+    }
+
+    /// Forgets `path` and all below it: it is removed or replaced, or what it hands down changes.
+    pub(crate) fn forget(&self, path: &[u8]) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|p| {
+            let rest = p.path.strip_prefix(path);
+            !rest.is_some_and(|rest| path.is_empty() || rest.is_empty() || rest.starts_with(b"/"))
+        });
+    }
+}
+
+impl Parent {
+    fn open(root: &Root, path: &[u8]) -> Result<Self> {
+        match root.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+            Ok(fd) => {
+                let handle = Handle::Open(fd.as_fd());
+                let flags = handle.flags().is_ok_and(|flags| flags.intersects(SETTABLE));
+                let acl = !matches!(handle.xattr(b"system.posix_acl_default"), Ok(None));
+                Ok(Self { path: path.to_vec(), inherits: flags || acl, fd })
+            }
+            // Not readable, yet entries can be made in it.
+            Err(Errno::ACCESS) => {
+                let fd = root.open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+                Ok(Self { path: path.to_vec(), inherits: true, fd })
+            }
+            Err(e) => Err(e),
+        }
+    }
+}

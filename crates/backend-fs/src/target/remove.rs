@@ -1,0 +1,128 @@
+//! Taking away what stands in the way.
+
+use crate::attributes::{Handle, LOCKING};
+use crate::target::FsTarget;
+use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+impl FsTarget {
+    /// Unlinks the non-directory or removes the empty directory `name` in `parent`.
+    pub(crate) fn clear_the_way(&self, parent: &OwnedFd, name: &[u8], path: &EntryPath) -> Result<()> {
+        match unlink(parent, name) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR) => {
+                self.parents.forget(path.as_bytes());
+                match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => Ok(()),
+                    Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                        let message = "a directory with content is in the way";
+                        let error = Error::new(ErrorKind::AlreadyExists, "restore", message).with("path", path);
+                        Err(error.with_hint("move it away, or restore with --delete"))
+                    }
+                    Err(e) => Err(self.error("cannot remove the directory in the way", path, e)),
+                }
+            }
+            Err(e) => Err(self.error("cannot remove what is in the way", path, e)),
+        }
+    }
+
+    /// Removes `path` and all below it. Directories are opened anew on the way back instead of kept
+    /// open: depth costs no descriptors.
+    pub(crate) fn remove_tree(&self, path: &EntryPath) -> Result<()> {
+        self.parents.forget(path.as_bytes());
+        let mut stack = vec![path.as_bytes().to_vec()];
+        if !path.is_root() {
+            let (parent, name) = match self.root.open_parent(path.as_bytes()) {
+                Ok(found) => found,
+                Err(Errno::NOENT) => return Ok(()),
+                Err(e) => return Err(self.error("cannot remove", path, e)),
+            };
+            match unlink(&parent, name) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                Err(Errno::ISDIR) => {}
+                Err(e) => return Err(self.error("cannot remove", path, e)),
+            }
+        }
+        while let Some(directory) = stack.last().cloned() {
+            let below = self.empty(&directory).map_err(|e| self.error("cannot empty directory", path, e))?;
+            if !below.is_empty() {
+                stack.extend(below);
+                continue;
+            }
+            stack.pop();
+            if !directory.is_empty() {
+                let (parent, name) =
+                    self.root.open_parent(&directory).map_err(|e| self.error("cannot remove", path, e))?;
+                rmdir(&parent, name).map_err(|e| self.error("cannot remove directory", path, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unlinks all but the directories in `path`; returns those.
+    fn empty(&self, path: &[u8]) -> rustix::io::Result<Vec<Vec<u8>>> {
+        let open = || self.root.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
+        let fd = match open() {
+            Err(Errno::ACCESS) => {
+                let fd = self.root.open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+                Handle::Path(fd.as_fd()).chmod(0o700)?;
+                open()?
+            }
+            opened => opened?,
+        };
+        let mut directories = Vec::new();
+        for (name, kind) in names(&fd)? {
+            let removed = if kind == FileType::Directory { Err(Errno::ISDIR) } else { unlink(&fd, &name) };
+            match removed {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(Errno::ISDIR) => directories.push([path, &name].join(&b"/"[..path.len().min(1)])),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(directories)
+    }
+}
+
+/// The names in an open directory, unsorted, with their types where it tells them.
+pub(crate) fn names(fd: &OwnedFd) -> rustix::io::Result<Vec<(Vec<u8>, FileType)>> {
+    let mut buffer = Vec::with_capacity(32 << 10);
+    let mut raw = RawDir::new(fd, buffer.spare_capacity_mut());
+    let mut names = Vec::new();
+    while let Some(dirent) = raw.next() {
+        let dirent = dirent?;
+        let name = dirent.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push((name.to_vec(), dirent.file_type()));
+        }
+    }
+    Ok(names)
+}
+
+fn unlink(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Err(Errno::PERM) if unlock(parent, name) => rustix::fs::unlinkat(parent, name, AtFlags::empty()),
+        result => result,
+    }
+}
+
+fn rmdir(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Err(Errno::PERM) if unlock(parent, name) => rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR),
+        result => result,
+    }
+}
+
+/// Takes the immutable and append-only flags off `name` and its directory; whether any was there.
+fn unlock(parent: &OwnedFd, name: &[u8]) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |name: &[u8]| rustix::fs::openat(parent, name, flags, Mode::empty());
+    [open(name), open(b".")].into_iter().flatten().fold(false, |any, fd| {
+        let handle = Handle::Open(fd.as_fd());
+        let locked = handle
+            .flags()
+            .is_ok_and(|now| now.intersects(LOCKING) && handle.set_flags(now.difference(LOCKING)).is_ok());
+        any || locked
+    })
+}
