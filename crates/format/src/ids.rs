@@ -63,8 +63,11 @@ id_type!(
     /// Random name of an index segment.
     IndexId, 16);
 id_type!(
-    /// BLAKE3 of a snapshot's sealed manifest: the snapshot's id.
+    /// BLAKE3 of a snapshot's manifest as recorded (before sealing): the snapshot's id.
     SnapshotId, 32);
+id_type!(
+    /// Random name of a key slot.
+    SlotId, 8);
 
 impl ChunkId {
     /// What indexes look up.

@@ -12,17 +12,31 @@
 //! | [`codec`] | compression of segments and the probe before it |
 //! | [`seal`] | authenticated encryption of segments |
 //! | [`pack`] | segments in one object, with table of contents, padding and plain hash |
+//! | [`header`] | the plain object `format` |
+//! | [`sealed`] | sealing of small objects |
+//! | [`keyslot`] | password and key file slots around the keyring key |
+//! | [`keyring`] | every secret of a repository |
+//! | [`manifest`] | what a snapshot is |
+//! | [`log`] | commit records: plain signed envelope, sealed payload |
+//! | [`checkpoint`] | the folded log |
 //! | [`index`] | tables of contents of several packs in one object |
 //! | [`tree`] | the tree of a snapshot: nodes, builder, cursor, diff, extent lists |
 //!
 //! *Deliberately absent*: I/O, clocks, async.
 
+pub mod checkpoint;
 pub mod chunker;
 pub mod codec;
 pub mod hash;
+pub mod header;
 pub mod ids;
 pub mod index;
+pub mod keyring;
+pub mod keyslot;
+pub mod log;
+pub mod manifest;
 pub mod pack;
 pub mod seal;
+pub mod sealed;
 pub mod tree;
 pub mod wire;

@@ -53,7 +53,7 @@ impl<R: NodeReader + ?Sized> NodeReader for &R {
 }
 
 /// A finished tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TreeRoot {
     /// The root node: equal for equal trees.
     pub id: ChunkId,

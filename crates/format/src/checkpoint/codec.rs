@@ -1,0 +1,216 @@
+//! States as bytes: little-endian tables, zstd, sealed.
+//!
+//! The plain form is a function of the state: equal states encode to equal bytes before sealing.
+
+use super::{ObjectInfo, Pin, SnapshotEntry, State, Visibility};
+use crate::hash::Key32;
+use crate::header::unsupported_version;
+use crate::ids::{IndexId, PackId, PackKind, PackName, RepositoryId, SlotId, SnapshotId};
+use crate::log::{LogKeys, ObjectName};
+use crate::manifest::{MANIFEST_BYTES_MAX, SnapshotManifest, decode_versioned, encode_versioned};
+use crate::sealed;
+use crate::wire::{Reader, Writer, corrupt};
+use decube_backup_core::world::Entropy;
+use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
+use std::collections::BTreeMap;
+use std::io::Read;
+
+const VERSION: u16 = 1;
+/// Longest plain form, bytes: 10 million packs.
+const PLAIN_BYTES_MAX: u64 = 1 << 30;
+const ZSTD_LEVEL: i32 = 1;
+const WHAT: &str = "checkpoint";
+
+impl State {
+    /// The checkpoint `ckpt/<next_seq − 1>`, sealed.
+    ///
+    /// # Errors
+    /// No entropy; `Internal` if compression fails.
+    pub fn encode(&self, keys: &LogKeys, entropy: &dyn Entropy) -> Result<Vec<u8>> {
+        let packed = zstd::bulk::compress(&self.encode_plain()?, ZSTD_LEVEL)
+            .map_err(|e| Error::new(ErrorKind::Internal, "checkpoint", "state does not compress").with_source(e))?;
+        sealed::seal(keys.cipher(), keys.log_key(), &aad(&self.repository), &packed, entropy)
+    }
+
+    /// Opens a checkpoint of `repository`.
+    ///
+    /// # Errors
+    /// `Corrupt`; `Unsupported` for another version. Either way the log can be folded again.
+    pub fn decode(bytes: &[u8], log_key: &Key32, repository: &RepositoryId) -> Result<Self> {
+        let packed = sealed::open(log_key, &aad(repository), bytes)?;
+        let mut plain = Vec::new();
+        zstd::stream::read::Decoder::new(packed.as_slice())
+            .and_then(|decoder| decoder.take(PLAIN_BYTES_MAX + 1).read_to_end(&mut plain))
+            .map_err(|e| corrupt(WHAT).with_source(e))?;
+        if plain.len() as u64 > PLAIN_BYTES_MAX {
+            return Err(corrupt(WHAT).with("reason", "too long"));
+        }
+        let state = Self::decode_plain(&plain)?;
+        if state.repository == *repository { Ok(state) } else { Err(corrupt(WHAT)) }
+    }
+
+    fn encode_plain(&self) -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(1024 + self.live_pack_count() * 52 + self.snapshots.len() * 512);
+        out.write_u16(VERSION);
+        out.extend_from_slice(&self.repository.0);
+        out.write_u64(self.next_seq);
+        out.extend_from_slice(&self.hash);
+        write_all(&mut out, &self.writers, |out, writer| out.extend_from_slice(writer));
+        write_all(&mut out, &self.format, write_info);
+        for packs in [&self.data_packs, &self.meta_packs] {
+            write_all(&mut out, packs, |out, (id, info)| {
+                out.extend_from_slice(&id.0);
+                write_info(out, info);
+            });
+        }
+        write_all(&mut out, &self.condemned, |out, (name, seq)| {
+            write_pack(out, name);
+            out.write_u64(*seq);
+        });
+        write_all(&mut out, &self.reclaimed, write_pack);
+        write_all(&mut out, &self.indexes, |out, ((level, id), info)| {
+            out.write_u8(*level);
+            out.extend_from_slice(&id.0);
+            write_info(out, info);
+        });
+        write_all(&mut out, &self.keyrings, |out, (generation, info)| {
+            out.write_u32(*generation);
+            write_info(out, info);
+        });
+        out.write_u32(self.keyring_current);
+        write_all(&mut out, &self.slots, |out, (slot, info)| {
+            out.extend_from_slice(&slot.0);
+            write_info(out, info);
+        });
+        write_all(&mut out, &self.checkpoints, |out, (seq, info)| {
+            out.write_u64(*seq);
+            write_info(out, info);
+        });
+        write_all(&mut out, &self.retired, |out, name| name.write(out));
+        out.write_varint(self.snapshots.len() as u64);
+        for snapshot in &self.snapshots {
+            write_snapshot(&mut out, snapshot)?;
+        }
+        Ok(out)
+    }
+
+    fn decode_plain(plain: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(plain, WHAT);
+        let version = reader.u16()?;
+        if version != VERSION {
+            return Err(unsupported_version(WHAT, version));
+        }
+        let mut state = Self::new(RepositoryId(reader.array()?));
+        state.next_seq = reader.u64()?;
+        state.hash = reader.array()?;
+        state.writers = read_set(&mut reader, 32, Reader::array)?;
+        state.format = read_set(&mut reader, 36, |r| Ok(((), read_info(r)?)))
+            .map(|found: BTreeMap<(), ObjectInfo>| found.into_values().next())?;
+        state.data_packs = read_set(&mut reader, 52, |r| Ok((PackId(r.array()?), read_info(r)?)))?;
+        state.meta_packs = read_set(&mut reader, 52, |r| Ok((PackId(r.array()?), read_info(r)?)))?;
+        state.condemned = read_set(&mut reader, 25, |r| Ok((read_pack(r)?, r.u64()?)))?;
+        state.reclaimed = read_set(&mut reader, 17, read_pack)?;
+        state.indexes = read_set(&mut reader, 53, |r| Ok(((r.u8()?, IndexId(r.array()?)), read_info(r)?)))?;
+        state.keyrings = read_set(&mut reader, 40, |r| Ok((r.u32()?, read_info(r)?)))?;
+        state.keyring_current = reader.u32()?;
+        state.slots = read_set(&mut reader, 44, |r| Ok((SlotId(r.array()?), read_info(r)?)))?;
+        state.checkpoints = read_set(&mut reader, 44, |r| Ok((r.u64()?, read_info(r)?)))?;
+        state.retired = read_set(&mut reader, 5, ObjectName::read)?;
+        for at in 0..reader.count(44)? {
+            let snapshot = read_snapshot(&mut reader)?;
+            if state.snapshot_at.insert(snapshot.id, at).is_some() {
+                return Err(reader.corrupt());
+            }
+            state.snapshots.push(snapshot);
+        }
+        reader.finish()?;
+        Ok(state)
+    }
+}
+
+fn aad(repository: &RepositoryId) -> Vec<u8> {
+    // Not the number: a state says which record it follows, and a cache may keep it under any name.
+    sealed::aad(WHAT, repository, "")
+}
+
+fn write_all<C, T>(out: &mut Vec<u8>, items: C, write: impl Fn(&mut Vec<u8>, T))
+where
+    C: IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+{
+    let items = items.into_iter();
+    out.write_varint(items.len() as u64);
+    items.for_each(|item| write(out, item));
+}
+
+/// Reads a set or map; its items are in order as written, so collecting builds it densely.
+fn read_set<'a, T, C: FromIterator<T> + Sized>(
+    reader: &mut Reader<'a>,
+    item_bytes_min: usize,
+    read: impl Fn(&mut Reader<'a>) -> Result<T>,
+) -> Result<C> {
+    let count = reader.count(item_bytes_min)?;
+    (0..count).map(|_| read(reader)).collect()
+}
+
+fn write_info(out: &mut Vec<u8>, info: &ObjectInfo) {
+    out.write_u32(info.len);
+    out.extend_from_slice(&info.hash);
+}
+
+fn read_info(reader: &mut Reader<'_>) -> Result<ObjectInfo> {
+    Ok(ObjectInfo { len: reader.u32()?, hash: reader.array()? })
+}
+
+fn write_pack(out: &mut Vec<u8>, name: &PackName) {
+    out.write_u8(if name.kind == PackKind::Data { 0 } else { 1 });
+    out.extend_from_slice(&name.id.0);
+}
+
+fn read_pack(reader: &mut Reader<'_>) -> Result<PackName> {
+    let kind = match reader.u8()? {
+        0 => PackKind::Data,
+        1 => PackKind::Meta,
+        _ => return Err(reader.corrupt()),
+    };
+    Ok(PackName { kind, id: PackId(reader.array()?) })
+}
+
+fn write_snapshot(out: &mut Vec<u8>, snapshot: &SnapshotEntry) -> Result<()> {
+    out.extend_from_slice(&snapshot.id.0);
+    out.write_u64(snapshot.seq);
+    match snapshot.visibility {
+        Visibility::Live => out.write_u8(0),
+        Visibility::Forgotten { seq } => {
+            out.write_u8(1);
+            out.write_u64(seq);
+        }
+    }
+    match snapshot.pin {
+        Pin::None => out.write_u8(0),
+        Pin::Until(moment) => {
+            out.write_u8(1);
+            out.write_u64(moment.seconds as u64);
+            out.write_u32(moment.nanoseconds);
+        }
+        Pin::Forever => out.write_u8(2),
+    }
+    out.write_bytes(&encode_versioned(&snapshot.manifest)?);
+    Ok(())
+}
+
+fn read_snapshot(reader: &mut Reader<'_>) -> Result<SnapshotEntry> {
+    let (id, seq) = (SnapshotId(reader.array()?), reader.u64()?);
+    let visibility = match reader.u8()? {
+        0 => Visibility::Live,
+        1 => Visibility::Forgotten { seq: reader.u64()? },
+        _ => return Err(reader.corrupt()),
+    };
+    let pin = match reader.u8()? {
+        0 => Pin::None,
+        1 => Pin::Until(Timestamp { seconds: reader.u64()? as i64, nanoseconds: reader.u32()? }),
+        2 => Pin::Forever,
+        _ => return Err(reader.corrupt()),
+    };
+    let manifest: SnapshotManifest = decode_versioned(reader.bytes(2 * MANIFEST_BYTES_MAX)?, usize::MAX, WHAT)?;
+    Ok(SnapshotEntry { id, seq, manifest, visibility, pin })
+}

@@ -1,0 +1,189 @@
+//! Folding records into a state.
+
+use super::{ObjectInfo, Pin, SnapshotEntry, State, Visibility};
+use crate::ids::{PackKind, SnapshotId};
+use crate::log::{AddedObject, Envelope, LabelChange, ObjectName, Payload, SnapshotEdit};
+use crate::manifest::EncodedManifest;
+use crate::wire::corrupt;
+use decube_backup_core::Result;
+
+impl State {
+    /// Folds in the next record, which a [`crate::log::LogChain`] accepted. Unchanged on error.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is not the next record of this log, if record 0 is not `Init` or a later one is, if an
+    /// object's length is beyond every bound, or if a manifest does not decode.
+    pub fn apply(&mut self, envelope: &Envelope, payload: &Payload) -> Result<()> {
+        self.check_next(envelope)?;
+        if (envelope.seq == 0) != (*payload == Payload::Init) {
+            return Err(corrupt("log record").with("reason", "not an init record at 0").with("seq", envelope.seq));
+        }
+        let commit = match payload {
+            Payload::Commit { manifest } => Some(snapshot_entry(manifest, envelope.seq)?),
+            _ => None,
+        };
+        self.fold_envelope(envelope);
+        if let Some(entry) = commit {
+            self.fold_commit(entry);
+        } else {
+            self.fold_payload(payload, envelope.seq);
+        }
+        Ok(())
+    }
+
+    /// Folds in the plain part alone, for who holds no keys: objects are known then, snapshots are not.
+    ///
+    /// # Errors
+    /// As [`Self::apply`], for the plain part.
+    pub fn apply_plain(&mut self, envelope: &Envelope) -> Result<()> {
+        self.check_next(envelope)?;
+        self.fold_envelope(envelope);
+        Ok(())
+    }
+
+    fn check_next(&self, envelope: &Envelope) -> Result<()> {
+        let next = envelope.repository == self.repository
+            && envelope.seq == self.next_seq
+            && envelope.prev == self.hash
+            && envelope.seq < u64::MAX;
+        if !next || envelope.added.iter().any(|object| u32::try_from(object.len).is_err()) {
+            return Err(corrupt("log record").with("reason", "not the next record").with("seq", envelope.seq));
+        }
+        Ok(())
+    }
+
+    fn fold_envelope(&mut self, envelope: &Envelope) {
+        for object in &envelope.added {
+            self.fold_added(object);
+        }
+        for name in &envelope.reclaimed {
+            self.fold_reclaimed(name);
+        }
+        self.writers.extend(&envelope.admits);
+        self.next_seq = envelope.seq + 1;
+        self.hash = envelope.hash;
+    }
+
+    fn fold_added(&mut self, object: &AddedObject) {
+        // Lengths were checked to fit.
+        let info = ObjectInfo { len: u32::try_from(object.len).unwrap_or(u32::MAX), hash: object.hash };
+        if self.retired.contains(&object.name) {
+            return;
+        }
+        match object.name {
+            ObjectName::Format => _ = self.format.get_or_insert(info),
+            ObjectName::Pack(name) if self.reclaimed.contains(&name) => {}
+            ObjectName::Pack(name) => {
+                let packs = match name.kind {
+                    PackKind::Data => &mut self.data_packs,
+                    PackKind::Meta => &mut self.meta_packs,
+                };
+                packs.entry(name.id).or_insert(info);
+            }
+            ObjectName::Index { level, id } => _ = self.indexes.entry((level, id)).or_insert(info),
+            ObjectName::Keyring(generation) => _ = self.keyrings.entry(generation).or_insert(info),
+            ObjectName::KeySlot(slot) => _ = self.slots.entry(slot).or_insert(info),
+            ObjectName::Checkpoint(seq) => _ = self.checkpoints.entry(seq).or_insert(info),
+        }
+    }
+
+    fn fold_reclaimed(&mut self, name: &ObjectName) {
+        match name {
+            ObjectName::Format => return,
+            ObjectName::Pack(pack) => {
+                match pack.kind {
+                    PackKind::Data => self.data_packs.remove(&pack.id),
+                    PackKind::Meta => self.meta_packs.remove(&pack.id),
+                };
+                self.condemned.remove(pack);
+                self.reclaimed.insert(*pack);
+                return;
+            }
+            ObjectName::Index { level, id } => self.indexes.remove(&(*level, *id)),
+            ObjectName::Keyring(generation) => self.keyrings.remove(generation),
+            ObjectName::KeySlot(slot) => self.slots.remove(slot),
+            ObjectName::Checkpoint(seq) => self.checkpoints.remove(seq),
+        };
+        self.retired.insert(*name);
+    }
+
+    fn fold_commit(&mut self, entry: SnapshotEntry) {
+        if !self.snapshot_at.contains_key(&entry.id) {
+            self.snapshot_at.insert(entry.id, self.snapshots.len());
+            self.snapshots.push(entry);
+        }
+    }
+
+    fn fold_payload(&mut self, payload: &Payload, seq: u64) {
+        match payload {
+            Payload::Forget { snapshots } => {
+                for id in snapshots {
+                    self.update(id, |s| {
+                        if s.visibility == Visibility::Live {
+                            s.visibility = Visibility::Forgotten { seq };
+                        }
+                    });
+                }
+            }
+            Payload::RestoreForgotten { snapshots } => {
+                for id in snapshots {
+                    self.update(id, |s| s.visibility = Visibility::Live);
+                }
+            }
+            Payload::Condemn { packs, released } => {
+                for pack in released {
+                    self.condemned.remove(pack);
+                }
+                for pack in packs {
+                    if self.pack(pack).is_some() {
+                        self.condemned.insert(*pack, seq);
+                    }
+                }
+            }
+            Payload::Pin { snapshot, until } => {
+                self.update(snapshot, |s| s.pin = until.map_or(Pin::Forever, Pin::Until));
+            }
+            Payload::Unpin { snapshot } => self.update(snapshot, |s| s.pin = Pin::None),
+            Payload::Keyring { generation } => {
+                if self.keyrings.contains_key(generation) {
+                    self.keyring_current = *generation;
+                }
+            }
+            Payload::TagChange(edit) => self.update(&edit.snapshot, |s| apply_edit(s, edit)),
+            // The envelope says all there is to know.
+            Payload::Init | Payload::Add { .. } | Payload::Reclaim | Payload::KeySlot(_) => {}
+            Payload::Commit { .. } | Payload::Note { .. } => {}
+        }
+    }
+
+    fn update(&mut self, id: &SnapshotId, change: impl FnOnce(&mut SnapshotEntry)) {
+        if let Some(entry) = self.snapshot_at.get(id).and_then(|at| self.snapshots.get_mut(*at)) {
+            change(entry);
+        }
+    }
+}
+
+fn snapshot_entry(manifest: &EncodedManifest, seq: u64) -> Result<SnapshotEntry> {
+    let id = manifest.id();
+    let manifest = manifest.decode().map_err(|e| e.with("seq", seq))?.into_summary();
+    Ok(SnapshotEntry { id, seq, manifest, visibility: Visibility::Live, pin: Pin::None })
+}
+
+fn apply_edit(entry: &mut SnapshotEntry, edit: &SnapshotEdit) {
+    let manifest = &mut entry.manifest;
+    manifest.tags.retain(|tag| !edit.tags_removed.contains(tag));
+    for tag in &edit.tags_added {
+        if !manifest.tags.contains(tag) {
+            manifest.tags.push(tag.clone());
+        }
+    }
+    for (label, change) in &edit.labels {
+        match change {
+            LabelChange::Set(value) => _ = manifest.labels.insert(label.clone(), value.clone()),
+            LabelChange::Remove => _ = manifest.labels.remove(label),
+        }
+    }
+    if let Some(name) = &edit.name {
+        manifest.name.clone_from(name);
+    }
+}
