@@ -100,12 +100,22 @@ pub(super) async fn a_dropped_put_leaves_nothing_torn(c: &CheckContext, f: &mut 
         }
         keys.push(key);
     }
-    // A backend may finish what it began; what counts is that it is whole then.
-    tokio::time::sleep(c.options().settle).await;
-    for key in keys {
-        let got = c.get(&key).await?;
-        if got.as_ref().is_some_and(|got| *got != bytes) {
-            f.add(format!("{key} holds {:?} of {} bytes", got.map(|got| got.len()), bytes.len()));
+    // A backend may finish what it began; what counts is that it is whole then. Whether it will is not
+    // known, hence the patience: an object that lands later would also escape the cleaning up.
+    const SETTLES_MAX: u32 = 100;
+    for _ in 0..SETTLES_MAX {
+        tokio::time::sleep(c.options().settle).await;
+        let mut absent = 0;
+        for key in &keys {
+            let got = c.get(key).await?;
+            if got.as_ref().is_some_and(|got| *got != bytes) {
+                f.add(format!("{key} holds {:?} of {} bytes", got.map(|got| got.len()), bytes.len()));
+                return Ok(());
+            }
+            absent += usize::from(got.is_none());
+        }
+        if absent == 0 {
+            break;
         }
     }
     Ok(())
