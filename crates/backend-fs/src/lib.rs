@@ -1,1 +1,18 @@
-//! placeholder
+//! The file system backend: repository storage, what is backed up and where a restore writes.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`sink`] | objects as files: whole or absent, durable, one winner per name |
+//! | [`source`] | the ordered walk over directory trees |
+//! | [`target`] | writing entries with their attributes |
+//! | [`compare`] | what differs between two trees, byte for byte and attribute for attribute |
+//! | `torture` | test support: a tree of everything a file system can hold (feature `torture`) |
+
+mod at;
+mod attributes;
+pub mod compare;
+pub mod sink;
+pub mod source;
+pub mod target;
+#[cfg(feature = "torture")]
+pub mod torture;
