@@ -1,0 +1,1 @@
+//! Frozen bytes: a change here is a change of the format.
