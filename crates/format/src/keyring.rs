@@ -1,7 +1,8 @@
 //! The keyring: every secret of a repository, sealed under the keyring key as `keyring/<generation>`.
 //!
 //! Objects are immutable: a change of keys writes the next generation and a `Keyring` record. Old pack keys stay
-//! as long as packs under them do; new packs use the newest of each kind.
+//! as long as packs under them do; new packs use the newest of each kind. The other four keys never change: every
+//! record, tree and index segment of the repository needs them.
 
 use crate::hash::Key32;
 use crate::ids::{PackKind, RepositoryId};

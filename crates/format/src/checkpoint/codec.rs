@@ -214,3 +214,45 @@ fn read_snapshot(reader: &mut Reader<'_>) -> Result<SnapshotEntry> {
     let manifest: SnapshotManifest = decode_versioned(reader.bytes(2 * MANIFEST_BYTES_MAX)?, usize::MAX, WHAT)?;
     Ok(SnapshotEntry { id, seq, manifest, visibility, pin })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::ObjectInfo;
+
+    fn sample() -> State {
+        let mut state = State::new(RepositoryId([1; 16]));
+        let info = ObjectInfo { len: 9, hash: [2; 32] };
+        state.format = Some(info);
+        state.writers.insert([3; 32]);
+        state.data_packs.insert(PackId([4; 16]), info);
+        state.reclaimed.insert(PackName { kind: PackKind::Meta, id: PackId([5; 16]) });
+        state.condemned.insert(PackName { kind: PackKind::Data, id: PackId([4; 16]) }, 7);
+        state.indexes.insert((1, IndexId([6; 16])), info);
+        state.slots.insert(SlotId([7; 8]), info);
+        state.retired.insert(ObjectName::Checkpoint(3));
+        state.snapshot_at.insert(SnapshotId([8; 32]), 0);
+        state.snapshots.push(SnapshotEntry {
+            id: SnapshotId([8; 32]),
+            seq: 1,
+            manifest: SnapshotManifest::default(),
+            visibility: Visibility::Forgotten { seq: 2 },
+            pin: Pin::Until(Timestamp { seconds: -1, nanoseconds: 1 }),
+        });
+        state
+    }
+
+    #[test]
+    fn the_plain_form_round_trips_and_changed_bytes_never_panic() {
+        let plain = sample().encode_plain().expect("encodes");
+        assert_eq!(State::decode_plain(&plain).expect("decodes"), sample());
+        for at in 0..plain.len() {
+            assert!(State::decode_plain(&plain[..at]).is_err(), "cut at {at}");
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut bad = plain.clone();
+                bad[at] = value;
+                let _ = State::decode_plain(&bad);
+            }
+        }
+    }
+}

@@ -103,7 +103,7 @@ impl RecordBuilder {
     /// A record of `payload` that adds and reclaims the given objects.
     ///
     /// # Errors
-    /// `Invalid` for texts or lists too long; `Corrupt` if `payload` may not reclaim these objects; no entropy.
+    /// `Invalid` for texts or lists too long; `Internal` if `payload` may not reclaim these objects; no entropy.
     pub fn new(
         repository: RepositoryId,
         stamp: &Stamp,
@@ -112,7 +112,10 @@ impl RecordBuilder {
         reclaimed: Vec<ObjectName>,
         entropy: &dyn Entropy,
     ) -> Result<Self> {
-        payload.check_against(&reclaimed)?;
+        payload.check_against(&reclaimed).map_err(|_| {
+            Error::new(ErrorKind::Internal, "log", "this kind of record may not reclaim that")
+                .with("record", payload.word())
+        })?;
         let payload = payload.encode(stamp)?;
         let mut nonce = [0; 16];
         entropy.fill(&mut nonce)?;

@@ -1,0 +1,7 @@
+//! Facts about the header, keys, log records and checkpoints.
+
+mod checkpoint;
+mod fixtures;
+mod keys;
+mod log;
+mod manifest;
