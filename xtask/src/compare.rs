@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// How closely to look.
@@ -21,10 +21,11 @@ pub(crate) enum Depth {
     Attributes,
 }
 
-/// The differences of the trees `a` and `b`, a sentence each; folders named as in `skip` are not looked at.
-/// The attributes of the two top folders themselves are not compared.
+/// The differences of the trees `a` and `b`, a sentence each; the entries `skip`, relative to both, are not looked
+/// at. The attributes of the two top folders themselves are not compared.
 pub(crate) fn differences(a: &Path, b: &Path, depth: Depth, skip: &[&str]) -> Result<Vec<String>> {
-    let mut walk = Walk { depth, skip, inodes: HashMap::new(), found: Vec::new() };
+    let skipped = skip.iter().flat_map(|path| [a.join(path), b.join(path)]).collect();
+    let mut walk = Walk { depth, skipped, inodes: HashMap::new(), found: Vec::new() };
     walk.folder(a, b)?;
     if depth == Depth::Attributes && host::find_program("getfattr").is_some() {
         let (a, b) = (extended_attributes(a, skip)?, extended_attributes(b, skip)?);
@@ -34,15 +35,15 @@ pub(crate) fn differences(a: &Path, b: &Path, depth: Depth, skip: &[&str]) -> Re
     Ok(walk.found)
 }
 
-struct Walk<'a> {
+struct Walk {
     depth: Depth,
-    skip: &'a [&'a str],
+    skipped: Vec<PathBuf>,
     /// Device and inode of a source file with several names → those of its counterpart.
     inodes: HashMap<(u64, u64), (u64, u64)>,
     found: Vec<String>,
 }
 
-impl Walk<'_> {
+impl Walk {
     fn folder(&mut self, a: &Path, b: &Path) -> Result {
         let (names_a, names_b) = (self.names(a)?, self.names(b)?);
         self.found.extend(names_a.difference(&names_b).map(|name| format!("missing: {}", a.join(name).display())));
@@ -57,10 +58,9 @@ impl Walk<'_> {
         let mut names = BTreeSet::new();
         for entry in folder.read_dir().map_err(|e| format!("cannot list {}: {e}", folder.display()))? {
             let entry = entry?;
-            let skipped = self.skip.iter().any(|name| entry.file_name() == **name) && entry.file_type()?.is_dir();
             // Sockets are made by who listens on them; no backup brings them back.
             let is_socket = entry.metadata().is_ok_and(|m| m.mode() & 0o170_000 == 0o140_000);
-            if !is_socket && !skipped {
+            if !is_socket && !self.skipped.contains(&entry.path()) {
                 names.insert(entry.file_name());
             }
         }
@@ -130,8 +130,11 @@ fn extended_attributes(folder: &Path, skip: &[&str]) -> Result<BTreeSet<String>>
     getfattr.args(["--recursive", "--physical", "--no-dereference", "--dump", "--encoding=hex"]);
     getfattr.args(["--match=^(user|security|trusted|system.posix_acl)", "."]).current_dir(folder);
     let dump = host::run_quietly(&mut getfattr)?;
-    let kept = |block: &&str| !skip.iter().any(|name| block.contains(&format!("/{name}/")));
-    Ok(dump.split("\n\n").filter(kept).filter(|block| !block.is_empty()).map(str::to_owned).collect())
+    let is_skipped = |block: &str| {
+        let name = block.lines().next().unwrap_or_default().trim_start_matches("# file: ").trim_start_matches("./");
+        skip.iter().any(|path| Path::new(name).starts_with(path))
+    };
+    Ok(dump.split("\n\n").filter(|block| !block.is_empty() && !is_skipped(block)).map(str::to_owned).collect())
 }
 
 #[cfg(test)]

@@ -85,17 +85,20 @@ pub(crate) fn release_binary(root: &Path) -> Result<PathBuf> {
     if binary.is_file() { Ok(binary) } else { Err(format!("the build left no {}", binary.display()).into()) }
 }
 
-/// Files below `folder` (or the one file) and their apparent size, bytes; symlinks are not followed.
-pub(crate) fn tree_size(folder: &Path) -> Result<(u64, u64)> {
-    let metadata = folder.symlink_metadata()?;
-    if !metadata.is_dir() {
-        return Ok((1, metadata.len()));
-    }
+/// Files below `folder` and their apparent size, bytes; symlinks are not followed, nor are folders in `skip` entered.
+pub(crate) fn tree_size(folder: &Path, skip: &[PathBuf]) -> Result<(u64, u64)> {
     let (mut files, mut bytes) = (0, 0);
-    for entry in folder.read_dir()? {
-        let below = tree_size(&entry?.path())?;
-        files += below.0;
-        bytes += below.1;
+    for entry in folder.read_dir().map_err(|e| format!("cannot list {}: {e}", folder.display()))? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if !metadata.is_dir() {
+            files += 1;
+            bytes += metadata.len();
+        } else if !skip.contains(&entry.path()) {
+            let below = tree_size(&entry.path(), skip)?;
+            files += below.0;
+            bytes += below.1;
+        }
     }
     Ok((files, bytes))
 }

@@ -132,7 +132,7 @@ fn measure_operation(
             operation,
             run,
             cost,
-            repository_bytes: host::tree_size(&place.repository)?.1,
+            repository_bytes: host::tree_size(&place.repository, &[])?.1,
         });
     }
     Ok(rows)

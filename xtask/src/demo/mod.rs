@@ -11,13 +11,14 @@ use crate::compare::{Depth, differences};
 use crate::flags::Flags;
 use crate::host::{self, Watch};
 use decube_backup_backend_fs::compare::{CompareOptions, Difference, compare_trees};
-use std::fs;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Left out of backup and comparison alike: what Cargo builds is large, and changes while it runs.
-const LEFT_OUT: &str = "target";
+/// Left out of the workspace, in backup and comparison alike: what Cargo builds is large, and changes while it runs.
+const LEFT_OUT: [&str; 2] = ["target", "fuzz/target"];
 
 /// "Done, but something could not be read or restored": shown, and judged by the comparison.
 const EXIT_WITH_PROBLEMS: i32 = 3;
@@ -46,7 +47,7 @@ pub(crate) fn run(arguments: Vec<String>) -> Result {
     let binary = host::release_binary(&root)?;
     println!("{} in {}", binary.display(), host::seconds(watch.elapsed()));
 
-    let demo = Demo { binary, scratch: scratch.path().to_owned() };
+    let demo = Demo { root, binary, scratch: scratch.path().to_owned() };
     let differences = demo.play(&sources, &sample)?;
     if keep {
         println!("\nkept: {}", scratch.path().display());
@@ -55,6 +56,7 @@ pub(crate) fn run(arguments: Vec<String>) -> Result {
 }
 
 struct Demo {
+    root: PathBuf,
     binary: PathBuf,
     scratch: PathBuf,
 }
@@ -65,11 +67,12 @@ impl Demo {
         title("Sources");
         let mut source_bytes = 0;
         for source in sources {
-            let (files, bytes) = size_without(source)?;
+            let left_out: Vec<PathBuf> = self.left_out(source).iter().map(|path| source.join(path)).collect();
+            let (files, bytes) = host::tree_size(source, &left_out)?;
             source_bytes += bytes;
-            println!("{:>10}  {files:>7} entries  {}", host::mib(bytes), source.display());
+            println!("{:>10}  {files:>7} files  {}", host::mib(bytes), source.display());
         }
-        println!("Folders named {LEFT_OUT} are left out.");
+        println!("Left out of the workspace: {}", LEFT_OUT.join(", "));
 
         title("Make an encrypted repository");
         self.step(&["init".into()])?;
@@ -85,7 +88,7 @@ impl Demo {
 
         title("List");
         self.step(&["snapshots".into()])?;
-        let listed = self.output(&["ls".into(), "latest".into()])?;
+        let listed = self.output(&["ls".into(), "-R".into(), "latest".into()])?;
         println!("{} entries listed", listed.lines().count());
 
         title("Restore to a new folder");
@@ -102,7 +105,7 @@ impl Demo {
         title("Compare, byte for byte and attribute for attribute");
         let mut count = 0;
         for (source, goal) in sources.iter().zip(&restored) {
-            let found = judge_twice(source, goal)?;
+            let found = judge_twice(source, goal, self.left_out(source))?;
             println!("{:>6} differences  {}", found.len(), source.display());
             found.iter().take(20).for_each(|difference| println!("        {difference}"));
             count += found.len();
@@ -116,7 +119,7 @@ impl Demo {
         let rate = |time: Duration| source_bytes as f64 / f64::from(1 << 20) / time.as_secs_f64().max(0.001);
         println!("source            {:>12}", host::mib(source_bytes));
         println!("repository        {:>12}  after the first backup", host::mib(size_after_first));
-        println!("                  {:>12}  more after the second", host::mib(size_after_second - size_after_first));
+        println!("                  {:>12}  more after the second", host::mib(size_after_second.saturating_sub(size_after_first)));
         println!("first backup      {:>12}  {:.0} MiB/s", host::seconds(first), rate(first));
         println!("second backup     {:>12}", host::seconds(second));
         println!("restore           {:>12}  {:.0} MiB/s", host::seconds(restore), rate(restore));
@@ -125,11 +128,17 @@ impl Demo {
         Ok(count)
     }
 
+    fn left_out(&self, source: &Path) -> &'static [&'static str] {
+        if source == self.root { &LEFT_OUT } else { &[] }
+    }
+
     fn backup(&self, sources: &[PathBuf]) -> Result<Duration> {
         let mut arguments = vec!["backup".to_owned()];
         arguments.extend(sources.iter().map(|source| source.display().to_string()));
-        arguments.extend(["--name", "demo", "--exclude"].map(str::to_owned));
-        arguments.push(format!("{LEFT_OUT}/"));
+        arguments.extend(["--name", "demo"].map(str::to_owned));
+        for path in LEFT_OUT {
+            arguments.extend(["--exclude".to_owned(), self.root.join(path).display().to_string()]);
+        }
         self.step(&arguments)
     }
 
@@ -164,7 +173,7 @@ impl Demo {
     }
 
     fn repository_bytes(&self) -> Result<u64> {
-        let (objects, bytes) = host::tree_size(&self.repository())?;
+        let (objects, bytes) = host::tree_size(&self.repository(), &[])?;
         println!("repository: {objects} objects, {}", host::mib(bytes));
         Ok(bytes)
     }
@@ -172,10 +181,11 @@ impl Demo {
 
 /// The file-system backend's own comparison knows every attribute; the other one shares no code with the
 /// program, so that an attribute the program cannot see is missed by one of them only.
-fn judge_twice(source: &Path, goal: &Path) -> Result<Vec<String>> {
-    let mut found = differences(source, goal, Depth::Attributes, &[LEFT_OUT])?;
+fn judge_twice(source: &Path, goal: &Path, left_out: &[&str]) -> Result<Vec<String>> {
+    let mut found = differences(source, goal, Depth::Attributes, left_out)?;
     let is_left_out = |difference: &Difference| {
-        difference.path.as_bytes().split(|byte| *byte == b'/').any(|name| name == LEFT_OUT.as_bytes())
+        let path = Path::new(OsStr::from_bytes(difference.path.as_bytes()));
+        left_out.iter().any(|left_out| path.starts_with(left_out))
     };
     let own = compare_trees(source, goal, CompareOptions::default())?;
     found.extend(own.iter().filter(|difference| !is_left_out(difference)).map(ToString::to_string));
@@ -184,25 +194,4 @@ fn judge_twice(source: &Path, goal: &Path) -> Result<Vec<String>> {
 
 fn title(text: &str) {
     println!("\n── {text}");
-}
-
-/// Entries and bytes below `folder` without what is left out.
-fn size_without(folder: &Path) -> Result<(u64, u64)> {
-    let (mut entries, mut bytes) = (0, 0);
-    for entry in fs::read_dir(folder).map_err(|e| format!("cannot list {}: {e}", folder.display()))? {
-        let entry = entry?;
-        let is_dir = entry.file_type()?.is_dir();
-        if is_dir && entry.file_name() == LEFT_OUT {
-            continue;
-        }
-        entries += 1;
-        if is_dir {
-            let below = size_without(&entry.path())?;
-            entries += below.0;
-            bytes += below.1;
-        } else {
-            bytes += entry.metadata()?.len();
-        }
-    }
-    Ok((entries, bytes))
 }
