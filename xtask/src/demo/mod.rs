@@ -119,7 +119,10 @@ impl Demo {
         let rate = |time: Duration| source_bytes as f64 / f64::from(1 << 20) / time.as_secs_f64().max(0.001);
         println!("source            {:>12}", host::mib(source_bytes));
         println!("repository        {:>12}  after the first backup", host::mib(size_after_first));
-        println!("                  {:>12}  more after the second", host::mib(size_after_second.saturating_sub(size_after_first)));
+        println!(
+            "                  {:>12}  more after the second",
+            host::mib(size_after_second.saturating_sub(size_after_first))
+        );
         println!("first backup      {:>12}  {:.0} MiB/s", host::seconds(first), rate(first));
         println!("second backup     {:>12}", host::seconds(second));
         println!("restore           {:>12}  {:.0} MiB/s", host::seconds(restore), rate(restore));
