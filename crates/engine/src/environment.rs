@@ -2,7 +2,7 @@
 
 use decube_backup_core::world::{Clock, Entropy};
 use decube_backup_core::{Secret, Sink};
-use decube_backup_format::hash::Key32;
+use decube_backup_format::keyslot::KeyFile;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,5 +40,5 @@ pub enum Credentials {
     /// A passphrase, tried on every passphrase slot.
     Password(Secret<String>),
     /// The key of a key file.
-    KeyFile(Key32),
+    KeyFile(KeyFile),
 }

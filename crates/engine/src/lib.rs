@@ -7,10 +7,33 @@
 //! |---|---|
 //! | [`environment`] | the world passed in |
 //! | [`options`] | what callers choose and get back |
+//! | [`repository`] | open and init, log, cache |
+//! | [`store`] | the sink as blocking calls |
+//! | [`index`] | where chunks are |
+//! | [`pipeline`] | new chunks → uploaded packs |
+//! | [`segments`] | reading segments and nodes back |
+//! | [`backup`], [`restore`], [`dump`], [`verify`] | the main jobs |
+//! | [`browse`], [`select`], [`stats`] | looking around |
+//! | [`keys`], [`tags`] | changing what is known, not what is stored |
 //!
 //! *Deliberately absent*: concrete backends, printing, reading the environment.
 
+pub mod backup;
+pub mod browse;
+pub mod dump;
 pub mod environment;
+pub mod index;
+pub mod keys;
 pub mod options;
+pub mod pipeline;
+pub mod repository;
+pub mod restore;
+pub mod segments;
+pub mod select;
+pub mod stats;
+pub mod store;
+pub mod tags;
+pub mod verify;
 
 pub use environment::{Credentials, Environment};
+pub use repository::Repository;

@@ -26,7 +26,7 @@ pub mod writer;
 pub use footer::{ChunkEntry, Footer, SegmentEntry};
 pub use header::PackHeader;
 pub use reader::PackReader;
-pub use writer::{PackWriter, SealedSegment, SegmentSealer};
+pub use writer::{FinishedPack, PackWriter, compress_segment};
 
 /// Length of the sealed trailer, bytes: two u32 and a tag.
 pub const TRAILER_BYTES: usize = 8 + crate::seal::TAG_BYTES;

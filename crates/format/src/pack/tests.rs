@@ -14,9 +14,13 @@ fn build(segments: &[(&[u8], bool)]) -> (Vec<u8>, Footer) {
     for (number, (raw, compress)) in segments.iter().enumerate() {
         let half = (raw.len() / 2) as u32;
         let chunks = vec![(ShortId([number as u8; 16]), half), (ShortId([0xff; 16]), raw.len() as u32 - half)];
-        let compressor = compress.then_some(&mut compressor);
-        let sealed = writer.sealer().seal(number as u32, raw, chunks, compressor, Vec::new()).expect("seals");
-        writer.append(&sealed).expect("in order");
+        let mut out = Vec::new();
+        let codec = match compress {
+            true => compress_segment(raw, &mut compressor, &mut out).expect("compresses"),
+            false => Codec::Stored,
+        };
+        let body = if codec == Codec::Stored { raw } else { &out[..] };
+        writer.append(codec, body, raw.len() as u32, &chunks).expect("seals");
     }
     let pack = writer.finish().expect("finishes");
     (pack.bytes, pack.footer)

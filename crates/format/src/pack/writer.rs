@@ -1,4 +1,4 @@
-//! Sealing segments (on workers) and assembling packs (in order).
+//! Compressing segments (on workers), sealing and assembling packs (in order).
 
 use super::footer::Footer;
 use super::padding::padme;
@@ -10,24 +10,21 @@ use crate::seal::{Cipher, SealingKey, TAG_BYTES, counter_nonce};
 use crate::wire::Writer;
 use decube_backup_core::{Error, ErrorKind, Result};
 
-/// Seals the segments of one pack; shared by workers.
-pub struct SegmentSealer {
-    key: SealingKey,
-    header: Vec<u8>,
-}
-
-/// One sealed segment, ready to be appended.
-pub struct SealedSegment {
-    /// Number in the pack, from 0.
-    pub number: u32,
-    /// Sealed bytes.
-    pub bytes: Vec<u8>,
-    /// Length before compression.
-    pub raw_len: u32,
-    /// How it was compressed.
-    pub codec: Codec,
-    /// Its chunks in order.
-    pub chunks: Vec<(ShortId, u32)>,
+/// Compresses `raw` into `out` (cleared first, capacity kept) if that pays.
+///
+/// `Stored` leaves `out` empty: the segment is then stored as it is. Under 2 % gained is not worth
+/// decompressing on every restore.
+///
+/// # Errors
+/// `Internal` only.
+pub fn compress_segment(raw: &[u8], compressor: &mut Compressor, out: &mut Vec<u8>) -> Result<Codec> {
+    out.clear();
+    compressor.compress(raw, out)?;
+    if out.len() < raw.len() - raw.len() / 50 {
+        return Ok(Codec::Zstd);
+    }
+    out.clear();
+    Ok(Codec::Stored)
 }
 
 pub(super) fn segment_associated(header: &[u8], number: u32, raw_len: u32, codec: Codec) -> Vec<u8> {
@@ -37,43 +34,6 @@ pub(super) fn segment_associated(header: &[u8], number: u32, raw_len: u32, codec
     associated.write_u32(raw_len);
     associated.write_u8(codec as u8);
     associated
-}
-
-impl SegmentSealer {
-    /// Compresses (if `compressor` is given and it pays) and seals `raw` into `out`, which is cleared
-    /// first and keeps its capacity.
-    ///
-    /// # Errors
-    /// `Internal` only.
-    pub fn seal(
-        &self,
-        number: u32,
-        raw: &[u8],
-        chunks: Vec<(ShortId, u32)>,
-        compressor: Option<&mut Compressor>,
-        mut out: Vec<u8>,
-    ) -> Result<SealedSegment> {
-        out.clear();
-        let mut codec = Codec::Stored;
-        if let Some(compressor) = compressor {
-            compressor.compress(raw, &mut out)?;
-            // Under 2 % gained is not worth decompressing on every restore.
-            if out.len() < raw.len() - raw.len() / 50 {
-                codec = Codec::Zstd;
-            } else {
-                out.clear();
-            }
-        }
-        if codec == Codec::Stored {
-            out.reserve(raw.len() + TAG_BYTES);
-            out.extend_from_slice(raw);
-        }
-        let raw_len =
-            u32::try_from(raw.len()).map_err(|_| Error::new(ErrorKind::Internal, "seal", "segment too long"))?;
-        let associated = segment_associated(&self.header, number, raw_len, codec);
-        self.key.seal(counter_nonce(number), &associated, &mut out, 0)?;
-        Ok(SealedSegment { number, bytes: out, raw_len, codec, chunks })
-    }
 }
 
 /// A finished pack.
@@ -93,6 +53,7 @@ pub struct PackWriter {
     header: PackHeader,
     header_bytes: Vec<u8>,
     pack_key: Key32,
+    key: SealingKey,
     hasher: blake3::Hasher,
     body: Vec<u8>,
     footer: Footer,
@@ -118,12 +79,8 @@ impl PackWriter {
         let mut body = buffer;
         body.clear();
         body.extend_from_slice(&header_bytes);
-        Self { header, header_bytes, pack_key, hasher, body, footer: Footer::default(), footer_len: 10 }
-    }
-
-    /// What workers seal this pack's segments with.
-    pub fn sealer(&self) -> SegmentSealer {
-        SegmentSealer { key: self.header.cipher.key(&self.pack_key), header: self.header_bytes.clone() }
+        let key = cipher.key(&pack_key);
+        Self { header, header_bytes, pack_key, key, hasher, body, footer: Footer::default(), footer_len: 10 }
     }
 
     /// Its name.
@@ -136,18 +93,20 @@ impl PackWriter {
         self.footer.segments.len() as u32
     }
 
-    /// Appends the next segment.
+    /// Seals `body` (compressed by `codec` from `raw_len` bytes) as the next segment; `chunks` are
+    /// its consecutive chunks.
     ///
     /// # Errors
-    /// `Internal` if segments come out of order.
-    pub fn append(&mut self, segment: &SealedSegment) -> Result<()> {
-        if segment.number != self.segments() {
-            return Err(Error::new(ErrorKind::Internal, "pack", "segment out of order").with("segment", segment.number));
-        }
-        self.footer.push(segment.bytes.len() as u32, segment.raw_len, segment.codec, &segment.chunks);
-        self.footer_len += 12 + segment.chunks.len() * 19;
-        self.hasher.update(&segment.bytes);
-        self.body.extend_from_slice(&segment.bytes);
+    /// `Internal` only.
+    pub fn append(&mut self, codec: Codec, body: &[u8], raw_len: u32, chunks: &[(ShortId, u32)]) -> Result<()> {
+        let (number, from) = (self.segments(), self.body.len());
+        self.body.extend_from_slice(body);
+        let associated = segment_associated(&self.header_bytes, number, raw_len, codec);
+        self.key.seal(counter_nonce(number), &associated, &mut self.body, from)?;
+        let sealed = self.body.get(from..).unwrap_or_default();
+        self.hasher.update(sealed);
+        self.footer.push(sealed.len() as u32, raw_len, codec, chunks);
+        self.footer_len += 12 + chunks.len() * 19;
         Ok(())
     }
 
@@ -173,7 +132,7 @@ impl PackWriter {
     /// # Errors
     /// `Internal` if what was written does not read back.
     pub fn finish(mut self) -> Result<FinishedPack> {
-        let key = self.header.cipher.key(&self.pack_key);
+        let key = &self.key;
         let mut footer = Vec::with_capacity(self.footer_len + TAG_BYTES);
         self.footer.encode_to(&mut footer);
         key.seal(counter_nonce(FOOTER_COUNTER), &self.header_bytes, &mut footer, 0)?;

@@ -1,0 +1,217 @@
+//! The builder: decides what is new, feeds the pipeline, builds the tree. One thread, in path order.
+
+use super::dedup::Dedup;
+use super::plan::{Item, Relation, Work};
+use super::read::{RawExtent, ReadEntry, ReadOutcome, Ready, StreamMessage};
+use super::stat_cache::StatCacheWriter;
+use crate::options::BackupReport;
+use crossbeam_channel::{Receiver, Sender};
+use decube_backup_core::entry::{EntryKind, EntryPath, Identity, Metadata};
+use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
+use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, check_stop};
+use decube_backup_core::source::Scanned;
+use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
+use decube_backup_format::tree::{Content, Extent, ListBuilder, TreeBuilder, TreeEntry, TreeRoot};
+use std::collections::HashMap;
+
+/// A group of hard links: what its first member held.
+struct LinkGroup {
+    kind: EntryKind,
+    content: Content,
+    meta: Metadata,
+}
+
+pub(super) struct Builder<'a> {
+    pub(super) dedup: Dedup<'a>,
+    pub(super) report: BackupReport,
+    tree: TreeBuilder,
+    stat: Option<StatCacheWriter>,
+    monitor: &'a dyn Monitor,
+    arenas: Sender<Vec<u8>>,
+    links: HashMap<EntryPath, LinkGroup>,
+    list: ListBuilder,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(
+        dedup: Dedup<'a>,
+        tree: TreeBuilder,
+        stat: Option<StatCacheWriter>,
+        monitor: &'a dyn Monitor,
+        arenas: Sender<Vec<u8>>,
+        list: ListBuilder,
+    ) -> Self {
+        Self { dedup, report: BackupReport::default(), tree, stat, monitor, arenas, links: HashMap::new(), list }
+    }
+
+    /// Takes all work; returns when the planner is done.
+    pub(super) fn run(&mut self, order: &Receiver<Work>) -> Result<()> {
+        let gone = || Error::new(ErrorKind::Internal, "backup", "a reader ended early");
+        for work in order {
+            check_stop(self.monitor)?;
+            match work {
+                Work::Ready(items, seen) => {
+                    for item in items {
+                        match item {
+                            Item::Same(entry, identity) => self.same(*entry, identity, seen)?,
+                            Item::Link(scanned, relation, first) => self.link(*scanned, relation, &first, seen)?,
+                            Item::Problem(problem) => self.problem(problem),
+                            Item::Read(..) => return Err(gone()),
+                        }
+                    }
+                }
+                Work::Batch(result, seen) => {
+                    let batch = result.recv().map_err(|_| gone())?;
+                    for item in batch.items {
+                        match item {
+                            Ready::Same(entry, identity) => self.same(*entry, identity, seen)?,
+                            Ready::Link(scanned, relation, first) => self.link(*scanned, relation, &first, seen)?,
+                            Ready::Problem(problem) => self.problem(problem),
+                            Ready::Read(read) => {
+                                let content = self.content(&read.extents, &batch.arena)?;
+                                self.read(*read, content, seen)?;
+                            }
+                        }
+                    }
+                    let _ = self.arenas.send(batch.arena);
+                }
+                Work::Stream(_, relation, blocks, seen) => self.stream(relation, &blocks, seen)?,
+            }
+            self.dedup.checkpoint_if_due()?;
+        }
+        Ok(())
+    }
+
+    /// Seals tree and stat cache.
+    pub(super) fn finish(self) -> Result<(Dedup<'a>, BackupReport, TreeRoot, Option<StatCacheWriter>)> {
+        let Self { mut dedup, report, tree, stat, .. } = self;
+        let root = tree.finish(&mut dedup)?;
+        Ok((dedup, report, root, stat))
+    }
+
+    /// Gives a cache in the making up after an error.
+    pub(super) fn abandon(self) {
+        if let Some(stat) = self.stat {
+            stat.abandon();
+        }
+    }
+
+    fn content(&mut self, extents: &[RawExtent], arena: &[u8]) -> Result<Content> {
+        if let [RawExtent::Inline { start, len }] = extents {
+            let bytes = arena.get(*start as usize..(*start + *len) as usize).unwrap_or_default();
+            return Ok(Content::Inline(bytes.to_vec()));
+        }
+        if extents.is_empty() {
+            return Ok(Content::None);
+        }
+        self.extents(extents, arena)?;
+        self.list.finish(&mut self.dedup)
+    }
+
+    fn extents(&mut self, extents: &[RawExtent], arena: &[u8]) -> Result<()> {
+        for extent in extents {
+            let extent = match *extent {
+                RawExtent::Hole(len) => Extent::Hole { len },
+                RawExtent::Chunk { id, start, len } => {
+                    let bytes = arena.get(start as usize..(start + len) as usize).unwrap_or_default();
+                    self.dedup.content(&id, bytes)?;
+                    Extent::Chunk { id, len }
+                }
+                RawExtent::Inline { .. } => continue,
+            };
+            self.list.push(extent, &mut self.dedup)?;
+        }
+        Ok(())
+    }
+
+    fn stream(&mut self, relation: Relation, blocks: &Receiver<StreamMessage>, seen: Timestamp) -> Result<()> {
+        for message in blocks {
+            match message {
+                StreamMessage::Block { arena, extents } => {
+                    self.extents(&extents, &arena)?;
+                    let _ = self.arenas.send(arena);
+                    self.dedup.checkpoint_if_due()?;
+                    check_stop(self.monitor)?;
+                }
+                StreamMessage::End(mut read) => {
+                    read.relation = relation;
+                    let content = self.list.finish(&mut self.dedup)?;
+                    return self.read(*read, content, seen);
+                }
+            }
+        }
+        Err(Error::new(ErrorKind::Internal, "backup", "a stream ended early"))
+    }
+
+    fn read(&mut self, read: ReadEntry, content: Content, seen: Timestamp) -> Result<()> {
+        let ReadEntry { mut scanned, relation, problems, outcome, .. } = read;
+        for problem in problems {
+            self.problem(problem);
+        }
+        if outcome == ReadOutcome::Lost {
+            return Ok(());
+        }
+        if let (EntryKind::File { size }, Some(identity)) = (&scanned.entry.kind, scanned.identity)
+            && identity.links > 1
+        {
+            let path = scanned.entry.path.clone();
+            scanned.entry.meta.link_group = Some(path.clone());
+            let kind = EntryKind::File { size: *size };
+            self.links.insert(path, LinkGroup { kind, content: content.clone(), meta: scanned.entry.meta.clone() });
+        }
+        self.report.bytes_read += scanned.entry.kind.size();
+        self.count_changed(&scanned.entry.kind, relation);
+        self.push(TreeEntry { entry: scanned.entry, content }, scanned.identity, seen)
+    }
+
+    fn link(&mut self, mut scanned: Scanned, relation: Relation, first: &EntryPath, seen: Timestamp) -> Result<()> {
+        let Some(group) = self.links.get(first) else {
+            self.problem(Problem::new(
+                ProblemKind::Unreadable,
+                scanned.entry.path.as_bytes().to_vec(),
+                format!("another name of {first}, which could not be read"),
+            ));
+            return Ok(());
+        };
+        scanned.entry.kind = group.kind.clone();
+        scanned.entry.meta = group.meta.clone();
+        let content = group.content.clone();
+        self.count_changed(&scanned.entry.kind, relation);
+        self.push(TreeEntry { entry: scanned.entry, content }, scanned.identity, seen)
+    }
+
+    fn same(&mut self, entry: TreeEntry, identity: Identity, seen: Timestamp) -> Result<()> {
+        match entry.entry.kind {
+            EntryKind::File { .. } => self.report.files_unchanged += 1,
+            EntryKind::Directory => self.report.directories += 1,
+            _ => self.report.others += 1,
+        }
+        self.push(entry, Some(identity), seen)
+    }
+
+    fn count_changed(&mut self, kind: &EntryKind, relation: Relation) {
+        match (kind, relation) {
+            (EntryKind::File { .. }, Relation::New) => self.report.files_new += 1,
+            (EntryKind::File { .. }, Relation::Changed) => self.report.files_changed += 1,
+            (EntryKind::Directory, _) => self.report.directories += 1,
+            _ => self.report.others += 1,
+        }
+    }
+
+    fn push(&mut self, entry: TreeEntry, identity: Option<Identity>, seen: Timestamp) -> Result<()> {
+        self.report.entries += 1;
+        self.report.bytes += entry.entry.kind.size();
+        if let Some(stat) = &mut self.stat {
+            stat.push(identity, seen)?;
+        }
+        self.tree.push(entry, &mut self.dedup)
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.monitor.problem(&problem);
+        *self.report.problems.entry(problem.kind).or_default() += 1;
+        if self.report.problem_list.len() < MANIFEST_PROBLEMS_MAX {
+            self.report.problem_list.push(problem);
+        }
+    }
+}

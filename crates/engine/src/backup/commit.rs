@@ -1,0 +1,183 @@
+//! Publishing: first the index segment, then one log record.
+
+use super::Pass;
+use crate::index::LocalIndex;
+use crate::options::{BackupOptions, BackupReport};
+use crate::pipeline::{AddedPack, tables};
+use crate::repository::{Appended, NewRecord, Repository, Verdict};
+use decube_backup_core::source::Source;
+use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
+use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
+use decube_backup_format::ids::{IndexId, PackName, index_key};
+use decube_backup_format::index::encode_index;
+use decube_backup_format::log::{AddedObject, ObjectName, Payload};
+use decube_backup_format::manifest::{SnapshotManifest, SnapshotStats};
+use decube_backup_format::sealed;
+use hashbrown::HashSet;
+use std::sync::Arc;
+
+pub(super) enum Committed {
+    Done(Box<BackupReport>),
+    /// Something relied upon was reclaimed: take another pass.
+    Void,
+}
+
+pub(super) struct Commit<'a> {
+    pub repo: &'a Repository,
+    pub source: &'a dyn Source,
+    pub options: &'a BackupOptions,
+    pub name: &'a str,
+    pub started: Timestamp,
+    pub parent: Option<&'a SnapshotEntry>,
+    /// Packs reclaimed when the pass began: its view of the log.
+    pub reclaimed: usize,
+}
+
+/// Whether a record relying on `own` and `deps` packs, and on the chunks of `parent`, may follow `state`.
+///
+/// Unchanged files take over the parent's chunks without looking them up; those are safe as long as
+/// the parent is live, because every `Reclaim` keeps a location for each chunk of each live snapshot.
+fn stands(
+    state: &State,
+    seen: usize,
+    own: &[AddedPack],
+    deps: &HashSet<PackName>,
+    parent: Option<&SnapshotEntry>,
+) -> Verdict {
+    if state.reclaimed_packs().len() == seen {
+        return Verdict::Stands;
+    }
+    let lost = own.iter().any(|p| state.is_reclaimed(&p.name)) || deps.iter().any(|p| state.is_reclaimed(p));
+    let parent_live = parent.is_none_or(|p| state.snapshot(&p.id).is_some_and(|s| s.visibility == Visibility::Live));
+    if lost || !parent_live { Verdict::Void } else { Verdict::Stands }
+}
+
+impl Commit<'_> {
+    pub(super) fn run(self, pass: Pass) -> Result<Committed> {
+        let Pass { mut report, root, added, deps, stat } = pass;
+        let objects = publish_index(self.repo, &added)?;
+        report.bytes_stored = objects.iter().map(|o| o.len).sum();
+        let manifest = self.manifest(&report, root)?.encode()?;
+        let record = NewRecord {
+            payload: Payload::Commit { manifest: manifest.clone() },
+            added: objects,
+            reclaimed: Vec::new(),
+            stamp: self.repo.stamp(&self.options.host, &self.options.username),
+        };
+        let mut validate = |state: &State| Ok(stands(state, self.reclaimed, &added, &deps, self.parent));
+        match self.repo.append(record, &mut validate)? {
+            Appended::At(_) => {
+                if let Some(stat) = stat
+                    && let Err(error) = stat.finish(&root.id)
+                {
+                    tracing::warn!(error = %error.chain(), "the stat cache could not be saved; the next backup reads more");
+                }
+                report.snapshot = Some(manifest.id());
+                Ok(Committed::Done(Box::new(report)))
+            }
+            Appended::Void => {
+                if let Some(stat) = stat {
+                    stat.abandon();
+                }
+                // What is still good need not be uploaded again.
+                let state = self.repo.state();
+                let good: Vec<AddedPack> = added.into_iter().filter(|p| !state.is_reclaimed(&p.name)).collect();
+                record_progress(self.repo, good)?;
+                Ok(Committed::Void)
+            }
+        }
+    }
+
+    fn manifest(&self, report: &BackupReport, root: decube_backup_format::tree::TreeRoot) -> Result<SnapshotManifest> {
+        let options = self.options;
+        let mut run = [0; 16];
+        self.repo.env.entropy.fill(&mut run)?;
+        let mut manifest = SnapshotManifest {
+            run,
+            name: self.name.to_owned(),
+            host: options.host.clone(),
+            username: options.username.clone(),
+            paths: self.source.describe().paths,
+            labels: options.labels.clone(),
+            tags: options.tags.clone(),
+            component: options.component.clone(),
+            pipeline: options.pipeline.clone(),
+            begun: self.started,
+            ended: options.time.unwrap_or_else(|| self.repo.env.clock.now()),
+            parent: self.parent.map(|p| p.id),
+            tree: root,
+            stats: SnapshotStats {
+                files_new: report.files_new,
+                files_changed: report.files_changed,
+                files_unchanged: report.files_unchanged,
+                dirs: report.directories,
+                others: report.others,
+                bytes_read: report.bytes_read,
+                bytes_added: report.bytes_new,
+                bytes_stored: report.bytes_stored,
+                chunks_new: report.chunks_new,
+                ..SnapshotStats::default()
+            },
+            excludes: options.excludes.clone(),
+            program: concat!("decube-backup ", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..SnapshotManifest::default()
+        };
+        for problem in &report.problem_list {
+            manifest.add_problem(problem.clone());
+        }
+        manifest.problems_total = report.problems.clone();
+        Ok(manifest)
+    }
+}
+
+/// Stores the index segment of `added`; lists it and the packs for a record.
+fn publish_index(repo: &Repository, added: &[AddedPack]) -> Result<Vec<AddedObject>> {
+    let mut objects: Vec<AddedObject> =
+        added.iter().map(|p| AddedObject { name: ObjectName::Pack(p.name), len: p.len, hash: p.hash }).collect();
+    if added.is_empty() {
+        return Ok(objects);
+    }
+    let mut id = IndexId::default();
+    repo.env.entropy.fill(&mut id.0)?;
+    let key = index_key(0, &id)?;
+    let associated = sealed::aad("index", &repo.id(), key.as_str());
+    let bytes = sealed::seal(
+        repo.keyring.cipher,
+        &repo.keyring.index_key,
+        &associated,
+        &encode_index(tables(added)),
+        repo.env.entropy.as_ref(),
+    )?;
+    let object = AddedObject {
+        name: ObjectName::Index { level: 0, id },
+        len: bytes.len() as u64,
+        hash: *blake3::hash(&bytes).as_bytes(),
+    };
+    match repo.store.put(&key, bytes, PutMode::CreateNew)? {
+        PutOutcome::Created => objects.push(object),
+        PutOutcome::AlreadyExists => {
+            return Err(Error::new(ErrorKind::AlreadyExists, "commit", "a random index name is taken").with("key", key));
+        }
+    }
+    Ok(objects)
+}
+
+/// Records packs that no snapshot needs yet, so that a later backup finds their chunks; returns the
+/// index that knows them.
+pub(super) fn record_progress(repo: &Repository, added: Vec<AddedPack>) -> Result<Arc<LocalIndex>> {
+    if !added.is_empty() {
+        let objects = publish_index(repo, &added)?;
+        let record = NewRecord {
+            payload: Payload::Add { run: [0; 16] },
+            added: objects,
+            reclaimed: Vec::new(),
+            stamp: repo.stamp("", ""),
+        };
+        let mut validate = |state: &State| {
+            let lost = added.iter().any(|p| state.is_reclaimed(&p.name));
+            Ok(if lost { Verdict::Void } else { Verdict::Stands })
+        };
+        repo.append(record, &mut validate)?;
+    }
+    repo.index()
+}

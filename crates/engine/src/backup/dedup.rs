@@ -1,0 +1,123 @@
+//! Known or new: the one place that decides whether a chunk is stored.
+
+use crate::index::LocalIndex;
+use crate::pipeline::{AddedPack, ChunkWriter, Lane};
+use decube_backup_core::Result;
+use decube_backup_format::codec::looks_incompressible;
+use decube_backup_format::ids::{ChunkId, PackName, ShortId};
+use decube_backup_format::tree::NodeWriter;
+use hashbrown::HashSet;
+use std::sync::Arc;
+
+/// New raw bytes after which what was uploaded so far is recorded in the log, so that a killed backup
+/// resumes from there.
+const CHECKPOINT_BYTES: u64 = 4 << 30;
+/// New chunks after which the same happens: bounds the set of pending ids.
+const CHECKPOINT_CHUNKS: usize = 512 << 10;
+
+/// Called with packs that are durable but in no record yet; records them and returns the index that knows them.
+pub(super) type Checkpoint<'a> = dyn FnMut(Vec<AddedPack>) -> Result<Arc<LocalIndex>> + 'a;
+
+pub(super) struct Dedup<'a> {
+    writer: ChunkWriter,
+    /// Loaded on first use: an unchanged backup never needs it.
+    index: Option<Arc<LocalIndex>>,
+    load_index: Box<dyn FnMut() -> Result<Arc<LocalIndex>> + 'a>,
+    excluded: &'a (dyn Fn(&PackName) -> bool + 'a),
+    known_nodes: &'a dyn Fn(&ChunkId) -> bool,
+    /// `None` on a dry run: nothing may be recorded.
+    checkpoint: Option<Box<Checkpoint<'a>>>,
+    /// Packs whose chunks were taken as known.
+    pub(super) deps: HashSet<PackName>,
+    pending: HashSet<ShortId>,
+    since_checkpoint: u64,
+    pub(super) chunks_new: u64,
+    pub(super) bytes_new: u64,
+}
+
+impl<'a> Dedup<'a> {
+    pub(super) fn new(
+        writer: ChunkWriter,
+        load_index: Box<dyn FnMut() -> Result<Arc<LocalIndex>> + 'a>,
+        excluded: &'a (dyn Fn(&PackName) -> bool + 'a),
+        known_nodes: &'a dyn Fn(&ChunkId) -> bool,
+        checkpoint: Option<Box<Checkpoint<'a>>>,
+    ) -> Self {
+        Self {
+            writer,
+            index: None,
+            load_index,
+            excluded,
+            known_nodes,
+            checkpoint,
+            deps: HashSet::new(),
+            pending: HashSet::new(),
+            since_checkpoint: 0,
+            chunks_new: 0,
+            bytes_new: 0,
+        }
+    }
+
+    fn is_known(&mut self, id: &ShortId) -> Result<bool> {
+        if self.pending.contains(id) {
+            return Ok(true);
+        }
+        let index = match &mut self.index {
+            Some(index) => index,
+            none => none.insert((self.load_index)()?),
+        };
+        let found = index.find(id, self.excluded)?;
+        if let Some(location) = &found {
+            self.deps.insert(location.pack);
+        }
+        Ok(found.is_some())
+    }
+
+    fn store(&mut self, lane: Lane, id: ShortId, bytes: &[u8]) -> Result<()> {
+        self.writer.push(lane, id, bytes)?;
+        self.pending.insert(id);
+        self.since_checkpoint += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Stores a content chunk unless it is known.
+    pub(super) fn content(&mut self, id: &ChunkId, bytes: &[u8]) -> Result<()> {
+        let id = id.short();
+        if self.is_known(&id)? {
+            return Ok(());
+        }
+        self.chunks_new += 1;
+        self.bytes_new += bytes.len() as u64;
+        let lane = if looks_incompressible(bytes) { Lane::Stored } else { Lane::Solid };
+        self.store(lane, id, bytes)
+    }
+
+    /// Records progress in the log if enough was uploaded.
+    pub(super) fn checkpoint_if_due(&mut self) -> Result<()> {
+        let due = self.since_checkpoint >= CHECKPOINT_BYTES || self.pending.len() >= CHECKPOINT_CHUNKS;
+        let Some(checkpoint) = self.checkpoint.as_mut().filter(|_| due) else { return Ok(()) };
+        let added = self.writer.flush()?;
+        self.index = Some(checkpoint(added)?);
+        self.pending.clear();
+        self.since_checkpoint = 0;
+        Ok(())
+    }
+
+    /// Waits until everything is durable; returns the packs no record names yet.
+    pub(super) fn finish(mut self) -> Result<(Vec<AddedPack>, HashSet<PackName>)> {
+        Ok((self.writer.flush()?, self.deps))
+    }
+}
+
+impl NodeWriter for Dedup<'_> {
+    fn put_node(&mut self, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        if (self.known_nodes)(&id) {
+            return Ok(());
+        }
+        let short = id.short();
+        if self.is_known(&short)? {
+            return Ok(());
+        }
+        self.store(Lane::Meta, short, bytes)
+    }
+}

@@ -1,0 +1,227 @@
+//! Taking a snapshot.
+//!
+//! ```text
+//! scan → plan (merge with parent tree and stat cache) → readers (read, cut, hash) → builder (known or new, tree)
+//!     → pipeline (compress, seal, pack, upload) → commit (index segment, then one log record)
+//! ```
+//! *Invariant*: the `Commit` record is appended only after everything its tree names is durable and,
+//! at the very slot it takes, outside every pack a `Reclaim` took since we looked. A crash anywhere
+//! leaves orphans, never a snapshot that cannot be restored.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`plan`] | change detection |
+//! | [`read`] | the reader pool |
+//! | [`build`] | the builder thread |
+//! | [`dedup`] | known or new |
+//! | [`commit`] | index segment, log record, re-validation |
+//! | [`stat_cache`] | what was seen of each file last time |
+
+mod build;
+mod commit;
+mod dedup;
+mod dry;
+mod plan;
+mod read;
+pub mod stat_cache;
+
+use crate::options::{BackupOptions, BackupReport, ChangeDetection, Effect};
+use crate::pipeline::{AddedPack, ChunkWriter, Failure, WriterContext, WriterSettings};
+use crate::repository::Repository;
+use crate::segments::Nodes;
+use commit::{Commit, Committed};
+use crossbeam_channel::{bounded, unbounded};
+use decube_backup_core::monitor::Monitor;
+use decube_backup_core::source::{Scan, Source};
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::checkpoint::SnapshotEntry;
+use decube_backup_format::codec::Effort;
+use decube_backup_format::header::Access;
+use decube_backup_format::ids::PackName;
+use decube_backup_format::tree::{ListBuilder, TreeBuilder, TreeCursor, TreeRoot};
+use hashbrown::HashSet;
+use stat_cache::{StatCacheReader, StatCacheWriter};
+
+/// Work items in flight between planner and builder.
+const ORDER_DEPTH: usize = 6;
+/// How often a backup starts over because packs it relied on were reclaimed meanwhile.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// What one pass over the source yields, before it is committed.
+struct Pass {
+    report: BackupReport,
+    root: TreeRoot,
+    added: Vec<AddedPack>,
+    deps: HashSet<PackName>,
+    stat: Option<StatCacheWriter>,
+}
+
+/// Backs `source` up as a new snapshot.
+///
+/// # Errors
+/// `NotFound` if a required root is missing, `Interrupted` on request, what storing yields. No
+/// snapshot exists after an error; what was uploaded is reused by the next backup where a progress
+/// record names it. Problems with single entries are in the report, not errors.
+pub fn backup(
+    repo: &Repository,
+    source: &dyn Source,
+    options: &BackupOptions,
+    monitor: &dyn Monitor,
+) -> Result<BackupReport> {
+    repo.header.check(Access::Write)?;
+    let begun = repo.env.clock.monotonic();
+    let started = options.time.unwrap_or_else(|| repo.env.clock.now());
+    for _ in 0..ATTEMPTS_MAX {
+        repo.refresh()?;
+        let name = options.name.clone().unwrap_or_else(|| default_name(source));
+        let parent = choose_parent(repo, options, &name)?;
+        monitor.phase(
+            "backup",
+            parent.as_ref().map(|p| p.manifest.tree.bytes),
+            parent.as_ref().map(|p| p.manifest.tree.entries),
+        );
+        let mut scan = source.scan()?;
+        let reclaimed = repo.state().reclaimed_packs().len();
+        let mut pass = run_pass(repo, source, scan.as_mut(), options, &name, parent.as_ref(), monitor)?;
+        pass.report.name = name.clone();
+        pass.report.parent = parent.as_ref().map(|p| p.id);
+        if options.effect == Effect::DryRun {
+            pass.report.bytes_stored = pass.added.iter().map(|p| p.len).sum();
+            pass.report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
+            return Ok(pass.report);
+        }
+        let commit = Commit { repo, source, options, name: &name, started, parent: parent.as_ref(), reclaimed };
+        match commit.run(pass)? {
+            Committed::Done(mut report) => {
+                report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
+                return Ok(*report);
+            }
+            Committed::Void => {
+                tracing::info!("packs this backup relied on were reclaimed meanwhile; checking everything again")
+            }
+        }
+    }
+    Err(Error::new(ErrorKind::Contended, "backup", "space was reclaimed again and again while this backup ran")
+        .with_hint("nothing is lost; run the backup again when no prune is running"))
+}
+
+/// Series name of a backup without one: the covered paths.
+fn default_name(source: &dyn Source) -> String {
+    let mut name = source.describe().paths.join(",");
+    while name.len() > 200 {
+        name.pop();
+    }
+    if name.is_empty() { "backup".into() } else { name }
+}
+
+fn choose_parent(repo: &Repository, options: &BackupOptions, name: &str) -> Result<Option<SnapshotEntry>> {
+    let state = repo.state();
+    if let Some(id) = &options.parent {
+        return match state.snapshot(id) {
+            Some(entry) => Ok(Some(entry.clone())),
+            None => {
+                Err(Error::new(ErrorKind::NotFound, "backup", "the parent snapshot does not exist")
+                    .with("snapshot", id))
+            }
+        };
+    }
+    Ok(state.live_snapshots().rev().find(|s| s.manifest.name == name && s.manifest.host == options.host).cloned())
+}
+
+fn run_pass(
+    repo: &Repository,
+    source: &dyn Source,
+    scan: &mut dyn Scan,
+    options: &BackupOptions,
+    name: &str,
+    parent: Option<&SnapshotEntry>,
+    monitor: &dyn Monitor,
+) -> Result<Pass> {
+    let dry = options.effect == Effect::DryRun;
+    let store = if dry { dry::discarding(&repo.env) } else { repo.store.clone() };
+    let stat_path = repo.cache.stat(name, &options.host);
+    let stat = stat_path.as_deref().filter(|_| !dry).and_then(|path| {
+        StatCacheWriter::create(path)
+            .inspect_err(|e| tracing::warn!(error = %e.chain(), "going on without a stat cache"))
+            .ok()
+    });
+    // Without a stat cache nothing can be recognised as unchanged, and the parent need not be read.
+    let known = parent.filter(|_| options.detection == ChangeDetection::StatCache).and_then(|parent| {
+        let tree = parent.manifest.tree;
+        let stat = StatCacheReader::open(stat_path.as_deref()?, &tree.id, tree.entries)?;
+        Some((tree, stat))
+    });
+    let nodes = match parent {
+        Some(_) => Some(Nodes::new(repo)?.remembering()),
+        None => None,
+    };
+    let arenas = unbounded();
+    let readers = read::ReadContext { source, chunker: &repo.chunker, hasher: &repo.hasher, monitor, arenas: &arenas };
+    let effort = options.effort.unwrap_or(Effort::Balanced);
+    let settings = WriterSettings {
+        segment_bytes: repo.header.segment_bytes as usize,
+        data_pack_bytes: repo.header.pack_data_bytes as usize,
+        meta_pack_bytes: repo.header.pack_meta_bytes as usize,
+        effort,
+        workers: repo.env.workers(),
+    };
+    let context = WriterContext {
+        store: &store,
+        keyring: &repo.keyring,
+        entropy: repo.env.entropy.as_ref(),
+        repository: repo.id(),
+        monitor,
+    };
+    let excluded = |pack: &PackName| !repo.state().may_reuse(pack);
+    let known_nodes = |id: &decube_backup_format::ids::ChunkId| nodes.as_ref().is_some_and(|n| n.has_seen(id));
+    let failure = Failure::default();
+
+    std::thread::scope(|scope| {
+        let writer = ChunkWriter::start(scope, context, settings);
+        let (jobs, jobs_out) = bounded(ORDER_DEPTH);
+        let (order, order_out) = bounded(ORDER_DEPTH);
+        for _ in 0..repo.env.workers() {
+            let jobs = jobs_out.clone();
+            scope.spawn(move || readers.run(&jobs));
+        }
+        drop(jobs_out);
+        let old = match (&nodes, known) {
+            (Some(nodes), Some((tree, stat))) => Some(plan::Parent::new(TreeCursor::new(nodes, &tree), Some(stat))),
+            _ => parent_without_stat(nodes.as_ref(), parent),
+        };
+        let planner = plan::Planner::new(old, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
+        let planner_failure = failure.clone();
+        scope.spawn(move || {
+            if let Err(error) = planner.run(scan) {
+                planner_failure.set(error);
+            }
+        });
+        let checkpoint: Box<dedup::Checkpoint<'_>> = Box::new(|added| commit::record_progress(repo, added));
+        let dedup =
+            dedup::Dedup::new(writer, Box::new(|| repo.index()), &excluded, &known_nodes, (!dry).then_some(checkpoint));
+        let tree = TreeBuilder::new(repo.hasher.clone(), &repo.cut_key);
+        let list = ListBuilder::new(repo.hasher.clone(), &repo.cut_key);
+        let mut builder = build::Builder::new(dedup, tree, stat, monitor, arenas.0.clone(), list);
+        let built = builder.run(&order_out);
+        drop(order_out);
+        if let Some(error) = failure.try_take() {
+            builder.abandon();
+            return Err(error);
+        }
+        if let Err(error) = built {
+            builder.abandon();
+            return Err(error);
+        }
+        let (dedup, mut report, root, stat) = builder.finish()?;
+        report.chunks_new = dedup.chunks_new;
+        report.bytes_new = dedup.bytes_new;
+        let (added, deps) = dedup.finish()?;
+        Ok(Pass { report, root, added, deps, stat })
+    })
+}
+
+/// The parent tree alone still tells new from changed.
+fn parent_without_stat<'a>(nodes: Option<&'a Nodes<'a>>, parent: Option<&SnapshotEntry>) -> Option<plan::Parent<'a>> {
+    let (nodes, parent) = (nodes?, parent?);
+    Some(plan::Parent::new(TreeCursor::new(nodes, &parent.manifest.tree), None))
+}

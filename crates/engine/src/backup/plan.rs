@@ -1,0 +1,217 @@
+//! Change detection: the scan merged with the parent tree.
+//!
+//! Runs on a thread of its own. Hands out work in path order: what is unchanged passes straight on,
+//! small files travel to the readers in batches, large ones as streams.
+
+use super::read::{ReadJob, StreamMessage};
+use super::stat_cache::StatCacheReader;
+use crate::segments::Nodes;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use decube_backup_core::entry::{EntryKind, EntryPath, Identity};
+use decube_backup_core::monitor::{Monitor, Problem, Progress, check_stop};
+use decube_backup_core::source::{Scan, ScanItem, Scanned};
+use decube_backup_core::world::Clock;
+use decube_backup_core::{Result, Timestamp};
+use decube_backup_format::tree::{TreeCursor, TreeEntry};
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+/// Content read together by one job, bytes.
+pub(super) const BATCH_BYTES: u64 = 1 << 20;
+/// Items of one job.
+const BATCH_ITEMS: usize = 1024;
+
+/// How an entry relates to the parent snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relation {
+    New,
+    Changed,
+}
+
+/// One entry on its way to the builder.
+pub(super) enum Item {
+    /// As in the parent, unread.
+    Same(Box<TreeEntry>, Identity),
+    /// Attributes and content have to be read.
+    Read(Box<Scanned>, Relation),
+    /// Another name of an inode seen before under the given path.
+    Link(Box<Scanned>, Relation, EntryPath),
+    Problem(Problem),
+}
+
+/// Work in path order; the builder takes it in this order.
+pub(super) enum Work {
+    Ready(Vec<Item>, Timestamp),
+    Batch(Receiver<super::read::BatchResult>, Timestamp),
+    Stream(Box<Scanned>, Relation, Receiver<StreamMessage>, Timestamp),
+}
+
+/// The parent snapshot's entries with what the stat cache knows of them.
+pub(super) struct Parent<'a> {
+    cursor: TreeCursor<'a, Nodes<'a>>,
+    stat: Option<StatCacheReader>,
+    current: Option<(TreeEntry, Option<Identity>)>,
+}
+
+impl<'a> Parent<'a> {
+    pub(super) fn new(cursor: TreeCursor<'a, Nodes<'a>>, stat: Option<StatCacheReader>) -> Self {
+        let mut parent = Self { cursor, stat, current: None };
+        parent.step();
+        parent
+    }
+
+    fn step(&mut self) {
+        self.current = match self.cursor.next() {
+            Ok(entry) => entry.map(|e| (e, self.stat.as_mut().and_then(StatCacheReader::next))),
+            // A damaged parent only costs reading: records no longer line up, so forget them too.
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "part of the parent snapshot cannot be read; its files are read again");
+                self.stat = None;
+                None
+            }
+        };
+    }
+
+    /// The parent's entry at `path`, skipping what was removed.
+    fn take(&mut self, path: &EntryPath) -> Option<(TreeEntry, Option<Identity>)> {
+        loop {
+            match self.current.as_ref().map(|(e, _)| e.entry.path.cmp(path)) {
+                Some(Ordering::Less) => self.step(),
+                Some(Ordering::Equal) => {
+                    let found = self.current.take();
+                    self.step();
+                    return found;
+                }
+                Some(Ordering::Greater) | None => return None,
+            }
+        }
+    }
+}
+
+pub(super) struct Planner<'a> {
+    pub(super) parent: Option<Parent<'a>>,
+    pub(super) jobs: Sender<ReadJob>,
+    pub(super) order: Sender<Work>,
+    pub(super) monitor: &'a dyn Monitor,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) runtime: &'a tokio::runtime::Handle,
+    items: Vec<Item>,
+    bytes: u64,
+    to_read: usize,
+    links: HashMap<(u64, u64), EntryPath>,
+    seen: Timestamp,
+}
+
+/// Why planning ended early: the builder is gone and has its own error.
+pub(super) struct Closed;
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        parent: Option<Parent<'a>>,
+        jobs: Sender<ReadJob>,
+        order: Sender<Work>,
+        monitor: &'a dyn Monitor,
+        clock: &'a dyn Clock,
+        runtime: &'a tokio::runtime::Handle,
+    ) -> Self {
+        let seen = clock.now();
+        Self {
+            parent,
+            jobs,
+            order,
+            monitor,
+            clock,
+            runtime,
+            items: Vec::new(),
+            bytes: 0,
+            to_read: 0,
+            links: HashMap::new(),
+            seen,
+        }
+    }
+
+    /// Plans the whole scan.
+    pub(super) fn run(mut self, scan: &mut dyn Scan) -> Result<()> {
+        while let Some(batch) = self.runtime.block_on(scan.next())? {
+            check_stop(self.monitor)?;
+            self.seen = self.clock.now();
+            self.monitor.advance(Progress::Entries, batch.len() as u64);
+            for item in batch {
+                let planned = match item {
+                    ScanItem::Entry(scanned) => self.entry(scanned),
+                    ScanItem::Problem(problem) => {
+                        self.items.push(Item::Problem(problem));
+                        Ok(())
+                    }
+                };
+                if planned.is_err() {
+                    return Ok(());
+                }
+            }
+            if self.flush().is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, scanned: Scanned) -> Result<(), Closed> {
+        let before = self.parent.as_mut().and_then(|p| p.take(&scanned.entry.path));
+        let relation = if before.is_some() { Relation::Changed } else { Relation::New };
+        if let Some((before, Some(known))) = before
+            && scanned.identity == Some(known)
+            && before.entry.kind == scanned.entry.kind
+            && before.entry.meta.mtime == scanned.entry.meta.mtime
+        {
+            self.monitor.advance(Progress::BytesUnchanged, scanned.entry.kind.size());
+            self.items.push(Item::Same(Box::new(before), known));
+            return self.flush_if_full();
+        }
+        let EntryKind::File { size } = scanned.entry.kind else {
+            self.to_read += 1;
+            self.items.push(Item::Read(Box::new(scanned), relation));
+            return self.flush_if_full();
+        };
+        if let Some(identity) = scanned.identity.filter(|i| i.links > 1) {
+            let path = &scanned.entry.path;
+            let first = self.links.entry((identity.dev, identity.inode)).or_insert_with(|| path.clone());
+            if first != path {
+                let first = first.clone();
+                self.items.push(Item::Link(Box::new(scanned), relation, first));
+                return self.flush_if_full();
+            }
+        }
+        if size > BATCH_BYTES {
+            self.flush()?;
+            let (blocks, result) = bounded(2);
+            let job = ReadJob::Stream { scanned: scanned.clone(), blocks };
+            self.order.send(Work::Stream(Box::new(scanned), relation, result, self.seen)).map_err(|_| Closed)?;
+            return self.jobs.send(job).map_err(|_| Closed);
+        }
+        if self.bytes + size > BATCH_BYTES {
+            self.flush()?;
+        }
+        self.to_read += 1;
+        self.bytes += size;
+        self.items.push(Item::Read(Box::new(scanned), relation));
+        self.flush_if_full()
+    }
+
+    fn flush_if_full(&mut self) -> Result<(), Closed> {
+        if self.items.len() >= BATCH_ITEMS { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Closed> {
+        if self.items.is_empty() {
+            return Ok(());
+        }
+        let items = std::mem::take(&mut self.items);
+        self.bytes = 0;
+        if std::mem::take(&mut self.to_read) == 0 {
+            return self.order.send(Work::Ready(items, self.seen)).map_err(|_| Closed);
+        }
+        let (done, result) = bounded(1);
+        self.order.send(Work::Batch(result, self.seen)).map_err(|_| Closed)?;
+        self.jobs.send(ReadJob::Batch { items, done }).map_err(|_| Closed)
+    }
+}

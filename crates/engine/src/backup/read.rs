@@ -1,0 +1,321 @@
+//! The reader pool: reads attributes and content, cuts it into chunks, hashes them.
+//!
+//! Several files share one arena of up to a few MiB; a large file streams through blocks of 1 MiB.
+//! Arenas travel back through a pool.
+
+use super::plan::{Item, Relation};
+use crossbeam_channel::{Receiver, Sender};
+use decube_backup_core::entry::{EntryKind, EntryPath, Identity};
+use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress};
+use decube_backup_core::source::{Content, Piece, Scanned, Source, Stability};
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::chunker::Chunker;
+use decube_backup_format::hash::{ContentHasher, Domain};
+use decube_backup_format::ids::ChunkId;
+use decube_backup_format::tree::{INLINE_BYTES_MAX, TreeEntry};
+
+/// Bytes read between hand-overs of a stream.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// One piece of content inside an arena.
+pub(super) enum RawExtent {
+    Chunk {
+        id: ChunkId,
+        start: u32,
+        len: u32,
+    },
+    /// Whole small content, not hashed: it is stored in the tree.
+    Inline {
+        start: u32,
+        len: u32,
+    },
+    Hole(u64),
+}
+
+/// An item after reading.
+pub(super) enum Ready {
+    Same(Box<TreeEntry>, Identity),
+    Read(Box<ReadEntry>),
+    Link(Box<Scanned>, Relation, EntryPath),
+    Problem(Problem),
+}
+
+/// A read entry; `extents` point into the batch's arena.
+pub(super) struct ReadEntry {
+    pub scanned: Scanned,
+    pub relation: Relation,
+    pub extents: Vec<RawExtent>,
+    pub problems: Vec<Problem>,
+    /// Whether there is an entry at all.
+    pub outcome: ReadOutcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadOutcome {
+    Whole,
+    /// Nothing usable could be read.
+    Lost,
+}
+
+pub(super) struct BatchResult {
+    pub arena: Vec<u8>,
+    pub items: Vec<Ready>,
+}
+
+pub(super) enum StreamMessage {
+    Block { arena: Vec<u8>, extents: Vec<RawExtent> },
+    End(Box<ReadEntry>),
+}
+
+pub(super) enum ReadJob {
+    Batch { items: Vec<Item>, done: Sender<BatchResult> },
+    Stream { scanned: Scanned, blocks: Sender<StreamMessage> },
+}
+
+/// What a reader needs.
+#[derive(Clone, Copy)]
+pub(super) struct ReadContext<'a> {
+    pub source: &'a dyn Source,
+    pub chunker: &'a Chunker,
+    pub hasher: &'a ContentHasher,
+    pub monitor: &'a dyn Monitor,
+    pub arenas: &'a (Sender<Vec<u8>>, Receiver<Vec<u8>>),
+}
+
+impl ReadContext<'_> {
+    fn arena(&self) -> Vec<u8> {
+        let mut arena = self.arenas.1.try_recv().unwrap_or_default();
+        arena.clear();
+        arena
+    }
+
+    pub(super) fn run(&self, jobs: &Receiver<ReadJob>) {
+        for job in jobs {
+            match job {
+                ReadJob::Batch { items, done } => {
+                    let _ = done.send(self.batch(items));
+                }
+                ReadJob::Stream { scanned, blocks } => self.stream(scanned, &blocks),
+            }
+        }
+    }
+
+    fn batch(&self, items: Vec<Item>) -> BatchResult {
+        let mut arena = self.arena();
+        let items = items
+            .into_iter()
+            .map(|item| match item {
+                Item::Same(entry, identity) => Ready::Same(entry, identity),
+                Item::Link(scanned, relation, first) => Ready::Link(scanned, relation, first),
+                Item::Problem(problem) => Ready::Problem(problem),
+                Item::Read(scanned, relation) => Ready::Read(Box::new(self.read_entry(*scanned, relation, &mut arena))),
+            })
+            .collect();
+        BatchResult { arena, items }
+    }
+
+    fn read_entry(&self, scanned: Scanned, relation: Relation, arena: &mut Vec<u8>) -> ReadEntry {
+        let mut read =
+            ReadEntry { scanned, relation, extents: Vec::new(), problems: Vec::new(), outcome: ReadOutcome::Whole };
+        self.monitor.at(read.scanned.entry.path.as_bytes());
+        if let EntryKind::File { size } = read.scanned.entry.kind {
+            let start = arena.len();
+            let result = self.source.open(&read.scanned).and_then(|mut content| {
+                let expected = usize::try_from(size).unwrap_or(usize::MAX).min(super::plan::BATCH_BYTES as usize);
+                let (pieces, len) = read_small(content.as_mut(), arena, expected)?;
+                Ok((pieces, len, content.finish()?))
+            });
+            match result {
+                Ok((pieces, len, end)) => {
+                    self.monitor.advance(Progress::Bytes, len);
+                    self.cut_small(arena, start, &pieces, len, &mut read.extents);
+                    settle(&mut read, len, end.stable, end.identity);
+                }
+                Err(error) => {
+                    arena.truncate(start);
+                    lose(&mut read, &error);
+                }
+            }
+        }
+        if read.outcome == ReadOutcome::Whole {
+            read.problems.extend(self.source.detail(&mut read.scanned.entry));
+        }
+        read
+    }
+
+    fn cut_small(&self, arena: &[u8], start: usize, pieces: &[Piece], len: u64, extents: &mut Vec<RawExtent>) {
+        let mut at = start;
+        let all_data = !pieces.iter().any(|p| matches!(p, Piece::Hole(_)));
+        if all_data && len <= INLINE_BYTES_MAX as u64 {
+            if len > 0 {
+                extents.push(RawExtent::Inline { start: start as u32, len: len as u32 });
+            }
+            return;
+        }
+        for piece in pieces {
+            match *piece {
+                Piece::Hole(hole) => extents.push(RawExtent::Hole(hole)),
+                Piece::Data(n) => {
+                    self.cut_all(arena, at, at + n, extents);
+                    at += n;
+                }
+                Piece::End => {}
+            }
+        }
+    }
+
+    /// Chunks `arena[from..to]` to its end.
+    fn cut_all(&self, arena: &[u8], mut from: usize, to: usize, extents: &mut Vec<RawExtent>) {
+        while from < to {
+            let rest = arena.get(from..to).unwrap_or_default();
+            let len = self.chunker.cut(rest).max(1);
+            extents.push(self.chunk(arena, from, len));
+            from += len;
+        }
+    }
+
+    fn chunk(&self, arena: &[u8], start: usize, len: usize) -> RawExtent {
+        let bytes = arena.get(start..start + len).unwrap_or_default();
+        RawExtent::Chunk { id: self.hasher.id(Domain::Content, bytes), start: start as u32, len: len as u32 }
+    }
+
+    fn stream(&self, scanned: Scanned, blocks: &Sender<StreamMessage>) {
+        let relation = Relation::New; // the builder knows the real one
+        let mut read =
+            ReadEntry { scanned, relation, extents: Vec::new(), problems: Vec::new(), outcome: ReadOutcome::Whole };
+        self.monitor.at(read.scanned.entry.path.as_bytes());
+        let result = self.source.open(&read.scanned).and_then(|mut content| {
+            let len = self.stream_content(content.as_mut(), blocks)?;
+            Ok((len, content.finish()?))
+        });
+        match result {
+            Ok((len, end)) => {
+                settle(&mut read, len, end.stable, end.identity);
+                read.problems.extend(self.source.detail(&mut read.scanned.entry));
+            }
+            Err(error) => lose(&mut read, &error),
+        }
+        let _ = blocks.send(StreamMessage::End(Box::new(read)));
+    }
+
+    fn stream_content(&self, content: &mut dyn Content, blocks: &Sender<StreamMessage>) -> Result<u64> {
+        let max = self.chunker.params().max as usize;
+        let closed = || Error::new(ErrorKind::Interrupted, "read", "backup ended");
+        let (mut arena, mut extents) = (self.arena(), Vec::new());
+        // arena[..cut] is chunked, arena[cut..have] is not yet.
+        let (mut cut, mut have, mut total) = (0, 0, 0u64);
+        loop {
+            arena.resize((BLOCK_BYTES + max).max(have), 0);
+            let mut end = None;
+            while have < arena.len() {
+                match content.read(arena.get_mut(have..).unwrap_or_default())? {
+                    Piece::Data(n) => have += n,
+                    other => {
+                        end = Some(other);
+                        break;
+                    }
+                }
+            }
+            let before = have - cut;
+            while have - cut >= max || (end.is_some() && cut < have) {
+                let len = self.chunker.cut(arena.get(cut..have).unwrap_or_default()).max(1);
+                extents.push(self.chunk(&arena, cut, len));
+                cut += len;
+            }
+            let done = (before - (have - cut)) as u64;
+            total += done;
+            self.monitor.advance(Progress::Bytes, done);
+            if let Some(Piece::Hole(hole)) = end {
+                extents.push(RawExtent::Hole(hole));
+                total += hole;
+            }
+            if end.is_none() || end == Some(Piece::End) || extents.len() >= 1024 {
+                let mut next = self.arena();
+                next.extend_from_slice(arena.get(cut..have).unwrap_or_default());
+                (cut, have) = (0, next.len());
+                let full = std::mem::replace(&mut arena, next);
+                let message = StreamMessage::Block { arena: full, extents: std::mem::take(&mut extents) };
+                blocks.send(message).map_err(|_| closed())?;
+            }
+            if end == Some(Piece::End) {
+                let _ = self.arenas.0.send(arena);
+                return Ok(total);
+            }
+            // After a hole with little data around it the arena is kept and filled on.
+            if have + max > arena.len() && end.is_some() {
+                let message =
+                    StreamMessage::Block { arena: std::mem::take(&mut arena), extents: std::mem::take(&mut extents) };
+                blocks.send(message).map_err(|_| closed())?;
+                (arena, cut, have) = (self.arena(), 0, 0);
+            }
+        }
+    }
+}
+
+/// Reads a whole small file behind `arena`'s end. Files that grew past the plan are read on.
+fn read_small(content: &mut dyn Content, arena: &mut Vec<u8>, expected: usize) -> Result<(Vec<Piece>, u64)> {
+    let (mut pieces, mut total) = (Vec::with_capacity(1), 0u64);
+    let mut want = expected;
+    if expected == 0 {
+        return Ok((pieces, 0));
+    }
+    loop {
+        let start = arena.len();
+        arena.resize(start + want.max(1), 0);
+        match content.read(arena.get_mut(start..).unwrap_or_default()) {
+            Ok(Piece::Data(n)) => {
+                arena.truncate(start + n);
+                total += n as u64;
+                match pieces.last_mut() {
+                    Some(Piece::Data(before)) => *before += n,
+                    _ => pieces.push(Piece::Data(n)),
+                }
+                want = want.saturating_sub(n);
+                if want == 0 && total >= expected as u64 {
+                    // The size the scan saw is complete; growth shows in `finish`.
+                    return Ok((pieces, total));
+                }
+            }
+            Ok(Piece::Hole(n)) => {
+                arena.truncate(start);
+                total += n;
+                want = want.saturating_sub(usize::try_from(n).unwrap_or(usize::MAX));
+                pieces.push(Piece::Hole(n));
+                if want == 0 && total >= expected as u64 {
+                    return Ok((pieces, total));
+                }
+            }
+            Ok(Piece::End) => {
+                arena.truncate(start);
+                return Ok((pieces, total));
+            }
+            Err(error) => {
+                arena.truncate(start);
+                return Err(error);
+            }
+        }
+    }
+}
+
+fn settle(read: &mut ReadEntry, len: u64, stable: Stability, identity: Option<Identity>) {
+    let entry = &mut read.scanned.entry;
+    if stable == Stability::Changed || entry.kind.size() != len {
+        let path = entry.path.as_bytes().to_vec();
+        read.problems.push(Problem::new(
+            ProblemKind::Changed,
+            path,
+            "changed while it was read; the stored copy may be a mixture",
+        ));
+        read.scanned.identity = None;
+    } else {
+        read.scanned.identity = identity.or(read.scanned.identity);
+    }
+    read.scanned.entry.kind = EntryKind::File { size: len };
+}
+
+fn lose(read: &mut ReadEntry, error: &Error) {
+    let kind = if error.kind() == ErrorKind::NotFound { ProblemKind::Vanished } else { ProblemKind::Unreadable };
+    read.problems.push(Problem::from_error(kind, read.scanned.entry.path.as_bytes().to_vec(), error));
+    read.outcome = ReadOutcome::Lost;
+    read.extents.clear();
+}

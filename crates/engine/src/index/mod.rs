@@ -1,0 +1,212 @@
+//! Where chunks are: a local, rebuildable view of the repository's index segments.
+//!
+//! Recent entries are a sorted table in memory; once they pass [`MEMORY_ENTRIES_MAX`] they are merged
+//! into one sorted run on disk with sampled fences in memory, so memory stays at 32 bytes for each of
+//! at most half a million recent chunks plus 0.25 bytes for each older one. A wrong or missing entry
+//! costs a duplicate or a clear error, never data: every chunk read is checked against its full id.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`table`] | packs, segments and entries in memory |
+//! | [`run`] | the same on disk |
+
+pub mod run;
+pub mod table;
+
+use decube_backup_core::Result;
+use decube_backup_format::codec::Codec;
+use decube_backup_format::ids::{PackName, ShortId};
+use decube_backup_format::pack::{Footer, SegmentEntry};
+use run::Run;
+use std::collections::HashSet;
+use table::Table;
+
+/// Entries held in memory before they are merged into the run on disk.
+pub const MEMORY_ENTRIES_MAX: usize = 512 << 10;
+
+/// Where one chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// Pack.
+    pub pack: PackName,
+    /// Segment number in the pack.
+    pub segment: u32,
+    /// Where the segment's sealed bytes are.
+    pub entry: SegmentEntry,
+    /// Offset in the raw segment.
+    pub offset: u32,
+    /// Length.
+    pub len: u32,
+}
+
+/// The local index.
+pub struct LocalIndex {
+    memory: Table,
+    run: Option<Run>,
+}
+
+impl LocalIndex {
+    /// An index over an optional run on disk.
+    pub fn new(run: Option<Run>) -> Self {
+        Self { memory: Table::default(), run }
+    }
+
+    /// Adds a pack's table of contents; call [`Self::sort`] before the next look-up.
+    pub fn add(&mut self, pack: PackName, footer: &Footer) {
+        self.memory.add(pack, footer);
+    }
+
+    /// Makes added entries findable.
+    pub fn sort(&mut self) {
+        self.memory.sort();
+    }
+
+    /// Entries in memory.
+    pub fn memory_entries(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// All entries, duplicates counted.
+    pub fn len(&self) -> u64 {
+        self.memory.len() as u64 + self.run.as_ref().map_or(0, Run::len)
+    }
+
+    /// Whether nothing is indexed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Moves everything into a new run at `path` covering the index segments `covers`.
+    ///
+    /// # Errors
+    /// The cache directory cannot be written; the index is unchanged then.
+    pub fn spill(&mut self, path: &std::path::Path, covers: &HashSet<[u8; 16]>) -> Result<()> {
+        let run = Run::merge(path, self.run.as_ref(), &self.memory, covers)?;
+        self.run = Some(run);
+        self.memory = Table::default();
+        Ok(())
+    }
+
+    /// A location of `id` outside the packs `excluded` names.
+    ///
+    /// # Errors
+    /// The run on disk cannot be read.
+    pub fn find(&self, id: &ShortId, excluded: &dyn Fn(&PackName) -> bool) -> Result<Option<Location>> {
+        if let Some(location) = self.memory.find(id, excluded) {
+            return Ok(Some(location));
+        }
+        match &self.run {
+            Some(run) => run.find(id, excluded),
+            None => Ok(None),
+        }
+    }
+
+    /// Calls `visit` for every (pack, segment number, segment).
+    ///
+    /// # Errors
+    /// The run on disk cannot be read.
+    pub fn packs(&self) -> impl Iterator<Item = PackName> + '_ {
+        self.memory.packs().chain(self.run.iter().flat_map(|run| run.packs()))
+    }
+}
+
+/// Fixed-width form of an entry: 32 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub id: ShortId,
+    /// Ordinal among the segments of the table.
+    pub segment: u32,
+    pub offset: u32,
+    pub len: u32,
+}
+
+/// Fixed-width form of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentSlot {
+    /// Ordinal among the packs of the table.
+    pub pack: u32,
+    /// Number in its pack.
+    pub number: u32,
+    pub offset: u32,
+    pub stored_len: u32,
+    pub raw_len: u32,
+    pub codec: Codec,
+}
+
+impl SegmentSlot {
+    pub(crate) fn entry(&self) -> SegmentEntry {
+        SegmentEntry {
+            offset: self.offset,
+            stored_len: self.stored_len,
+            raw_len: self.raw_len,
+            codec: self.codec,
+            first_chunk: 0,
+            chunks: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use decube_backup_format::ids::{PackId, PackKind};
+
+    fn footer(first: u8) -> Footer {
+        let mut footer = Footer::default();
+        for segment in 0..3u8 {
+            let chunks: Vec<_> = (0..50u8)
+                .map(|n| (ShortId([first, segment, n, 0, 0, 0, 0, 0, n, 0, 0, 0, 0, 0, 0, 1]), 10 + u32::from(n)))
+                .collect();
+            let raw = chunks.iter().map(|c| c.1).sum();
+            footer.push(100, raw, Codec::Zstd, &chunks);
+        }
+        footer
+    }
+
+    fn pack(n: u8) -> PackName {
+        PackName { kind: PackKind::Data, id: PackId([n; 16]) }
+    }
+
+    #[test]
+    fn entries_are_found_in_memory_and_after_spilling_twice() {
+        let dir = tempfile::tempdir().expect("temp");
+        let mut index = LocalIndex::new(None);
+        let everywhere = |_: &PackName| false;
+        for n in 1..4u8 {
+            let path = dir.path().join(format!("run{n}"));
+            index.add(pack(n), &footer(n));
+            index.sort();
+            if n != 2 {
+                index.spill(&path, &HashSet::from([[n; 16]])).expect("spills");
+            }
+            for known in 1..=n {
+                let footer = footer(known);
+                for (number, segment) in footer.segments.iter().enumerate() {
+                    for chunk in footer.chunks_of(segment) {
+                        let found = index.find(&chunk.id, &everywhere).expect("readable").expect("known");
+                        assert_eq!(
+                            (found.pack, found.segment, found.offset, found.len),
+                            (pack(known), number as u32, chunk.offset, chunk.len)
+                        );
+                        assert_eq!((found.entry.offset, found.entry.stored_len), (segment.offset, 100));
+                    }
+                }
+            }
+            assert_eq!(index.find(&ShortId([0xee; 16]), &everywhere).expect("readable"), None);
+        }
+        let excluded = index.find(&footer(1).chunks[0].id, &|p: &PackName| *p == pack(1)).expect("readable");
+        assert_eq!(excluded, None);
+        let reopened = Run::open(&dir.path().join("run3")).expect("readable").expect("a run");
+        assert_eq!(reopened.len(), 450);
+        assert_eq!(reopened.covers(), &HashSet::from([[3; 16]]));
+    }
+
+    #[test]
+    fn a_damaged_run_is_not_used() {
+        let dir = tempfile::tempdir().expect("temp");
+        let path = dir.path().join("run");
+        std::fs::write(&path, b"not a run").expect("written");
+        assert!(Run::open(&path).expect("readable").is_none());
+        assert!(Run::open(&dir.path().join("missing")).expect("readable").is_none());
+    }
+}

@@ -1,0 +1,300 @@
+//! A sorted run of index entries on disk.
+//!
+//! ```text
+//! magic 8 | header length u32 | header (postcard-free: counts, covered index ids, packs) | segments 21 B each
+//! | slots 28 B each, sorted | fences: first 8 id bytes of every 32nd slot
+//! ```
+//! A cache: written to a temporary name and renamed, never trusted to be there or whole.
+
+use super::table::Table;
+use super::{Location, SegmentSlot, Slot};
+use decube_backup_core::{Error, Result};
+use decube_backup_format::codec::Codec;
+use decube_backup_format::ids::{PackId, PackKind, PackName, ShortId};
+use decube_backup_format::wire::{Reader, Writer};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const MAGIC: &[u8; 8] = b"DCIDXR01";
+const SEGMENT_BYTES: usize = 21;
+const SLOT_BYTES: usize = 28;
+const FENCE_EVERY: usize = 32;
+
+/// An open run.
+pub struct Run {
+    file: File,
+    packs: Vec<PackName>,
+    covers: HashSet<[u8; 16]>,
+    segments_at: u64,
+    slots_at: u64,
+    slots: u64,
+    fences: Vec<u64>,
+}
+
+fn io(what: &'static str, path: &Path, error: std::io::Error) -> Error {
+    Error::io("index cache", what, error).with("path", path.display())
+}
+
+fn prefix(id: &ShortId) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&id.0[..8]);
+    u64::from_be_bytes(first)
+}
+
+impl Run {
+    /// Number of entries.
+    pub fn len(&self) -> u64 {
+        self.slots
+    }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.slots == 0
+    }
+    /// Index segments it holds.
+    pub fn covers(&self) -> &HashSet<[u8; 16]> {
+        &self.covers
+    }
+    pub(super) fn packs(&self) -> impl Iterator<Item = PackName> + '_ {
+        self.packs.iter().copied()
+    }
+
+    /// Opens the run at `path`; `None` if there is none or it is not whole.
+    ///
+    /// # Errors
+    /// It exists but cannot be read.
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io("cannot open the local index", path, e)),
+        };
+        let len = file.metadata().map_err(|e| io("cannot read the local index", path, e))?.len();
+        let mut head = [0; 12];
+        if file.read_exact_at(&mut head, 0).is_err() || &head[..8] != MAGIC {
+            return Ok(None);
+        }
+        let header_len = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
+        if header_len as u64 > len {
+            return Ok(None);
+        }
+        let mut header = vec![0; header_len];
+        if file.read_exact_at(&mut header, 12).is_err() {
+            return Ok(None);
+        }
+        let Ok((packs, covers, segments, slots)) = decode_header(&header) else { return Ok(None) };
+        let segments_at = 12 + header_len as u64;
+        let slots_at = segments_at + segments * SEGMENT_BYTES as u64;
+        let fences_at = slots_at + slots * SLOT_BYTES as u64;
+        let fence_count = slots.div_ceil(FENCE_EVERY as u64);
+        if fences_at + fence_count * 8 != len {
+            return Ok(None);
+        }
+        let mut raw = vec![0; fence_count as usize * 8];
+        if file.read_exact_at(&mut raw, fences_at).is_err() {
+            return Ok(None);
+        }
+        let fences = raw.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap_or_default())).collect();
+        Ok(Some(Self { file, packs, covers, segments_at, slots_at, slots, fences }))
+    }
+
+    /// Merges an older run and a sorted table into a new run at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn merge(path: &Path, old: Option<&Run>, table: &Table, covers: &HashSet<[u8; 16]>) -> Result<Self> {
+        let failed = |e| io("cannot write the local index", path, e);
+        let temp = path.with_extension(format!("tmp{}", std::process::id()));
+        let mut out = BufWriter::with_capacity(256 << 10, File::create(&temp).map_err(failed)?);
+        let old_packs = old.map_or(0, |r| r.packs.len());
+        let old_segments = old.map_or(0, |r| (r.slots_at - r.segments_at) / SEGMENT_BYTES as u64);
+        let slots = old.map_or(0, |r| r.slots) + table.slots.len() as u64;
+
+        let packs = old.into_iter().flat_map(|r| &r.packs).chain(&table.packs);
+        let header = encode_header(packs, covers, old_segments + table.segments.len() as u64, slots);
+        out.write_all(MAGIC).map_err(failed)?;
+        out.write_all(&(header.len() as u32).to_le_bytes()).map_err(failed)?;
+        out.write_all(&header).map_err(failed)?;
+        if let Some(run) = old {
+            copy_range(&run.file, run.segments_at, run.slots_at, &mut out).map_err(failed)?;
+        }
+        let mut record = Vec::with_capacity(32);
+        for segment in &table.segments {
+            record.clear();
+            record.write_u32(segment.pack + old_packs as u32);
+            record.write_u32(segment.number);
+            record.write_u32(segment.offset);
+            record.write_u32(segment.stored_len);
+            record.write_u32(segment.raw_len);
+            record.write_u8(segment.codec as u8);
+            out.write_all(&record).map_err(failed)?;
+        }
+        let mut fences = Vec::new();
+        let mut written = 0usize;
+        let mut put = |slot: &Slot, out: &mut BufWriter<File>| {
+            if written.is_multiple_of(FENCE_EVERY) {
+                fences.push(prefix(&slot.id));
+            }
+            written += 1;
+            out.write_all(&encode_slot(slot))
+        };
+        let mut new = table.slots.iter().map(|s| Slot { segment: s.segment + old_segments as u32, ..*s }).peekable();
+        if let Some(run) = old {
+            let mut block = vec![0; SLOT_BYTES * 4096];
+            let mut at = 0;
+            while at < run.slots {
+                let n = (run.slots - at).min(4096) as usize;
+                let bytes = block.get_mut(..n * SLOT_BYTES).unwrap_or_default();
+                run.file.read_exact_at(bytes, run.slots_at + at * SLOT_BYTES as u64).map_err(failed)?;
+                for slot in bytes.chunks_exact(SLOT_BYTES).map(decode_slot) {
+                    while let Some(first) = new.next_if(|s| s.id < slot.id) {
+                        put(&first, &mut out).map_err(failed)?;
+                    }
+                    put(&slot, &mut out).map_err(failed)?;
+                }
+                at += n as u64;
+            }
+        }
+        for slot in new {
+            put(&slot, &mut out).map_err(failed)?;
+        }
+        for fence in fences {
+            out.write_all(&fence.to_le_bytes()).map_err(failed)?;
+        }
+        out.into_inner().map_err(|e| failed(e.into_error()))?;
+        std::fs::rename(&temp, path).map_err(failed)?;
+        Self::open(path)?.ok_or_else(|| failed(std::io::Error::other("just written and not readable")))
+    }
+
+    /// Looks `id` up.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn find(&self, id: &ShortId, excluded: &dyn Fn(&PackName) -> bool) -> Result<Option<Location>> {
+        let failed = |e| Error::io("index cache", "cannot read the local index", e);
+        let wanted = prefix(id);
+        // The first slot with this prefix may lie in the block before the first fence that equals it.
+        let mut block = self.fences.partition_point(|f| *f < wanted).saturating_sub(1) as u64;
+        loop {
+            let from = block * FENCE_EVERY as u64;
+            if from >= self.slots {
+                return Ok(None);
+            }
+            let n = (self.slots - from).min(FENCE_EVERY as u64) as usize;
+            let mut bytes = [0; SLOT_BYTES * FENCE_EVERY];
+            let bytes = bytes.get_mut(..n * SLOT_BYTES).unwrap_or_default();
+            self.file.read_exact_at(bytes, self.slots_at + from * SLOT_BYTES as u64).map_err(failed)?;
+            for slot in bytes.chunks_exact(SLOT_BYTES).map(decode_slot) {
+                if slot.id > *id {
+                    return Ok(None);
+                }
+                if slot.id == *id {
+                    match self.resolve(&slot)? {
+                        Some(location) if !excluded(&location.pack) => return Ok(Some(location)),
+                        _ => {}
+                    }
+                }
+            }
+            block += 1;
+        }
+    }
+
+    fn resolve(&self, slot: &Slot) -> Result<Option<Location>> {
+        let mut bytes = [0; SEGMENT_BYTES];
+        self.file
+            .read_exact_at(&mut bytes, self.segments_at + u64::from(slot.segment) * SEGMENT_BYTES as u64)
+            .map_err(|e| Error::io("index cache", "cannot read the local index", e))?;
+        let mut reader = Reader::new(&bytes, "local index");
+        let (pack, number, offset) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let (stored_len, raw_len, codec) = (reader.u32()?, reader.u32()?, Codec::from_byte(reader.u8()?)?);
+        let segment = SegmentSlot { pack, number, offset, stored_len, raw_len, codec };
+        Ok(self.packs.get(pack as usize).map(|name| Location {
+            pack: *name,
+            segment: number,
+            entry: segment.entry(),
+            offset: slot.offset,
+            len: slot.len,
+        }))
+    }
+}
+
+fn encode_slot(slot: &Slot) -> [u8; SLOT_BYTES] {
+    let mut out = [0; SLOT_BYTES];
+    out[..16].copy_from_slice(&slot.id.0);
+    out[16..20].copy_from_slice(&slot.segment.to_le_bytes());
+    out[20..24].copy_from_slice(&slot.offset.to_le_bytes());
+    out[24..28].copy_from_slice(&slot.len.to_le_bytes());
+    out
+}
+
+fn decode_slot(bytes: &[u8]) -> Slot {
+    let word = |at: usize| {
+        let mut word = [0; 4];
+        word.copy_from_slice(bytes.get(at..at + 4).unwrap_or(&[0; 4]));
+        u32::from_le_bytes(word)
+    };
+    let mut id = [0; 16];
+    id.copy_from_slice(bytes.get(..16).unwrap_or(&[0; 16]));
+    Slot { id: ShortId(id), segment: word(16), offset: word(20), len: word(24) }
+}
+
+fn copy_range(file: &File, mut from: u64, to: u64, out: &mut impl Write) -> std::io::Result<()> {
+    let mut block = vec![0; 64 << 10];
+    while from < to {
+        let n = (to - from).min(block.len() as u64) as usize;
+        let part = block.get_mut(..n).unwrap_or_default();
+        file.read_exact_at(part, from)?;
+        out.write_all(part)?;
+        from += n as u64;
+    }
+    Ok(())
+}
+
+type Header = (Vec<PackName>, HashSet<[u8; 16]>, u64, u64);
+
+fn encode_header<'a>(
+    packs: impl Iterator<Item = &'a PackName>,
+    covers: &HashSet<[u8; 16]>,
+    segments: u64,
+    slots: u64,
+) -> Vec<u8> {
+    let mut names = Vec::new();
+    let mut count = 0u64;
+    for pack in packs {
+        names.write_u8(pack.kind.letter() as u8);
+        names.extend_from_slice(&pack.id.0);
+        count += 1;
+    }
+    let mut out = Vec::with_capacity(names.len() + covers.len() * 16 + 40);
+    out.write_varint(segments);
+    out.write_varint(slots);
+    out.write_varint(covers.len() as u64);
+    for id in covers {
+        out.extend_from_slice(id);
+    }
+    out.write_varint(count);
+    out.extend_from_slice(&names);
+    out
+}
+
+fn decode_header(bytes: &[u8]) -> Result<Header> {
+    let mut reader = Reader::new(bytes, "local index");
+    let (segments, slots) = (reader.varint()?, reader.varint()?);
+    let mut covers = HashSet::new();
+    for _ in 0..reader.count(16)? {
+        covers.insert(reader.array()?);
+    }
+    let count = reader.count(17)?;
+    let mut packs = Vec::with_capacity(count);
+    for _ in 0..count {
+        let kind = if reader.u8()? == b'd' { PackKind::Data } else { PackKind::Meta };
+        packs.push(PackName { kind, id: PackId(reader.array()?) });
+    }
+    reader.finish()?;
+    if segments > 1 << 40 || slots > 1 << 40 {
+        return Err(decube_backup_format::wire::corrupt("local index"));
+    }
+    Ok((packs, covers, segments, slots))
+}

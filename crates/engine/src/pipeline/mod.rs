@@ -1,0 +1,217 @@
+//! From new chunks to uploaded packs.
+//!
+//! ```text
+//! push(chunk) → segment being filled → compress (workers) → seal + assemble (one packer, in order) → upload tasks
+//! ```
+//! Channels between the stages are bounded in segments, so memory is bounded by
+//! `(2 × workers + 4) × segment + (uploads + 2) × pack`, and buffers travel back for reuse: a fresh
+//! page costs more than compressing what is in it.
+//!
+//! Nothing here is visible to anyone before a log record names the packs; a crash leaves orphans only.
+
+mod compress;
+mod packer;
+
+use crate::store::Store;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use decube_backup_core::world::Entropy;
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::codec::Effort;
+use decube_backup_format::ids::{PackKind, PackName, RepositoryId, ShortId};
+use decube_backup_format::keyring::Keyring;
+use decube_backup_format::pack::Footer;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Scope;
+
+pub use packer::AddedPack;
+
+/// Sizes and effort of one writing session.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterSettings {
+    /// Raw bytes of a full compressed segment.
+    pub segment_bytes: usize,
+    /// Data pack size aimed at.
+    pub data_pack_bytes: usize,
+    /// Metadata pack size aimed at.
+    pub meta_pack_bytes: usize,
+    /// How hard to compress.
+    pub effort: Effort,
+    /// Compression threads.
+    pub workers: usize,
+}
+
+/// Which stream of segments a chunk joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Content worth compressing, in walk order.
+    Solid,
+    /// Content that looks random: stored as it is.
+    Stored,
+    /// Tree and list nodes.
+    Meta,
+}
+
+struct Segment {
+    lane: Lane,
+    full_at: usize,
+    raw: Vec<u8>,
+    chunks: Vec<(ShortId, u32)>,
+}
+
+/// A segment on its way through the stages.
+struct Job {
+    lane: Lane,
+    raw: Vec<u8>,
+    chunks: Vec<(ShortId, u32)>,
+    done: Sender<compress::Compressed>,
+}
+
+enum Ordered {
+    Segment(PackKind, Receiver<compress::Compressed>),
+    /// Close all packs, wait for all uploads, answer with what was added since the last flush.
+    Flush(Sender<Vec<AddedPack>>),
+}
+
+/// The first error of any stage.
+#[derive(Clone, Default)]
+pub(crate) struct Failure(Arc<Mutex<Option<Error>>>);
+
+impl Failure {
+    pub(crate) fn set(&self, error: Error) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+    pub(crate) fn try_take(&self) -> Option<Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+    pub(crate) fn take(&self, what: &'static str) -> Error {
+        self.try_take().unwrap_or_else(|| Error::new(ErrorKind::Internal, what, "a stage of the pipeline ended early"))
+    }
+}
+
+/// Buffers travelling back for reuse.
+#[derive(Clone)]
+struct Pool(Sender<Vec<u8>>, Receiver<Vec<u8>>);
+
+impl Pool {
+    fn new() -> Self {
+        let (tx, rx) = unbounded();
+        Self(tx, rx)
+    }
+    fn take(&self) -> Vec<u8> {
+        let mut buffer = self.1.try_recv().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
+    fn give(&self, buffer: Vec<u8>) {
+        let _ = self.0.send(buffer);
+    }
+}
+
+/// What the stages need of a repository.
+#[derive(Clone, Copy)]
+pub struct WriterContext<'a> {
+    /// Where packs go.
+    pub store: &'a Store,
+    /// Keys.
+    pub keyring: &'a Keyring,
+    /// Pack names.
+    pub entropy: &'a dyn Entropy,
+    /// Repository.
+    pub repository: RepositoryId,
+    /// Told about stored bytes.
+    pub monitor: &'a dyn decube_backup_core::monitor::Monitor,
+}
+
+/// Takes new chunks; owned by the one thread that decides what is new.
+pub struct ChunkWriter {
+    segments: [Segment; 3],
+    jobs: Sender<Job>,
+    order: Sender<Ordered>,
+    raw_pool: Pool,
+    failure: Failure,
+}
+
+impl ChunkWriter {
+    /// Starts the stages in `scope`; they end when the writer is dropped.
+    pub fn start<'scope, 'env: 'scope>(
+        scope: &'scope Scope<'scope, 'env>,
+        context: WriterContext<'env>,
+        settings: WriterSettings,
+    ) -> Self {
+        let (jobs, jobs_out) = bounded::<Job>(1);
+        let (order, order_out) = bounded(settings.workers + 1);
+        let (raw_pool, packed_pool, failure) = (Pool::new(), Pool::new(), Failure::default());
+        for _ in 0..settings.workers {
+            let (jobs, packed_pool, failure) = (jobs_out.clone(), packed_pool.clone(), failure.clone());
+            scope.spawn(move || compress::run(&jobs, settings, &packed_pool, &failure));
+        }
+        let packer = packer::Packer::new(context, settings, raw_pool.clone(), packed_pool);
+        let packer_failure = failure.clone();
+        scope.spawn(move || packer.run(&order_out, &packer_failure));
+        let segment = |lane, full_at| Segment { lane, full_at, raw: Vec::new(), chunks: Vec::new() };
+        let segments = [
+            segment(Lane::Solid, settings.segment_bytes),
+            segment(Lane::Stored, settings.segment_bytes / 4),
+            segment(Lane::Meta, settings.segment_bytes.min(1 << 20)),
+        ];
+        Self { segments, jobs, order, raw_pool, failure }
+    }
+
+    /// Adds a new chunk.
+    ///
+    /// # Errors
+    /// The first error of any later stage.
+    pub fn push(&mut self, lane: Lane, id: ShortId, bytes: &[u8]) -> Result<()> {
+        let at = lane as usize;
+        if self.segments.get(at).is_some_and(|s| !s.raw.is_empty() && s.raw.len() + bytes.len() > s.full_at) {
+            self.send(at)?;
+        }
+        if let Some(segment) = self.segments.get_mut(at) {
+            if segment.raw.capacity() == 0 {
+                segment.raw = self.raw_pool.take();
+                segment.raw.reserve(segment.full_at);
+            }
+            segment.raw.extend_from_slice(bytes);
+            segment.chunks.push((id, bytes.len() as u32));
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, at: usize) -> Result<()> {
+        let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
+        if segment.raw.is_empty() {
+            return Ok(());
+        }
+        let kind = if segment.lane == Lane::Meta { PackKind::Meta } else { PackKind::Data };
+        let (done, result) = bounded(1);
+        let raw = std::mem::take(&mut segment.raw);
+        let chunks = std::mem::take(&mut segment.chunks);
+        let job = Job { lane: segment.lane, raw, chunks, done };
+        if self.order.send(Ordered::Segment(kind, result)).is_err() || self.jobs.send(job).is_err() {
+            return Err(self.failure.take("pipeline"));
+        }
+        Ok(())
+    }
+
+    /// Uploads everything pushed so far and waits until it is durable.
+    ///
+    /// Returns the packs added since the last flush, in order.
+    ///
+    /// # Errors
+    /// The first error of any stage; uploaded packs stay as orphans.
+    pub fn flush(&mut self) -> Result<Vec<AddedPack>> {
+        for at in 0..self.segments.len() {
+            self.send(at)?;
+        }
+        let (answer, added) = bounded(1);
+        if self.order.send(Ordered::Flush(answer)).is_err() {
+            return Err(self.failure.take("pipeline"));
+        }
+        added.recv().map_err(|_| self.failure.take("pipeline"))
+    }
+}
+
+/// Name and contents of an added pack, for the index.
+pub(crate) fn tables(added: &[AddedPack]) -> impl ExactSizeIterator<Item = (PackName, &Footer)> {
+    added.iter().map(|p| (p.name, &p.footer))
+}

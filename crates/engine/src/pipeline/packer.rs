@@ -1,0 +1,157 @@
+//! The packing stage: seals segments in order, closes packs, uploads them.
+
+use super::compress::Compressed;
+use super::{Failure, Ordered, Pool, WriterContext, WriterSettings};
+use crossbeam_channel::Receiver;
+use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
+use decube_backup_core::monitor::Progress;
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::codec::Codec;
+use decube_backup_format::ids::{self, PackId, PackKind, PackName};
+use decube_backup_format::pack::{Footer, PackWriter};
+use std::collections::VecDeque;
+use tokio::task::JoinHandle;
+
+/// A pack that is durable in the sink.
+#[derive(Clone, Debug)]
+pub struct AddedPack {
+    /// Name.
+    pub name: PackName,
+    /// Length of the object.
+    pub len: u64,
+    /// BLAKE3 of the object.
+    pub hash: [u8; 32],
+    /// Table of contents.
+    pub footer: Footer,
+}
+
+pub(super) struct Packer<'a> {
+    context: WriterContext<'a>,
+    settings: WriterSettings,
+    raw_pool: Pool,
+    packed_pool: Pool,
+    pack_pool: Vec<Vec<u8>>,
+    data: Option<PackWriter>,
+    meta: Option<PackWriter>,
+    uploads: VecDeque<(JoinHandle<Result<Vec<u8>>>, AddedPack)>,
+    added: Vec<AddedPack>,
+}
+
+impl<'a> Packer<'a> {
+    pub(super) fn new(context: WriterContext<'a>, settings: WriterSettings, raw_pool: Pool, packed_pool: Pool) -> Self {
+        Self {
+            context,
+            settings,
+            raw_pool,
+            packed_pool,
+            pack_pool: Vec::new(),
+            data: None,
+            meta: None,
+            uploads: VecDeque::new(),
+            added: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(mut self, order: &Receiver<Ordered>, failure: &Failure) {
+        for item in order {
+            let result = match item {
+                Ordered::Segment(kind, result) => match result.recv() {
+                    Ok(segment) => self.segment(kind, segment),
+                    Err(_) => return,
+                },
+                Ordered::Flush(answer) => self.flush().map(|added| {
+                    let _ = answer.send(added);
+                }),
+            };
+            if let Err(error) = result {
+                return failure.set(error);
+            }
+        }
+    }
+
+    fn segment(&mut self, kind: PackKind, segment: Compressed) -> Result<()> {
+        let target = match kind {
+            PackKind::Data => self.settings.data_pack_bytes,
+            PackKind::Meta => self.settings.meta_pack_bytes,
+        };
+        let mut pack = match self.open_pack(kind).take() {
+            Some(pack) => pack,
+            None => self.new_pack(kind)?,
+        };
+        let body = if segment.codec == Codec::Stored { &segment.raw } else { &segment.packed };
+        pack.append(segment.codec, body, segment.raw.len() as u32, &segment.chunks)?;
+        self.raw_pool.give(segment.raw);
+        if segment.packed.capacity() > 0 {
+            self.packed_pool.give(segment.packed);
+        }
+        if pack.is_full(target) {
+            return self.close(pack);
+        }
+        *self.open_pack(kind) = Some(pack);
+        Ok(())
+    }
+
+    fn open_pack(&mut self, kind: PackKind) -> &mut Option<PackWriter> {
+        match kind {
+            PackKind::Data => &mut self.data,
+            PackKind::Meta => &mut self.meta,
+        }
+    }
+
+    fn new_pack(&mut self, kind: PackKind) -> Result<PackWriter> {
+        let mut id = PackId::default();
+        self.context.entropy.fill(&mut id.0)?;
+        let key = self.context.keyring.current_pack_key(kind)?;
+        let buffer = self.pack_pool.pop().unwrap_or_default();
+        let name = PackName { kind, id };
+        Ok(PackWriter::new(self.context.repository, name, self.context.keyring.cipher, key.version, &key.key, buffer))
+    }
+
+    fn close(&mut self, pack: PackWriter) -> Result<()> {
+        if self.uploads.len() >= UPLOADS_IN_FLIGHT_MAX {
+            self.wait_oldest()?;
+        }
+        let pack = pack.finish()?;
+        let len = pack.bytes.len() as u64;
+        let added = AddedPack { name: pack.name, len, hash: pack.hash, footer: pack.footer };
+        let task = self.context.store.start_put_new(ids::pack_key(&pack.name)?, pack.bytes);
+        self.uploads.push_back((task, added));
+        Ok(())
+    }
+
+    fn wait_oldest(&mut self) -> Result<()> {
+        if let Some((task, added)) = self.uploads.pop_front() {
+            let buffer = self.context.store.wait(task).map_err(|e| explain_upload(e, &added.name))?;
+            self.context.monitor.advance(Progress::BytesStored, added.len);
+            self.pack_pool.push(buffer);
+            self.added.push(added);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<Vec<AddedPack>> {
+        for pack in [self.data.take(), self.meta.take()].into_iter().flatten() {
+            self.close(pack)?;
+        }
+        while !self.uploads.is_empty() {
+            self.wait_oldest()?;
+        }
+        Ok(std::mem::take(&mut self.added))
+    }
+}
+
+fn explain_upload(error: Error, name: &PackName) -> Error {
+    let (kind, retry, hint) = (error.kind(), error.retry(), error.hint().map(str::to_owned));
+    let hint = match (kind, hint) {
+        (_, Some(hint)) => hint,
+        (ErrorKind::NoSpace, None) => {
+            "the repository's storage is full: free space there and run the backup again; earlier snapshots are untouched".into()
+        }
+        _ => "no snapshot was written; earlier snapshots are untouched; run the backup again".into(),
+    };
+    Error::new(kind, "upload", "cannot store a pack")
+        .with("pack", name.id)
+        .with_retry(retry)
+        .with_hint(hint)
+        .with_source(error)
+}

@@ -1,0 +1,54 @@
+//! Files under the cache directory: state, local index, stat caches. All rebuildable; every failure
+//! to write one is a warning, never an error.
+
+use decube_backup_format::ids::{RepositoryId, hex};
+use std::path::{Path, PathBuf};
+
+/// The cache folder of one repository.
+pub(crate) struct Cache {
+    dir: Option<PathBuf>,
+}
+
+impl Cache {
+    pub(super) fn new(base: Option<&Path>, repository: &RepositoryId) -> Self {
+        let dir = base.map(|base| base.join(repository.to_hex()));
+        let dir = dir.and_then(|dir| match std::fs::create_dir_all(&dir) {
+            Ok(()) => Some(dir),
+            Err(error) => {
+                tracing::warn!(%error, path = %dir.display(), "the cache folder cannot be made; going on without");
+                None
+            }
+        });
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.join(name))
+    }
+
+    /// Where the folded state is kept.
+    pub(super) fn state(&self) -> Option<PathBuf> {
+        self.path("state")
+    }
+
+    /// Where the local index is kept.
+    pub(super) fn index(&self) -> Option<PathBuf> {
+        self.path("index")
+    }
+
+    /// Where the stat cache of a series of backups is kept.
+    pub(crate) fn stat(&self, name: &str, host: &str) -> Option<PathBuf> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes()).update(host.as_bytes());
+        self.path(&format!("stat-{}", hex(&hasher.finalize().as_bytes()[..12])))
+    }
+}
+
+/// Replaces the file at `path` whole; a failure is only logged.
+pub(super) fn write_atomically(path: &Path, bytes: &[u8]) {
+    let temp = path.with_extension(format!("tmp{}", std::process::id()));
+    if let Err(error) = std::fs::write(&temp, bytes).and_then(|()| std::fs::rename(&temp, path)) {
+        tracing::warn!(%error, path = %path.display(), "a cache file cannot be written");
+        let _ = std::fs::remove_file(&temp);
+    }
+}

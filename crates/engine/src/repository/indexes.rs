@@ -1,0 +1,68 @@
+//! Loading the local index from index segments and the run in the cache.
+
+use super::Repository;
+use crate::index::{LocalIndex, MEMORY_ENTRIES_MAX, run::Run};
+use decube_backup_core::Result;
+use decube_backup_format::ids::{IndexId, index_key};
+use decube_backup_format::index::decode_index;
+use decube_backup_format::{ids, sealed};
+use std::collections::HashSet;
+
+/// What an index segment is sealed with.
+pub(crate) fn associated(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<u8>> {
+    Ok(sealed::aad("index", &repo.id(), ids::index_key(level, id)?.as_str()))
+}
+
+pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
+    let state = repo.state();
+    let path = repo.cache.index();
+    let mut run = match &path {
+        Some(path) => Run::open(path)?,
+        None => None,
+    };
+    // A run may cover segments merged away since; their packs are still right. One that covers
+    // segments of another history is useless.
+    if run.as_ref().is_some_and(|run| run.covers().iter().any(|id| !state.indexes().any(|(_, i, _)| i.0 == *id))) {
+        run = None;
+    }
+    let mut covered: HashSet<[u8; 16]> = run.as_ref().map(|r| r.covers().clone()).unwrap_or_default();
+    let mut index = LocalIndex::new(run);
+    let mut temporary = None;
+    for (level, id, _) in state.indexes() {
+        if covered.contains(&id.0) {
+            continue;
+        }
+        let key = index_key(level, &id)?;
+        let bytes = repo.store.get_existing(&key)?;
+        let plain = sealed::open(&repo.keyring.index_key, &associated(repo, level, &id)?, &bytes)
+            .map_err(|e| e.with("key", &key).with_hint("run `decube-backup verify` to see what is affected"))?;
+        for (pack, footer) in decode_index(&plain)? {
+            if !state.is_reclaimed(&pack) {
+                index.add(pack, &footer);
+            }
+        }
+        covered.insert(id.0);
+        if index.memory_entries() > MEMORY_ENTRIES_MAX {
+            index.sort();
+            let path = match (&path, &temporary) {
+                (Some(path), _) => path.clone(),
+                (None, Some(path)) => std::path::PathBuf::clone(path),
+                (None, None) => temporary.insert(fallback_path(repo)?).clone(),
+            };
+            index.spill(&path, &covered)?;
+        }
+    }
+    index.sort();
+    if let Some(path) = temporary {
+        // Still open: the space is freed when the index is dropped.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(index)
+}
+
+/// Where a large index goes when there is no cache folder.
+fn fallback_path(repo: &Repository) -> Result<std::path::PathBuf> {
+    let mut random = [0; 8];
+    repo.env.entropy.fill(&mut random)?;
+    Ok(std::env::temp_dir().join(format!("decube-index-{}", ids::hex(&random))))
+}

@@ -1,0 +1,220 @@
+//! The commit log: folding its tail, appending to it.
+//!
+//! Appending is a race for the next slot that exactly one writer wins (`CreateNew`). Whoever loses
+//! folds the winner's record, asks its own validation whether the record still stands, and tries the
+//! next slot. Our own record is recognised by its nonce, so a lost acknowledgement is no lost race.
+
+use super::{Repository, cache};
+use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
+use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result};
+use decube_backup_format::checkpoint::State;
+use decube_backup_format::ids::{checkpoint_key, log_key};
+use decube_backup_format::log::{AddedObject, Envelope, ObjectName, Payload, RecordBuilder, Stamp};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// Every so many records a checkpoint is stored, so that a new client does not read the whole log.
+const CHECKPOINT_EVERY: u64 = 32;
+
+/// A record to append.
+pub struct NewRecord {
+    /// What it means.
+    pub payload: Payload,
+    /// Objects it adds.
+    pub added: Vec<AddedObject>,
+    /// Objects it takes out of force.
+    pub reclaimed: Vec<ObjectName>,
+    /// Who appends it.
+    pub stamp: Stamp,
+}
+
+/// Whether a record may still be appended after others were.
+pub enum Verdict {
+    /// It stands.
+    Stands,
+    /// Something it relies on is gone.
+    Void,
+}
+
+/// How an append ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// In the log, in this slot.
+    At(u64),
+    /// Not appended: validation found it void.
+    Void,
+}
+
+impl Repository {
+    /// Who and when, for a record.
+    pub(crate) fn stamp(&self, host: &str, username: &str) -> Stamp {
+        Stamp {
+            time: self.env.clock.now(),
+            host: host.to_owned(),
+            username: username.to_owned(),
+            program: concat!("decube-backup ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+
+    /// Folds the log from the best starting point there is.
+    pub(super) fn load_state(&self) -> Result<()> {
+        if let Some(state) = self.cached_state().or_else(|| self.stored_checkpoint()) {
+            self.set_state(state);
+        }
+        let from = self.state().next_seq();
+        self.refresh()?;
+        if self.state().next_seq() == 0 {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                "open",
+                "the repository was never finished: it has no first record",
+            )
+            .with_hint("run `decube-backup init` with the same password to finish it; nothing is stored in it yet"));
+        }
+        if self.state().next_seq() > from {
+            self.save_state();
+        }
+        Ok(())
+    }
+
+    /// The cached state if the log still continues it.
+    fn cached_state(&self) -> Option<State> {
+        let bytes = std::fs::read(self.cache.state()?).ok()?;
+        let state = State::decode(&bytes, self.log_keys.log_key(), &self.id()).ok()?;
+        self.continues(&state).then_some(state)
+    }
+
+    fn stored_checkpoint(&self) -> Option<State> {
+        // The listing is only a hint at which names to try; what counts is the sealed content.
+        let newest = self.store.list("ckpt/").ok()?.pop()?;
+        let bytes = self.store.get(&newest.key).ok()??;
+        let state = State::decode(&bytes, self.log_keys.log_key(), &self.id()).ok()?;
+        self.continues(&state).then_some(state)
+    }
+
+    /// Whether the record `state` ends with is the one in the repository.
+    fn continues(&self, state: &State) -> bool {
+        let last = state.next_seq().checked_sub(1).and_then(|seq| log_key(seq).ok());
+        let there = last.and_then(|key| self.store.get(&key).ok().flatten());
+        let same = there.is_some_and(|bytes| *blake3::hash(&bytes).as_bytes() == state.hash());
+        if !same {
+            tracing::warn!(
+                seq = state.next_seq(),
+                "the repository's log does not continue what was seen before; reading it anew"
+            );
+        }
+        same
+    }
+
+    fn save_state(&self) {
+        let Some(path) = self.cache.state() else { return };
+        match self.state().encode(&self.log_keys, self.env.entropy.as_ref()) {
+            Ok(bytes) => cache::write_atomically(&path, &bytes),
+            Err(error) => tracing::warn!(error = %error.chain(), "the state cannot be cached"),
+        }
+    }
+
+    /// Folds records appended since the last look; says how many.
+    ///
+    /// # Errors
+    /// `Corrupt` if the chain is broken; what reading yields.
+    pub fn refresh(&self) -> Result<u64> {
+        let mut chain = self.state().chain();
+        let mut folded = 0;
+        while let Some(bytes) = self.store.get(&log_key(self.state().next_seq())?)? {
+            let envelope = chain.accept(&bytes)?;
+            self.fold(&envelope, &bytes)?;
+            folded += 1;
+        }
+        Ok(folded)
+    }
+
+    fn fold(&self, envelope: &Envelope, bytes: &[u8]) -> Result<()> {
+        let (_, payload) = envelope.open(bytes, self.log_keys.log_key())?;
+        let mut guard = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut guard).apply(envelope, &payload)?;
+        drop(guard);
+        if !envelope.added.is_empty() || !envelope.reclaimed.is_empty() {
+            self.drop_index();
+        }
+        Ok(())
+    }
+
+    /// Appends `record`; before every attempt `validate` sees the state it would follow.
+    ///
+    /// # Errors
+    /// `Contended` after too many lost races; what the store yields. After an error the record may or
+    /// may not be in the log; its objects are safe either way.
+    pub fn append(&self, record: NewRecord, validate: &mut dyn FnMut(&State) -> Result<Verdict>) -> Result<Appended> {
+        let _one_at_a_time = self.appending.lock().unwrap_or_else(PoisonError::into_inner);
+        let NewRecord { payload, added, reclaimed, stamp } = record;
+        let entropy = self.env.entropy.clone();
+        let builder = RecordBuilder::new(self.id(), &stamp, &payload, added, reclaimed, entropy.as_ref())?;
+        for attempt in 0..LOG_APPEND_ATTEMPTS_MAX {
+            if let Verdict::Void = validate(&self.state())? {
+                return Ok(Appended::Void);
+            }
+            let seq = self.state().next_seq();
+            let built = builder.build(seq, &self.state().hash(), &self.log_keys, entropy.as_ref())?;
+            let key = log_key(seq)?;
+            let put = self.store.put(&key, built.bytes, PutMode::CreateNew);
+            if let Err(error) = &put {
+                tracing::debug!(error = %error.chain(), seq, "appending failed; looking whether the record is there");
+            }
+            let ours = self.fold_until_nonce(&builder.nonce(), seq);
+            match (put, ours) {
+                (_, Ok(Some(at))) => {
+                    self.save_state();
+                    self.store_checkpoint(at);
+                    return Ok(Appended::At(at));
+                }
+                (Err(error), _) | (_, Err(error)) => return Err(error),
+                (Ok(PutOutcome::Created), Ok(None)) => {
+                    return Err(Error::new(ErrorKind::Internal, "append", "a record just created is not in the log")
+                        .with("seq", seq));
+                }
+                (Ok(PutOutcome::AlreadyExists), Ok(None)) => self.pause(attempt)?,
+            }
+        }
+        Err(Error::new(ErrorKind::Contended, "append", "other writers took every log slot")
+            .with("attempts", LOG_APPEND_ATTEMPTS_MAX)
+            .with_hint("nothing is lost: what was uploaded is reused; run the same command again"))
+    }
+
+    /// Folds the tail; the slot of the record with `nonce` if it is there at or after `from`.
+    fn fold_until_nonce(&self, nonce: &[u8; 16], from: u64) -> Result<Option<u64>> {
+        let mut chain = self.state().chain();
+        let mut found = None;
+        while let Some(bytes) = self.store.get(&log_key(self.state().next_seq())?)? {
+            let envelope = chain.accept(&bytes)?;
+            self.fold(&envelope, &bytes)?;
+            if envelope.nonce == *nonce && envelope.seq >= from {
+                found = Some(envelope.seq);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits a random time that grows with the attempts, up to 100 ms.
+    fn pause(&self, attempt: u32) -> Result<()> {
+        let mut random = [0; 2];
+        self.env.entropy.fill(&mut random)?;
+        let bound_us = 200u64 << attempt.min(9);
+        std::thread::sleep(Duration::from_micros(u64::from(u16::from_le_bytes(random)) * bound_us >> 16));
+        Ok(())
+    }
+
+    /// Stores a checkpoint now and then; derivable, so failing is only a warning.
+    fn store_checkpoint(&self, seq: u64) {
+        if (seq + 1) % CHECKPOINT_EVERY != 0 || self.state().next_seq() != seq + 1 {
+            return;
+        }
+        let put = self
+            .state()
+            .encode(&self.log_keys, self.env.entropy.as_ref())
+            .and_then(|bytes| self.store.put(&checkpoint_key(seq)?, bytes, PutMode::CreateNew));
+        if let Err(error) = put {
+            tracing::warn!(error = %error.chain(), "a checkpoint could not be stored");
+        }
+    }
+}

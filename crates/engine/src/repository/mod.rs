@@ -1,0 +1,156 @@
+//! An open repository: keys, the folded log, the local cache.
+//!
+//! *Invariant*: everything this handle believes follows from log records `0..next_seq`, whose hash
+//! chain it checked. Caches only shorten the way there; listings and clocks decide nothing.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`init`] | making a repository; two makers at once |
+//! | [`unlock`] | credentials → keyring |
+//! | [`log`] | reading the tail, appending a record |
+//! | [`cache`] | files under the cache directory |
+//! | [`indexes`] | loading the local index |
+
+mod cache;
+mod indexes;
+mod init;
+mod log;
+mod unlock;
+
+use crate::environment::{Credentials, Environment};
+use crate::index::LocalIndex;
+use crate::store::Store;
+use cache::Cache;
+use decube_backup_core::{Error, ErrorKind, Key, Result};
+use decube_backup_format::checkpoint::State;
+use decube_backup_format::chunker::{Chunker, GEAR_CHUNKER_ID};
+use decube_backup_format::hash::{ContentHasher, Key32};
+use decube_backup_format::header::{Access, Header};
+use decube_backup_format::ids::{FORMAT_KEY, RepositoryId, SlotId};
+use decube_backup_format::keyring::Keyring;
+use decube_backup_format::log::LogKeys;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+pub use log::{Appended, NewRecord, Verdict};
+
+/// An open repository.
+pub struct Repository {
+    pub(crate) env: Environment,
+    pub(crate) store: Store,
+    pub(crate) header: Header,
+    pub(crate) keyring: Keyring,
+    pub(crate) keyring_key: Key32,
+    pub(crate) slot: SlotId,
+    pub(crate) log_keys: LogKeys,
+    pub(crate) hasher: ContentHasher,
+    pub(crate) chunker: Chunker,
+    pub(crate) cut_key: Key32,
+    pub(crate) cache: Cache,
+    state: RwLock<Arc<State>>,
+    appending: Mutex<()>,
+    index: Mutex<Option<Arc<LocalIndex>>>,
+}
+
+/// The key of the plain header object.
+///
+/// # Errors
+/// Never: the name is a constant.
+pub(crate) fn format_key() -> Result<Key> {
+    Key::new(FORMAT_KEY)
+}
+
+impl Repository {
+    /// Opens an existing repository and reads its log to the end.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, `WrongKey` if no slot opens, `Unsupported` for a newer format,
+    /// `Corrupt` if log or keys are damaged.
+    pub fn open(env: Environment, credentials: &Credentials) -> Result<Self> {
+        let store = Store::new(&env);
+        let Some(bytes) = store.get(&format_key()?)? else {
+            return Err(Error::new(ErrorKind::NotFound, "open", "there is no repository here")
+                .with_hint("check the address; to make a new repository run `decube-backup init`"));
+        };
+        let header = Header::decode(&bytes)?;
+        header.check(Access::Read)?;
+        let unlocked = unlock::unlock(&store, &header.repository, credentials)?;
+        let repo = Self::assemble(env, store, header, unlocked)?;
+        repo.load_state()?;
+        repo.check_slot_in_force()?;
+        Ok(repo)
+    }
+
+    fn assemble(env: Environment, store: Store, header: Header, unlocked: unlock::Unlocked) -> Result<Self> {
+        if header.chunker_id != GEAR_CHUNKER_ID {
+            return Err(Error::new(ErrorKind::Unsupported, "open", "repository cuts content with an unknown chunker")
+                .with("chunker", header.chunker_id)
+                .with_hint("a newer program made it: use that program"));
+        }
+        let unlock::Unlocked { keyring, keyring_key, slot } = unlocked;
+        let cache = Cache::new(env.cache_dir.as_deref(), &header.repository);
+        Ok(Self {
+            log_keys: LogKeys::new(&keyring)?,
+            hasher: ContentHasher::new(&keyring.id_key),
+            chunker: Chunker::new(&keyring.chunker_key, header.chunker)?,
+            cut_key: keyring.chunker_key.derive("decube-backup 2026 v1 tree cut", &[]),
+            state: RwLock::new(Arc::new(State::new(header.repository))),
+            appending: Mutex::new(()),
+            index: Mutex::new(None),
+            env,
+            store,
+            header,
+            keyring,
+            keyring_key,
+            slot,
+            cache,
+        })
+    }
+
+    /// A slot object that the log no longer lists must not open the repository.
+    fn check_slot_in_force(&self) -> Result<()> {
+        if self.state().slots().any(|(slot, _)| slot == self.slot) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::WrongKey, "open", "this key was removed from the repository").with("slot", self.slot))
+    }
+
+    /// Its random name.
+    pub fn id(&self) -> RepositoryId {
+        self.header.repository
+    }
+
+    /// Everything the log says so far.
+    ///
+    /// A snapshot: records folded in later do not show in it.
+    pub fn state(&self) -> Arc<State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+    }
+
+    /// Sizes fixed at `init`.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The local index, loaded on first use.
+    ///
+    /// # Errors
+    /// An index segment is missing or damaged.
+    pub fn index(&self) -> Result<Arc<LocalIndex>> {
+        let mut slot = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = &*slot {
+            return Ok(index.clone());
+        }
+        let index = Arc::new(indexes::load(self)?);
+        *slot = Some(index.clone());
+        Ok(index)
+    }
+
+    /// Forgets the loaded index: records were folded in that add or reclaim packs.
+    pub(crate) fn drop_index(&self) {
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

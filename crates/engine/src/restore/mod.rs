@@ -1,0 +1,87 @@
+//! Giving a snapshot back.
+//!
+//! ```text
+//! tree cursor → plan (what differs from what stands there) → pieces grouped by segment
+//!     → workers: fetch, decode, check ids, write at offsets, finish files → links → directories last
+//! ```
+//! Files are planned in windows, so memory does not grow with the tree. A damaged chunk costs the
+//! files it belongs to and is reported; everything else is given back.
+
+mod extraneous;
+mod plan;
+mod work;
+
+use crate::options::{Effect, RestoreOptions, RestoreReport, Snapshot};
+use crate::repository::Repository;
+use decube_backup_core::Result;
+use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
+use decube_backup_core::monitor::{Monitor, Problem};
+use decube_backup_core::target::Target;
+use std::sync::{Mutex, PoisonError};
+
+/// Counts and problems, shared by planner and workers.
+pub(crate) struct Tally<'a> {
+    pub monitor: &'a dyn Monitor,
+    report: Mutex<RestoreReport>,
+}
+
+impl<'a> Tally<'a> {
+    pub(crate) fn new(monitor: &'a dyn Monitor) -> Self {
+        Self { monitor, report: Mutex::default() }
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut RestoreReport)) {
+        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn problems(&self, problems: Vec<Problem>) {
+        for problem in problems {
+            self.problem(problem);
+        }
+    }
+
+    pub(crate) fn problem(&self, problem: Problem) {
+        self.monitor.problem(&problem);
+        self.update(|report| {
+            *report.problems.entry(problem.kind).or_default() += 1;
+            if report.problem_list.len() < MANIFEST_PROBLEMS_MAX {
+                report.problem_list.push(problem);
+            }
+        });
+    }
+}
+
+/// Restores `snapshot` into `target`.
+///
+/// # Errors
+/// The destination as a whole cannot be written, the snapshot's root cannot be read, or the user
+/// stopped it. Problems with single entries are in the report.
+pub fn restore(
+    repo: &Repository,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    target: &dyn Target,
+    monitor: &dyn Monitor,
+) -> Result<RestoreReport> {
+    let begun = repo.env.clock.monotonic();
+    let tree = crate::browse::root(snapshot);
+    monitor.phase("restore", Some(tree.bytes), Some(tree.entries));
+    let tally = Tally::new(monitor);
+    let (tasks, queue) = crossbeam_channel::bounded(repo.env.workers() * 2);
+    let context =
+        work::WorkContext { repo, target, tally: &tally, options, segments: crate::segments::SegmentReader::new(repo) };
+    let after = std::thread::scope(|scope| {
+        for _ in 0..repo.env.workers() {
+            let (queue, context) = (queue.clone(), &context);
+            scope.spawn(move || work::run(context, &queue));
+        }
+        drop(queue);
+        plan::Planner::new(repo, options, target, &tally, tasks)?.run(&tree)
+    })?;
+    if options.effect == Effect::Real {
+        after.finish(target, &tally);
+    }
+    let mut report = tally.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
+    Ok(report)
+}

@@ -1,0 +1,394 @@
+//! The restore plan: walks the tree, compares with what stands at the destination, groups pieces.
+
+use super::Tally;
+use super::extraneous::Extraneous as Watch;
+use super::work::{FileJob, Length, Piece, SegmentTask, Task};
+use crate::index::LocalIndex;
+use crate::options::{Effect, Extraneous, Overwrite, RestoreOptions, Sparse};
+use crate::repository::Repository;
+use crate::segments::{Nodes, locate};
+use crossbeam_channel::Sender;
+use decube_backup_core::entry::{Entry, EntryKind, EntryPath};
+use decube_backup_core::monitor::{Problem, ProblemKind, Progress, check_stop};
+use decube_backup_core::target::{Existing, FileMode, Target};
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::hash::Domain;
+use decube_backup_format::ids::PackName;
+use decube_backup_format::tree::{Content, Extent, ListCursor, TreeCursor, TreeEntry, TreeRoot};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+
+/// Pieces planned before the window is handed to the workers.
+const WINDOW_PIECES: usize = 64 << 10;
+/// Bytes fetched with one request, at most (one segment may be larger).
+const RUN_BYTES: u32 = 4 << 20;
+/// Gap between two wanted segments that is cheaper to read than to skip, bytes.
+const GAP_BYTES: u32 = 128 << 10;
+/// From this size on an existing file is rewritten in place, chunk by chunk.
+const IN_PLACE_MIN: u64 = 1 << 20;
+
+/// What is left to do once all content is written.
+#[derive(Default)]
+pub(super) struct Afterwards {
+    links: Vec<(EntryPath, EntryPath)>,
+    directories: Vec<(EntryPath, Entry)>,
+}
+
+impl Afterwards {
+    pub(super) fn finish(self, target: &dyn Target, tally: &Tally<'_>) {
+        for (original, path) in self.links {
+            match target.link(&original, &path) {
+                Ok(()) => tally.update(|r| r.files_restored += 1),
+                Err(error) => {
+                    tally.problem(Problem::from_error(ProblemKind::Unwritable, path.as_bytes().to_vec(), &error))
+                }
+            }
+        }
+        for (path, mut entry) in self.directories.into_iter().rev() {
+            entry.path = path;
+            tally.problems(target.finish_directory(&entry));
+        }
+    }
+}
+
+type Groups = HashMap<(PackName, u32), SegmentTask>;
+
+pub(super) struct Planner<'a> {
+    repo: &'a Repository,
+    options: &'a RestoreOptions,
+    target: &'a dyn Target,
+    tally: &'a Tally<'a>,
+    tasks: Sender<Task>,
+    nodes: Nodes<'a>,
+    index: Arc<LocalIndex>,
+    groups: Groups,
+    pieces: usize,
+    first_links: HashMap<EntryPath, EntryPath>,
+    afterwards: Afterwards,
+    watch: Watch,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        repo: &'a Repository,
+        options: &'a RestoreOptions,
+        target: &'a dyn Target,
+        tally: &'a Tally<'a>,
+        tasks: Sender<Task>,
+    ) -> Result<Self> {
+        Ok(Self {
+            repo,
+            options,
+            target,
+            tally,
+            tasks,
+            nodes: Nodes::new(repo)?,
+            index: repo.index()?,
+            groups: HashMap::new(),
+            pieces: 0,
+            first_links: HashMap::new(),
+            afterwards: Afterwards::default(),
+            watch: Watch::default(),
+        })
+    }
+
+    pub(super) fn run(mut self, tree: &TreeRoot) -> Result<Afterwards> {
+        let nodes = Nodes::new(self.repo)?;
+        let mut cursor = match TreeCursor::within(&nodes, tree, &self.options.subtree) {
+            Ok(cursor) => cursor,
+            Err(error) => {
+                self.tally.problem(Problem::from_error(ProblemKind::Damaged, Vec::new(), &error));
+                TreeCursor::new(&nodes, tree)
+            }
+        };
+        let mut found = false;
+        loop {
+            check_stop(self.tally.monitor)?;
+            match cursor.next() {
+                Ok(None) => break,
+                Ok(Some(entry)) if entry.entry.path.is_within(&self.options.subtree) => {
+                    found = true;
+                    self.entry(entry)?;
+                }
+                Ok(Some(_)) => {}
+                Err(error) => {
+                    found = true;
+                    let from = cursor.gap().map(|g| g.from.as_bytes().to_vec()).unwrap_or_default();
+                    let lost = cursor.gap().map_or(0, |g| g.entries);
+                    let message = format!("{lost} entries from here on cannot be read: {}", error.chain());
+                    self.tally.problem(Problem::new(ProblemKind::Damaged, from, message));
+                }
+            }
+        }
+        if !found && !self.options.subtree.is_root() {
+            return Err(Error::new(ErrorKind::NotFound, "restore", "no such path in the snapshot")
+                .with("path", &self.options.subtree)
+                .with_hint("list what is there with `decube-backup ls SNAPSHOT`; paths are absolute"));
+        }
+        self.flush()?;
+        self.delete_extraneous(None)?;
+        Ok(self.afterwards)
+    }
+
+    fn entry(&mut self, entry: TreeEntry) -> Result<()> {
+        let mut path = entry.entry.path.strip(&self.options.subtree).unwrap_or_default();
+        if path.is_root() && entry.entry.kind != EntryKind::Directory {
+            path = EntryPath::new(entry.entry.path.name())?;
+        }
+        if self.options.extraneous == Extraneous::Delete && self.options.effect == Effect::Real {
+            self.delete_extraneous(Some(&path))?;
+            self.watch.see(&path, entry.entry.kind == EntryKind::Directory);
+        }
+        if let Some(filter) = &self.options.filter
+            && !filter(&entry.entry)
+        {
+            return Ok(());
+        }
+        match self.place(&path, entry) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                self.tally.problem(Problem::from_error(ProblemKind::Unwritable, path.as_bytes().to_vec(), &error));
+                Ok(())
+            }
+        }
+    }
+
+    fn place(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
+        let real = self.options.effect == Effect::Real;
+        match &entry.entry.kind {
+            EntryKind::Directory => {
+                self.tally.update(|r| r.directories += 1);
+                self.tally.monitor.advance(Progress::Entries, 1);
+                if real {
+                    self.target.create_directory(path)?;
+                    if !path.is_root() || !self.options.subtree.is_root() {
+                        self.afterwards.directories.push((path.clone(), entry.entry));
+                    }
+                }
+                Ok(())
+            }
+            EntryKind::File { .. } => self.file(path, entry),
+            _ => {
+                let existing = self.target.existing(path)?;
+                if existing.is_some() && self.options.overwrite == Overwrite::Never {
+                    self.tally.update(|r| r.files_skipped += 1);
+                    return Ok(());
+                }
+                self.tally.update(|r| r.others += 1);
+                self.tally.monitor.advance(Progress::Entries, 1);
+                if real {
+                    let placed = Entry { path: path.clone(), ..entry.entry };
+                    self.tally.problems(self.target.create_special(&placed)?);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn file(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
+        let real = self.options.effect == Effect::Real;
+        if let Some(group) = &entry.entry.meta.link_group {
+            if let Some(first) = self.first_links.get(group) {
+                if real {
+                    self.afterwards.links.push((first.clone(), path.clone()));
+                }
+                return Ok(());
+            }
+            self.first_links.insert(group.clone(), path.clone());
+        }
+        let existing = self.target.existing(path)?;
+        let placed = Entry { path: path.clone(), ..entry.entry };
+        if let Some(existing) = &existing
+            && self.keep(existing, &placed)
+        {
+            return Ok(());
+        }
+        if !real {
+            self.tally.update(|r| r.files_restored += 1);
+            self.tally.monitor.note(&format!("would restore {path}"));
+            return Ok(());
+        }
+        let in_place =
+            matches!(existing, Some(Existing { kind: EntryKind::File { size }, .. }) if size >= IN_PLACE_MIN);
+        let mode = if in_place && placed.kind.size() >= IN_PLACE_MIN { FileMode::InPlace } else { FileMode::Replace };
+        self.contents(path, placed, &entry.content, mode)
+    }
+
+    /// Whether an existing file stays; counts it.
+    fn keep(&self, existing: &Existing, wanted: &Entry) -> bool {
+        let same = existing.kind == wanted.kind && existing.mtime == wanted.meta.mtime;
+        match self.options.overwrite {
+            Overwrite::IfChanged if same => {
+                if self.options.effect == Effect::Real {
+                    self.tally.problems(self.target.finish_existing(wanted));
+                }
+                self.tally.update(|r| r.files_unchanged += 1);
+                self.tally.monitor.advance(Progress::Bytes, wanted.kind.size());
+                true
+            }
+            Overwrite::Never => {
+                self.tally.update(|r| r.files_skipped += 1);
+                true
+            }
+            Overwrite::IfNewer if existing.mtime >= wanted.meta.mtime => {
+                self.tally.update(|r| r.files_skipped += 1);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn contents(&mut self, path: &EntryPath, entry: Entry, content: &Content, mode: FileMode) -> Result<()> {
+        let job = |remaining, holes, mode, length, entry| {
+            Arc::new(FileJob {
+                path: path.clone(),
+                entry,
+                mode,
+                length,
+                remaining: AtomicU32::new(remaining),
+                opened: AtomicBool::new(false),
+                failed: AtomicBool::new(false),
+                holes,
+                handle: Default::default(),
+            })
+        };
+        match content {
+            Content::None => {
+                self.send(Task::Whole { file: job(1, Vec::new(), mode, Length::Set, entry), content: Vec::new() })
+            }
+            Content::Inline(bytes) => self.send(Task::Whole {
+                file: job(1, Vec::new(), FileMode::Replace, Length::ByContent, entry),
+                content: bytes.clone(),
+            }),
+            _ => {
+                let old = match mode {
+                    FileMode::InPlace => Some(self.target.create_file(path, FileMode::InPlace)?),
+                    FileMode::Replace => None,
+                };
+                let (mut wanted, mut holes, mut lost) = (Vec::new(), Vec::new(), None);
+                let dense = mode == FileMode::Replace && self.options.sparse == Sparse::AsRecorded;
+                let mut length = if dense { Length::ByContent } else { Length::Set };
+                let mut buffer = Vec::new();
+                let mut list = ListCursor::new(&self.nodes, content);
+                loop {
+                    match list.next() {
+                        Ok(None) => break,
+                        Ok(Some((offset, Extent::Hole { len }))) => {
+                            length = Length::Set;
+                            if old.is_some() {
+                                holes.push((offset, len));
+                            }
+                        }
+                        Ok(Some((offset, Extent::Chunk { id, len }))) => {
+                            if let Some(old) = &old {
+                                buffer.resize(len as usize, 0);
+                                let read = old.read_at(offset, &mut buffer).unwrap_or(0);
+                                if read == len as usize && self.repo.hasher.id(Domain::Content, &buffer) == id {
+                                    self.tally.monitor.advance(Progress::Bytes, u64::from(len));
+                                    continue;
+                                }
+                            }
+                            match locate(self.repo, &self.index, &id) {
+                                Ok(location) if location.len == len => wanted.push((offset, id, location)),
+                                Ok(_) => {
+                                    lost = Some(
+                                        Error::new(ErrorKind::Corrupt, "restore", "chunk has another length")
+                                            .with("chunk", id),
+                                    )
+                                }
+                                Err(error) => lost = Some(error),
+                            }
+                        }
+                        Err(error) => lost = Some(error),
+                    }
+                }
+                drop(old);
+                let file = job(wanted.len() as u32 + 1, holes, mode, length, entry);
+                if let Some(error) = lost {
+                    file.failed.store(true, std::sync::atomic::Ordering::Relaxed);
+                    let message = format!("part of its content is missing: {}", error.chain());
+                    self.tally.problem(Problem::new(ProblemKind::Damaged, path.as_bytes().to_vec(), message));
+                }
+                for (file_offset, id, location) in wanted {
+                    self.pieces += 1;
+                    let group = self.groups.entry((location.pack, location.segment));
+                    let group = group.or_insert_with(|| SegmentTask {
+                        number: location.segment,
+                        entry: location.entry,
+                        pieces: Vec::new(),
+                    });
+                    group.pieces.push(Piece {
+                        file: file.clone(),
+                        id,
+                        file_offset,
+                        segment_offset: location.offset,
+                        len: location.len,
+                    });
+                    // A huge file may fill many windows.
+                    if self.pieces >= WINDOW_PIECES {
+                        self.flush()?;
+                    }
+                }
+                self.send(Task::Whole { file, content: Vec::new() })
+            }
+        }
+    }
+
+    fn send(&self, task: Task) -> Result<()> {
+        self.tasks.send(task).map_err(|_| Error::new(ErrorKind::Internal, "restore", "the restore workers ended early"))
+    }
+
+    /// Hands the window to the workers, pack by pack, neighbouring segments together.
+    fn flush(&mut self) -> Result<()> {
+        let mut groups: Vec<_> = std::mem::take(&mut self.groups).into_iter().collect();
+        self.pieces = 0;
+        groups.sort_unstable_by_key(|(place, _)| *place);
+        let mut run: Vec<SegmentTask> = Vec::new();
+        let mut current: Option<PackName> = None;
+        for ((pack, _), mut segment) in groups {
+            segment.pieces.sort_unstable_by_key(|p| (p.segment_offset, p.file_offset));
+            let joins = current == Some(pack)
+                && run.first().zip(run.last()).is_some_and(|(first, last)| {
+                    let end = last.entry.offset + last.entry.stored_len;
+                    segment.entry.offset - end <= GAP_BYTES
+                        && segment.entry.offset + segment.entry.stored_len - first.entry.offset <= RUN_BYTES
+                });
+            if !joins && let Some(pack) = current.filter(|_| !run.is_empty()) {
+                self.send(Task::Segments { pack, segments: std::mem::take(&mut run) })?;
+            }
+            current = Some(pack);
+            run.push(segment);
+        }
+        match current {
+            Some(pack) if !run.is_empty() => self.send(Task::Segments { pack, segments: run }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what the snapshot does not have from directories the walk has left.
+    fn delete_extraneous(&mut self, next: Option<&EntryPath>) -> Result<()> {
+        for (directory, names) in self.watch.left(next) {
+            let there = match self.target.children(&directory) {
+                Ok(there) => there,
+                Err(_) => continue,
+            };
+            for name in there.into_iter().filter(|n| !names.contains(n)) {
+                let Ok(path) = directory.join(&name) else { continue };
+                match self.target.remove(&path) {
+                    Ok(()) => {
+                        self.tally.update(|r| r.deleted += 1);
+                        self.tally.monitor.note(&format!("deleted {path}"));
+                    }
+                    Err(error) => self.tally.problem(Problem::from_error(
+                        ProblemKind::Unwritable,
+                        path.as_bytes().to_vec(),
+                        &error,
+                    )),
+                }
+            }
+        }
+        Ok(())
+    }
+}

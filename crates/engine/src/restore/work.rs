@@ -1,0 +1,255 @@
+//! The restore workers: fetch, decode, check, write.
+
+use super::Tally;
+use crate::options::{RestoreOptions, Sparse};
+use crate::repository::Repository;
+use crate::segments::{Scratch, SegmentReader};
+use crossbeam_channel::Receiver;
+use decube_backup_core::entry::{Entry, EntryPath};
+use decube_backup_core::monitor::{Problem, ProblemKind, Progress};
+use decube_backup_core::target::{FileMode, Target, TargetFile};
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::hash::Domain;
+use decube_backup_format::ids::{ChunkId, PackName, pack_key};
+use decube_backup_format::pack::SegmentEntry;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Unfinished files kept open by all workers together; beyond, they are reopened for each piece.
+const OPEN_FILES_MAX: usize = 256;
+static OPEN_FILES: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether writing all pieces gives the file its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    ByContent,
+    /// It may be longer before, or ends with a hole.
+    Set,
+}
+
+/// One file being restored.
+pub(super) struct FileJob {
+    pub path: EntryPath,
+    pub entry: Entry,
+    pub mode: FileMode,
+    pub length: Length,
+    /// Pieces still to come.
+    pub remaining: AtomicU32,
+    /// Whether it was opened before: later opens keep what is there.
+    pub opened: AtomicBool,
+    pub failed: AtomicBool,
+    /// Holes to make in a file rewritten in place.
+    pub holes: Vec<(u64, u64)>,
+    pub handle: Mutex<Option<Box<dyn TargetFile>>>,
+}
+
+/// One chunk of a file inside a segment.
+pub(super) struct Piece {
+    pub file: Arc<FileJob>,
+    pub id: ChunkId,
+    pub file_offset: u64,
+    pub segment_offset: u32,
+    pub len: u32,
+}
+
+pub(super) struct SegmentTask {
+    pub number: u32,
+    pub entry: SegmentEntry,
+    /// Sorted by offset in the segment.
+    pub pieces: Vec<Piece>,
+}
+
+pub(super) enum Task {
+    /// Neighbouring segments of one pack, fetched with one request.
+    Segments { pack: PackName, segments: Vec<SegmentTask> },
+    /// A file whose whole content is at hand.
+    Whole { file: Arc<FileJob>, content: Vec<u8> },
+}
+
+pub(super) struct WorkContext<'a> {
+    pub repo: &'a Repository,
+    pub target: &'a dyn Target,
+    pub tally: &'a Tally<'a>,
+    pub options: &'a RestoreOptions,
+    pub segments: SegmentReader<'a>,
+}
+
+pub(super) fn run(context: &WorkContext<'_>, queue: &Receiver<Task>) {
+    let mut scratch = None;
+    for task in queue {
+        match task {
+            Task::Whole { file, content } => context.whole(&file, &content),
+            Task::Segments { pack, segments } => {
+                let scratch = match &mut scratch {
+                    Some(ready) => ready,
+                    none => match Scratch::new() {
+                        Ok(new) => none.insert(new),
+                        Err(error) => {
+                            segments.iter().for_each(|s| context.lose(&s.pieces, &error));
+                            continue;
+                        }
+                    },
+                };
+                context.pack(&pack, segments, scratch);
+            }
+        }
+    }
+}
+
+impl WorkContext<'_> {
+    fn whole(&self, file: &Arc<FileJob>, content: &[u8]) {
+        let result = match content {
+            [] => Ok(()),
+            bytes => self.with_handle(file, |handle| handle.write_at(0, bytes)),
+        };
+        self.tally.monitor.advance(Progress::Bytes, content.len() as u64);
+        self.tally.update(|r| r.bytes_written += content.len() as u64);
+        self.piece_done(file, 1, result.err().as_ref(), ProblemKind::Unwritable);
+    }
+
+    fn pack(&self, pack: &PackName, segments: Vec<SegmentTask>, scratch: &mut Scratch) {
+        let fetched = fetch_range(self.repo, pack, &segments);
+        for segment in segments {
+            if self.tally.monitor.stop_requested() {
+                return;
+            }
+            let sealed = match &fetched {
+                Ok((start, bytes)) => {
+                    let from = (segment.entry.offset - start) as usize;
+                    bytes.get(from..from + segment.entry.stored_len as usize).map(<[u8]>::to_vec)
+                }
+                // One bad range must not cost the neighbours: fetched alone below.
+                Err(_) => None,
+            };
+            let decoded = match sealed {
+                Some(sealed) => self.segments.decode(pack, segment.number, &segment.entry, sealed, scratch),
+                None => self.segments.read(pack, segment.number, &segment.entry, scratch),
+            };
+            match decoded {
+                Ok(()) => self.segment(&segment.pieces, &scratch.raw),
+                Err(error) => self.lose(&segment.pieces, &error.with("pack", pack.id)),
+            }
+        }
+    }
+
+    /// Writes all pieces of a decoded segment, neighbours with one call.
+    fn segment(&self, pieces: &[Piece], raw: &[u8]) {
+        let mut at = 0;
+        while let Some(first) = pieces.get(at) {
+            let (mut run, mut end, mut file_end) =
+                (1, first.segment_offset + first.len, first.file_offset + u64::from(first.len));
+            while let Some(next) = pieces.get(at + run) {
+                if !Arc::ptr_eq(&next.file, &first.file) || next.segment_offset != end || next.file_offset != file_end {
+                    break;
+                }
+                (end, file_end, run) = (end + next.len, file_end + u64::from(next.len), run + 1);
+            }
+            let members = pieces.get(at..at + run).unwrap_or_default();
+            self.write_run(members, raw.get(first.segment_offset as usize..end as usize));
+            at += run;
+        }
+    }
+
+    fn write_run(&self, members: &[Piece], bytes: Option<&[u8]>) {
+        let Some(first) = members.first() else { return };
+        let checked = bytes.filter(|bytes| {
+            let mut at = 0;
+            members.iter().all(|piece| {
+                let chunk = bytes.get(at..at + piece.len as usize).unwrap_or_default();
+                at += piece.len as usize;
+                self.repo.hasher.id(Domain::Content, chunk) == piece.id
+            })
+        });
+        let Some(bytes) = checked else {
+            let error = Error::new(ErrorKind::Corrupt, "restore", "content does not match its id");
+            return self.lose(members, &error);
+        };
+        let fresh = first.file.mode == FileMode::Replace;
+        let skip_zeros = self.options.sparse == Sparse::Zeros && fresh && bytes.iter().all(|b| *b == 0);
+        let result =
+            self.with_handle(
+                &first.file,
+                |handle| {
+                    if skip_zeros { Ok(()) } else { handle.write_at(first.file_offset, bytes) }
+                },
+            );
+        self.tally.monitor.advance(Progress::Bytes, bytes.len() as u64);
+        self.tally.update(|r| r.bytes_written += bytes.len() as u64);
+        self.piece_done(&first.file, members.len() as u32, result.err().as_ref(), ProblemKind::Unwritable);
+    }
+
+    fn lose(&self, pieces: &[Piece], error: &Error) {
+        for piece in pieces {
+            self.piece_done(&piece.file, 1, Some(error), ProblemKind::Damaged);
+        }
+    }
+
+    /// Runs `act` on the open file, opening it if need be.
+    fn with_handle(&self, file: &FileJob, act: impl FnOnce(&dyn TargetFile) -> Result<()>) -> Result<()> {
+        let mut guard = file.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if guard.is_none() {
+            let mode = if file.opened.swap(true, Ordering::Relaxed) { FileMode::InPlace } else { file.mode };
+            *guard = Some(self.target.create_file(&file.path, mode)?);
+            OPEN_FILES.fetch_add(1, Ordering::Relaxed);
+        }
+        let result = guard.as_deref().map_or(Ok(()), act);
+        if OPEN_FILES.load(Ordering::Relaxed) > OPEN_FILES_MAX && guard.take().is_some() {
+            OPEN_FILES.fetch_sub(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Accounts for finished pieces; the last one finishes the file.
+    fn piece_done(&self, file: &Arc<FileJob>, pieces: u32, error: Option<&Error>, kind: ProblemKind) {
+        if let Some(error) = error
+            && !file.failed.swap(true, Ordering::Relaxed)
+        {
+            self.tally.problem(Problem::from_error(kind, file.path.as_bytes().to_vec(), error));
+        }
+        if file.remaining.fetch_sub(pieces, Ordering::AcqRel) != pieces {
+            return;
+        }
+        let size = file.entry.kind.size();
+        let settled = self.with_handle(file, |handle| {
+            for (offset, len) in &file.holes {
+                handle.punch(*offset, *len)?;
+            }
+            let exact = file.length == Length::ByContent && !file.failed.load(Ordering::Relaxed);
+            if exact { Ok(()) } else { handle.set_len(size) }
+        });
+        let handle = file.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let handle = match (settled, handle) {
+            (Ok(()), Some(handle)) => {
+                OPEN_FILES.fetch_sub(1, Ordering::Relaxed);
+                Ok(handle)
+            }
+            (Ok(()), None) => self.target.create_file(&file.path, FileMode::InPlace),
+            (Err(error), _) => Err(error),
+        };
+        match handle {
+            Ok(handle) => {
+                let problems = self.target.finish_file(handle, &file.entry);
+                self.tally.problems(problems);
+                self.tally.update(|r| r.files_restored += 1);
+            }
+            Err(error) => {
+                if !file.failed.swap(true, Ordering::Relaxed) {
+                    self.tally.problem(Problem::from_error(
+                        ProblemKind::Unwritable,
+                        file.path.as_bytes().to_vec(),
+                        &error,
+                    ));
+                }
+            }
+        }
+        self.tally.monitor.advance(Progress::Entries, 1);
+    }
+}
+
+/// The bytes from the first to the last of `segments`, and where they start.
+fn fetch_range(repo: &Repository, pack: &PackName, segments: &[SegmentTask]) -> Result<(u32, bytes::Bytes)> {
+    let start = segments.iter().map(|s| s.entry.offset).min().unwrap_or(0);
+    let end = segments.iter().map(|s| s.entry.offset + s.entry.stored_len).max().unwrap_or(0);
+    let bytes = repo.store.get_exactly(&pack_key(pack)?, u64::from(start), u64::from(end - start))?;
+    Ok((start, bytes))
+}

@@ -1,0 +1,210 @@
+//! Reading segments and nodes back: fetch, open, decompress, check.
+
+use crate::index::{LocalIndex, Location};
+use crate::repository::Repository;
+use bytes::Bytes;
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::codec::Decompressor;
+use decube_backup_format::hash::Domain;
+use decube_backup_format::ids::{self, ChunkId, PackName};
+use decube_backup_format::pack::{PackHeader, PackReader, SegmentEntry};
+use decube_backup_format::tree::NodeReader;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Opened packs kept at most.
+const PACKS_MAX: usize = 512;
+/// Decoded metadata segments kept at most; each is up to 1 MiB.
+const NODE_SEGMENTS_MAX: usize = 8;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Buffers of one decoding thread.
+pub struct Scratch {
+    decompressor: Decompressor,
+    /// The decoded segment.
+    pub raw: Vec<u8>,
+}
+
+impl Scratch {
+    /// Empty buffers.
+    ///
+    /// # Errors
+    /// `Internal` if zstd refuses its bounds.
+    pub fn new() -> Result<Self> {
+        Ok(Self { decompressor: Decompressor::new()?, raw: Vec::new() })
+    }
+}
+
+/// Decodes segments of any pack; shared by threads.
+pub struct SegmentReader<'a> {
+    repo: &'a Repository,
+    packs: Mutex<HashMap<PackName, Arc<PackReader>>>,
+}
+
+impl<'a> SegmentReader<'a> {
+    /// A reader of `repo`'s packs.
+    pub fn new(repo: &'a Repository) -> Self {
+        Self { repo, packs: Mutex::default() }
+    }
+
+    /// The opened header of `pack`.
+    ///
+    /// # Errors
+    /// `NotFound` or `Corrupt`.
+    pub fn pack(&self, name: &PackName) -> Result<Arc<PackReader>> {
+        if let Some(reader) = locked(&self.packs).get(name) {
+            return Ok(reader.clone());
+        }
+        let bytes = self.repo.store.get_exactly(&ids::pack_key(name)?, 0, PackHeader::BYTES as u64)?;
+        let reader = Arc::new(self.open_header(name, &bytes)?);
+        let mut packs = locked(&self.packs);
+        if packs.len() >= PACKS_MAX {
+            packs.clear();
+        }
+        packs.insert(*name, reader.clone());
+        Ok(reader)
+    }
+
+    /// Opens a pack from its first bytes.
+    ///
+    /// # Errors
+    /// `Corrupt` if they are another pack's or damaged.
+    pub fn open_header(&self, name: &PackName, bytes: &[u8]) -> Result<PackReader> {
+        let header = PackHeader::decode(bytes)?;
+        if header.name != *name || header.repository != self.repo.id() {
+            return Err(Error::new(ErrorKind::Corrupt, "pack", "object is another pack than its name says"));
+        }
+        PackReader::new(header.clone(), self.repo.keyring.pack_key(name.kind, header.key_version)?)
+    }
+
+    /// Decodes one segment from its sealed bytes into `scratch.raw`.
+    ///
+    /// # Errors
+    /// `NotFound` or `Corrupt`.
+    pub fn decode(
+        &self,
+        pack: &PackName,
+        number: u32,
+        entry: &SegmentEntry,
+        sealed: Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let mut sealed = sealed;
+        self.pack(pack)?.segment(number, entry, &mut sealed, &mut scratch.decompressor, &mut scratch.raw)
+    }
+
+    /// Fetches and decodes one segment into `scratch.raw`.
+    ///
+    /// # Errors
+    /// `NotFound` or `Corrupt`.
+    pub fn read(&self, pack: &PackName, number: u32, entry: &SegmentEntry, scratch: &mut Scratch) -> Result<()> {
+        let key = ids::pack_key(pack)?;
+        let sealed = self.repo.store.get_exactly(&key, u64::from(entry.offset), u64::from(entry.stored_len))?;
+        self.decode(pack, number, entry, Vec::from(sealed), scratch)
+            .map_err(|e| e.with("key", &key).with("segment", number))
+    }
+}
+
+/// Reads tree and list nodes, with the last few metadata segments kept decoded.
+pub struct Nodes<'a> {
+    repo: &'a Repository,
+    index: Arc<LocalIndex>,
+    segments: SegmentReader<'a>,
+    cache: Mutex<VecDeque<(PackName, u32, Bytes)>>,
+    scratch: Mutex<Scratch>,
+    seen: Option<Mutex<HashSet<ChunkId>>>,
+}
+
+impl<'a> Nodes<'a> {
+    /// A reader of `repo`'s nodes.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn new(repo: &'a Repository) -> Result<Self> {
+        Ok(Self {
+            repo,
+            index: repo.index()?,
+            segments: SegmentReader::new(repo),
+            cache: Mutex::default(),
+            scratch: Mutex::new(Scratch::new()?),
+            seen: None,
+        })
+    }
+
+    /// Also remembers which nodes were read, for [`Self::has_seen`].
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.seen = Some(Mutex::default());
+        self
+    }
+
+    /// Whether the node was read through this reader, so it is certainly stored.
+    pub fn has_seen(&self, id: &ChunkId) -> bool {
+        self.seen.as_ref().is_some_and(|seen| locked(seen).contains(id))
+    }
+
+    /// Where `id` is.
+    ///
+    /// # Errors
+    /// `NotFound` if the index does not know it.
+    pub fn locate(&self, id: &ChunkId) -> Result<Location> {
+        locate(self.repo, &self.index, id)
+    }
+
+    fn segment(&self, location: &Location) -> Result<Bytes> {
+        let hit = |c: &VecDeque<(PackName, u32, Bytes)>| {
+            c.iter().find(|(p, n, _)| *p == location.pack && *n == location.segment).map(|(_, _, b)| b.clone())
+        };
+        if let Some(bytes) = hit(&locked(&self.cache)) {
+            return Ok(bytes);
+        }
+        let mut scratch = locked(&self.scratch);
+        self.segments.read(&location.pack, location.segment, &location.entry, &mut scratch)?;
+        let bytes = Bytes::from(std::mem::take(&mut scratch.raw));
+        let mut cache = locked(&self.cache);
+        if cache.len() >= NODE_SEGMENTS_MAX {
+            cache.pop_front();
+        }
+        cache.push_back((location.pack, location.segment, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+/// Where the live copy of `id` is.
+///
+/// # Errors
+/// `NotFound` if no index knows it.
+pub fn locate(repo: &Repository, index: &LocalIndex, id: &ChunkId) -> Result<Location> {
+    index.find(&id.short(), &|pack| repo.state().is_reclaimed(pack))?.ok_or_else(|| {
+        Error::new(ErrorKind::Corrupt, "index", "no index segment knows this chunk")
+            .with("chunk", id)
+            .with_hint("run `decube-backup verify` to see what is affected")
+    })
+}
+
+impl NodeReader for Nodes<'_> {
+    fn node(&self, id: &ChunkId) -> Result<Bytes> {
+        let location = self.locate(id)?;
+        let segment = self.segment(&location)?;
+        let (from, to) = (location.offset as usize, (location.offset + location.len) as usize);
+        let damaged = || {
+            Error::new(ErrorKind::Corrupt, "node", "tree node does not match its id")
+                .with("node", id)
+                .with("pack", location.pack.id)
+        };
+        if to > segment.len() {
+            return Err(damaged());
+        }
+        let node = segment.slice(from..to);
+        if self.repo.hasher.id(Domain::Node, &node) != *id {
+            return Err(damaged());
+        }
+        if let Some(seen) = &self.seen {
+            locked(seen).insert(*id);
+        }
+        Ok(node)
+    }
+}
