@@ -42,6 +42,7 @@ impl State {
         zstd::stream::read::Decoder::new(packed.as_slice())
             .and_then(|decoder| decoder.take(PLAIN_BYTES_MAX + 1).read_to_end(&mut plain))
             .map_err(|e| corrupt(WHAT).with_source(e))?;
+        drop(packed);
         if plain.len() as u64 > PLAIN_BYTES_MAX {
             return Err(corrupt(WHAT).with("reason", "too long"));
         }
@@ -240,6 +241,13 @@ mod tests {
             pin: Pin::Until(Timestamp { seconds: -1, nanoseconds: 1 }),
         });
         state
+    }
+
+    #[test]
+    fn the_plain_form_is_settled() {
+        const GOLDEN: &str = "23959ac7bf8a7383020f6eeff9b4cf627bc96711a9a40283ee44275c127d5b84";
+        let plain = sample().encode_plain().expect("encodes");
+        assert_eq!(crate::ids::hex(blake3::hash(&plain).as_bytes()), GOLDEN, "{}", crate::ids::hex(&plain));
     }
 
     #[test]
