@@ -45,7 +45,8 @@ impl TreeEntry {
             Content::Extents(extents) => EXTENT_WEIGHT * extents.len(),
             Content::List { .. } => EXTENT_WEIGHT,
         };
-        ROW_WEIGHT + path.as_bytes().len() + target + group + xattrs + content
+        let owner = meta.user.len() + meta.group.len();
+        ROW_WEIGHT + path.as_bytes().len() + owner + target + group + xattrs + content
     }
 
     pub(super) fn broken_rule(&self) -> Option<&'static str> {
@@ -102,4 +103,4 @@ impl TreeEntry {
 /// What a row weighs without its variable parts.
 const ROW_WEIGHT: usize = 64;
 const EXTENT_WEIGHT: usize = 40;
-const XATTR_WEIGHT: usize = 48;
+pub(super) const XATTR_WEIGHT: usize = 48;

@@ -3,7 +3,7 @@
 use super::{Class, encode_leaf_into};
 use crate::tree::columns::{Budget, TimeColumn, decode_id, decode_runs, decode_times};
 use crate::tree::content::{Content, Extent, INLINE_BYTES_MAX, LEAF_EXTENTS_MAX};
-use crate::tree::entry::TreeEntry;
+use crate::tree::entry::{TreeEntry, XATTR_WEIGHT};
 use crate::tree::node::{ENTRY_WEIGHT_MAX, NODE_ITEMS_MAX, NODE_WEIGHT_MAX, TAG_LEAF};
 use crate::tree::paths::decode_paths;
 use crate::wire::Reader;
@@ -83,7 +83,10 @@ fn read_name(reader: &mut Reader<'_>) -> Result<Arc<str>> {
 fn decode_owners(reader: &mut Reader<'_>, entries: &mut [TreeEntry]) -> Result<()> {
     // mode, uid, gid and two lengths: at least five bytes
     let n = reader.count(5)?;
-    let mut owners = Vec::with_capacity(n.min(entries.len()));
+    if n > entries.len() {
+        return Err(reader.corrupt());
+    }
+    let mut owners = Vec::with_capacity(n);
     for _ in 0..n {
         let (mode, uid, gid) = (read_u32(reader)?, read_u32(reader)?, read_u32(reader)?);
         owners.push((mode, uid, gid, read_name(reader)?, read_name(reader)?));
@@ -126,7 +129,11 @@ fn decode_stamps(reader: &mut Reader<'_>, entries: &mut [TreeEntry]) -> Result<(
 
 fn decode_xattrs(reader: &mut Reader<'_>, entries: &mut [TreeEntry], budget: &mut Budget) -> Result<()> {
     let n = reader.count(1)?;
-    let mut lists: Vec<(usize, Vec<Xattr>)> = Vec::with_capacity(n.min(entries.len()));
+    if n > entries.len() {
+        return Err(reader.corrupt());
+    }
+    let mut dictionary = Budget(NODE_WEIGHT_MAX + ENTRY_WEIGHT_MAX);
+    let mut lists: Vec<(usize, Vec<Xattr>)> = Vec::with_capacity(n);
     for _ in 0..n {
         let len = reader.count(2)?;
         if len > limits::XATTRS_MAX {
@@ -135,10 +142,11 @@ fn decode_xattrs(reader: &mut Reader<'_>, entries: &mut [TreeEntry], budget: &mu
         let mut list = Vec::with_capacity(len);
         let mut weight = 0;
         for _ in 0..len {
-            let name = reader.bytes(limits::NAME_BYTES_MAX)?.to_vec();
-            let value = reader.bytes(limits::XATTR_VALUE_BYTES_MAX)?.to_vec();
-            weight += size_of::<Xattr>() + name.len() + value.len();
-            list.push(Xattr { name, value });
+            let (name, value) = (reader.bytes(limits::NAME_BYTES_MAX)?, reader.bytes(limits::XATTR_VALUE_BYTES_MAX)?);
+            let cost = XATTR_WEIGHT + name.len() + value.len();
+            dictionary.spend(cost, reader)?;
+            weight += cost;
+            list.push(Xattr { name: name.to_vec(), value: value.to_vec() });
         }
         lists.push((weight, list));
     }

@@ -115,6 +115,28 @@ fn a_lost_node_is_one_error_with_its_range_and_reading_goes_on() {
     }
 }
 
+/// Tall enough for inner nodes below the root; each loses all its leaves and no more.
+#[test]
+fn a_lost_inner_node_loses_its_leaves() {
+    let mut store = Store::default();
+    let entries = many(30_000);
+    let root = store.build_tall(&entries);
+    assert_eq!(root.height, 2);
+    let inner = |(id, bytes): (&ChunkId, &Bytes)| (bytes[0] == 2 && *id != root.id).then_some(*id);
+    let inner: Vec<ChunkId> = store.nodes.iter().filter_map(inner).collect();
+    assert!(inner.len() > 1);
+    for lost in inner {
+        let bytes = store.nodes.remove(&lost).expect("there");
+        let (read, gaps) = drain(&mut TreeCursor::new(&store, &root));
+        let [gap] = gaps.as_slice() else { panic!("{} gaps", gaps.len()) };
+        assert_eq!((gap.id, gap.height, gap.entries), (lost, 1, (entries.len() - read.len()) as u64));
+        let outside =
+            |e: &&TreeEntry| e.entry.path < gap.from || gap.until.as_ref().is_some_and(|u| e.entry.path >= *u);
+        assert!(read.iter().eq(entries.iter().filter(outside)));
+        store.nodes.insert(lost, bytes);
+    }
+}
+
 #[test]
 fn a_lost_root_loses_everything_once() {
     let (mut store, root, entries) = sample();

@@ -42,7 +42,14 @@ impl NodeReader for Store {
 
 impl Store {
     fn build(&mut self, entries: &[TreeEntry]) -> TreeRoot {
-        let mut builder = TreeBuilder::new(hasher(), &cut_key());
+        self.build_with(&cut_key(), entries)
+    }
+    /// With a cut key that gives `many(30_000)` inner nodes below the root.
+    fn build_tall(&mut self, entries: &[TreeEntry]) -> TreeRoot {
+        self.build_with(&Key32([1; 32]), entries)
+    }
+    fn build_with(&mut self, cut_key: &Key32, entries: &[TreeEntry]) -> TreeRoot {
+        let mut builder = TreeBuilder::new(hasher(), cut_key);
         for entry in entries {
             builder.push(entry.clone(), self).expect("legal entry");
         }
