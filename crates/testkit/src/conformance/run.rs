@@ -77,7 +77,8 @@ pub fn skip_reason(sink: &dyn Sink, check: &Check) -> Option<String> {
     })
 }
 
-/// Runs every check against `sink`, one after the other. Needs a tokio runtime with timers.
+/// Runs every check against `sink`, one after the other. Needs a tokio runtime with timers in real time: under
+/// paused time a sink that sleeps would never wake while a check polls it.
 ///
 /// Dropping the future leaves the objects of the check under way below `conformance/`.
 pub async fn run_all(sink: Arc<dyn Sink>, options: Options) -> SuiteReport {
