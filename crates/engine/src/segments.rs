@@ -24,6 +24,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Buffers of one decoding thread.
 pub struct Scratch {
     decompressor: Decompressor,
+    sealed: Vec<u8>,
     /// The decoded segment.
     pub raw: Vec<u8>,
 }
@@ -34,7 +35,7 @@ impl Scratch {
     /// # Errors
     /// `Internal` if zstd refuses its bounds.
     pub fn new() -> Result<Self> {
-        Ok(Self { decompressor: Decompressor::new()?, raw: Vec::new() })
+        Ok(Self { decompressor: Decompressor::new()?, sealed: Vec::new(), raw: Vec::new() })
     }
 }
 
@@ -89,11 +90,12 @@ impl<'a> SegmentReader<'a> {
         pack: &PackName,
         number: u32,
         entry: &SegmentEntry,
-        sealed: Vec<u8>,
+        sealed: &[u8],
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let mut sealed = sealed;
-        self.pack(pack)?.segment(number, entry, &mut sealed, &mut scratch.decompressor, &mut scratch.raw)
+        scratch.sealed.clear();
+        scratch.sealed.extend_from_slice(sealed);
+        self.pack(pack)?.segment(number, entry, &mut scratch.sealed, &mut scratch.decompressor, &mut scratch.raw)
     }
 
     /// Fetches and decodes one segment into `scratch.raw`.
@@ -103,8 +105,7 @@ impl<'a> SegmentReader<'a> {
     pub fn read(&self, pack: &PackName, number: u32, entry: &SegmentEntry, scratch: &mut Scratch) -> Result<()> {
         let key = ids::pack_key(pack)?;
         let sealed = self.repo.store.get_exactly(&key, u64::from(entry.offset), u64::from(entry.stored_len))?;
-        self.decode(pack, number, entry, Vec::from(sealed), scratch)
-            .map_err(|e| e.with("key", &key).with("segment", number))
+        self.decode(pack, number, entry, &sealed, scratch).map_err(|e| e.with("key", &key).with("segment", number))
     }
 }
 

@@ -1,1 +1,201 @@
-//! soon
+//! Naming snapshots: `latest`, `latest~2`, `NAME`, `NAME~1`, `NAME@TIME`, an id's prefix, each with `:PATH`.
+
+use crate::options::{Snapshot, SnapshotFilter};
+use crate::repository::Repository;
+use decube_backup_core::entry::EntryPath;
+use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
+use decube_backup_format::checkpoint::SnapshotEntry;
+
+fn listed(entry: &SnapshotEntry) -> Snapshot {
+    Snapshot { id: entry.id, seq: entry.seq, manifest: entry.manifest.clone() }
+}
+
+fn not_found(what: &str, selector: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "select", what)
+        .with("snapshot", format!("{selector:?}"))
+        .with_hint("`decube-backup snapshots` lists what there is")
+}
+
+/// Parses a time as people write it: RFC 3339 with zone, or a date and time in UTC, or a date.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_time(text: &str) -> Result<Timestamp> {
+    let instant = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+        let civil = text
+            .parse::<jiff::civil::DateTime>()
+            .or_else(|_| text.parse::<jiff::civil::Date>().map(|d| d.at(23, 59, 59, 999_999_999)));
+        civil.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp())
+    });
+    match instant {
+        Some(t) => {
+            let (s, n) = (t.as_second(), t.subsec_nanosecond());
+            let (s, n) = if n < 0 { (s - 1, n + 1_000_000_000) } else { (s, n) };
+            Ok(Timestamp { seconds: s, nanoseconds: n as u32 })
+        }
+        None => Err(Error::new(ErrorKind::Invalid, "select", "not a time")
+            .with("time", format!("{text:?}"))
+            .with_hint("write it like 2024-01-15T10:30:00Z; a date alone means the end of that day, UTC")),
+    }
+}
+
+/// Removes a leading `/` and repeated or trailing slashes: how a person's path is named in a tree.
+///
+/// # Errors
+/// `Invalid` for `.` and `..` components.
+pub fn parse_path(text: &[u8]) -> Result<EntryPath> {
+    let parts: Vec<&[u8]> = text.split(|b| *b == b'/').filter(|p| !p.is_empty()).collect();
+    EntryPath::new(parts.join(&b'/'))
+}
+
+impl Repository {
+    /// Live snapshots that match `filter`, oldest first.
+    pub fn snapshots(&self, filter: &SnapshotFilter) -> Vec<Snapshot> {
+        let state = self.state();
+        let matches = |s: &&SnapshotEntry| {
+            let m = &s.manifest;
+            filter.name.as_ref().is_none_or(|n| *n == m.name)
+                && filter.host.as_ref().is_none_or(|h| *h == m.host)
+                && filter.tags.iter().all(|t| m.tags.contains(t))
+                && filter.path.as_ref().is_none_or(|p| m.paths.contains(p))
+        };
+        let mut all: Vec<Snapshot> = state.live_snapshots().filter(matches).map(listed).collect();
+        if let Some(latest) = filter.latest {
+            let mut seen = std::collections::HashMap::new();
+            all.reverse();
+            all.retain(|s| {
+                let count: &mut usize = seen.entry(s.manifest.name.clone()).or_default();
+                *count += 1;
+                *count <= latest
+            });
+            all.reverse();
+        }
+        all
+    }
+
+    /// The snapshot and path `selector` names; `as_of` limits to snapshots at or before that time.
+    ///
+    /// # Errors
+    /// `NotFound` with the nearest times, `Invalid` for an ambiguous id or a bad path.
+    pub fn select(&self, selector: &str, as_of: Option<Timestamp>) -> Result<(Snapshot, EntryPath)> {
+        let all = self.snapshots(&SnapshotFilter::default());
+        // A name may hold ':', a path may too: the longest left part that names something wins.
+        let mut first_error = None;
+        let cuts = std::iter::once(selector.len()).chain(selector.rmatch_indices(':').map(|(at, _)| at));
+        for cut in cuts {
+            let (left, path) = (selector.get(..cut).unwrap_or_default(), selector.get(cut + 1..).unwrap_or_default());
+            match pick(&all, left, as_of) {
+                Ok(snapshot) => return Ok((snapshot, parse_path(path.as_bytes())?)),
+                // The leftmost cut is what a person most likely meant.
+                Err(error) => first_error = Some(error),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| not_found("no such snapshot", selector)))
+    }
+}
+
+fn pick(all: &[Snapshot], selector: &str, as_of: Option<Timestamp>) -> Result<Snapshot> {
+    let (base, back) = match selector.rsplit_once('~') {
+        Some((base, n)) if !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) => {
+            (base, n.parse().unwrap_or(usize::MAX))
+        }
+        _ => (selector, 0),
+    };
+    let (name, at) = match base.rsplit_once('@') {
+        Some((name, time)) if parse_time(time).is_ok() => (name, Some(parse_time(time)?)),
+        _ => (base, None),
+    };
+    let until = match (at, as_of) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    let mut versions: Vec<&Snapshot> = all.iter().filter(|s| name == "latest" || s.manifest.name == name).collect();
+    versions.sort_by_key(|s| (s.manifest.begun, s.seq));
+    if !versions.is_empty() {
+        let early_enough: Vec<_> = versions.iter().filter(|s| until.is_none_or(|t| s.manifest.begun <= t)).collect();
+        return match early_enough.len().checked_sub(back + 1).and_then(|at| early_enough.get(at)) {
+            Some(snapshot) => Ok((**snapshot).clone()),
+            None => Err(nearest(&versions, selector, until)),
+        };
+    }
+    let is_id = (4..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let prefixed: Vec<&Snapshot> = if is_id {
+        all.iter().filter(|s| s.id.to_hex().starts_with(&name.to_ascii_lowercase())).collect()
+    } else {
+        Vec::new()
+    };
+    match prefixed.as_slice() {
+        [] => Err(not_found("no such snapshot", selector)),
+        [one] => Ok((*one).clone()),
+        _ => Err(Error::new(ErrorKind::Invalid, "select", "several snapshots begin with this id; give more of it")
+            .with("id", name)),
+    }
+}
+
+fn nearest(versions: &[&Snapshot], selector: &str, until: Option<Timestamp>) -> Error {
+    let times: Vec<String> = match until {
+        Some(t) => {
+            versions.iter().filter(|s| s.manifest.begun > t).take(3).map(|s| s.manifest.begun.to_string()).collect()
+        }
+        None => Vec::new(),
+    };
+    let error = not_found("no version that old", selector).with("versions", versions.len());
+    if times.is_empty() {
+        error
+    } else {
+        error.with_hint(format!("the nearest later versions are from {}", times.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use decube_backup_format::ids::SnapshotId;
+    use decube_backup_format::manifest::SnapshotManifest;
+
+    fn snapshots() -> Vec<Snapshot> {
+        let make = |n: u8, name: &str, seconds| Snapshot {
+            id: SnapshotId([n; 32]),
+            seq: u64::from(n),
+            manifest: SnapshotManifest {
+                name: name.into(),
+                begun: Timestamp { seconds, nanoseconds: 0 },
+                ..SnapshotManifest::default()
+            },
+        };
+        vec![make(0x1a, "db", 100), make(0x1b, "web", 200), make(0x2c, "db", 300)]
+    }
+
+    #[test]
+    fn selectors_pick_what_they_say() {
+        let all = snapshots();
+        let cases = [
+            ("latest", Some(0x2c)),
+            ("latest~1", Some(0x1b)),
+            ("latest~3", None),
+            ("db", Some(0x2c)),
+            ("db~1", Some(0x1a)),
+            ("db@1970-01-01T00:02:00Z", Some(0x1a)),
+            ("db@1970-01-01T00:00:02Z", None),
+            ("1a1a", Some(0x1a)),
+            ("2C2C2C", Some(0x2c)),
+            ("ffff", None),
+            ("nothing", None),
+        ];
+        for (selector, expected) in cases {
+            assert_eq!(pick(&all, selector, None).ok().map(|s| s.id.0[0]), expected, "{selector}");
+        }
+        let at = Some(Timestamp { seconds: 250, nanoseconds: 0 });
+        assert_eq!(pick(&all, "latest", at).expect("found").id.0[0], 0x1b);
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let seconds = |text| parse_time(text).map(|t| t.seconds).ok();
+        assert_eq!(seconds("2024-01-15T10:30:00Z"), Some(1_705_314_600));
+        assert_eq!(seconds("2024-01-15T12:30:00+02:00"), Some(1_705_314_600));
+        assert_eq!(seconds("2024-01-15 10:30:00"), Some(1_705_314_600));
+        assert_eq!(seconds("2024-01-15"), Some(1_705_363_199));
+        assert_eq!(seconds("yesterday"), None);
+    }
+}

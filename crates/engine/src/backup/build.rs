@@ -75,7 +75,7 @@ impl<'a> Builder<'a> {
                     }
                     let _ = self.arenas.send(batch.arena);
                 }
-                Work::Stream(_, relation, blocks, seen) => self.stream(relation, &blocks, seen)?,
+                Work::Stream(relation, blocks, seen) => self.stream(relation, &blocks, seen)?,
             }
             self.dedup.checkpoint_if_due()?;
         }

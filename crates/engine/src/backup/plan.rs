@@ -43,7 +43,7 @@ pub(super) enum Item {
 pub(super) enum Work {
     Ready(Vec<Item>, Timestamp),
     Batch(Receiver<super::read::BatchResult>, Timestamp),
-    Stream(Box<Scanned>, Relation, Receiver<StreamMessage>, Timestamp),
+    Stream(Relation, Receiver<StreamMessage>, Timestamp),
 }
 
 /// The parent snapshot's entries with what the stat cache knows of them.
@@ -62,7 +62,7 @@ impl<'a> Parent<'a> {
 
     fn step(&mut self) {
         self.current = match self.cursor.next() {
-            Ok(entry) => entry.map(|e| (e, self.stat.as_mut().and_then(StatCacheReader::next))),
+            Ok(entry) => entry.map(|e| (e, self.stat.as_mut().and_then(StatCacheReader::record))),
             // A damaged parent only costs reading: records no longer line up, so forget them too.
             Err(error) => {
                 tracing::warn!(error = %error.chain(), "part of the parent snapshot cannot be read; its files are read again");
@@ -184,8 +184,8 @@ impl<'a> Planner<'a> {
         if size > BATCH_BYTES {
             self.flush()?;
             let (blocks, result) = bounded(2);
-            let job = ReadJob::Stream { scanned: scanned.clone(), blocks };
-            self.order.send(Work::Stream(Box::new(scanned), relation, result, self.seen)).map_err(|_| Closed)?;
+            let job = ReadJob::Stream { scanned, blocks };
+            self.order.send(Work::Stream(relation, result, self.seen)).map_err(|_| Closed)?;
             return self.jobs.send(job).map_err(|_| Closed);
         }
         if self.bytes + size > BATCH_BYTES {

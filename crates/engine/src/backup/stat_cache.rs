@@ -104,7 +104,7 @@ impl StatCacheReader {
     }
 
     /// The next record.
-    pub fn next(&mut self) -> Option<Identity> {
+    pub fn record(&mut self) -> Option<Identity> {
         let mut record = [0; RECORD_BYTES];
         self.input.read_exact(&mut record).ok()?;
         let word = |at: usize| {
@@ -135,7 +135,7 @@ mod tests {
         writer.push(Some(identity(9)), later).expect("written");
         writer.finish(&tree).expect("renamed");
         let mut reader = StatCacheReader::open(&path, &tree, 4).expect("sound");
-        let all: Vec<_> = std::iter::from_fn(|| Some(reader.next())).take(5).collect();
+        let all: Vec<_> = std::iter::from_fn(|| Some(reader.record())).take(5).collect();
         assert_eq!(all, [Some(identity(7)), None, None, Some(identity(9)), None]);
         assert!(StatCacheReader::open(&path, &ChunkId([5; 32]), 4).is_none());
         assert!(StatCacheReader::open(&path, &tree, 5).is_none());

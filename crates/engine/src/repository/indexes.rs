@@ -3,8 +3,9 @@
 use super::Repository;
 use crate::index::{LocalIndex, MEMORY_ENTRIES_MAX, run::Run};
 use decube_backup_core::Result;
-use decube_backup_format::ids::{IndexId, index_key};
+use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::decode_index;
+use decube_backup_format::pack::Footer;
 use decube_backup_format::{ids, sealed};
 use std::collections::HashSet;
 
@@ -65,4 +66,22 @@ fn fallback_path(repo: &Repository) -> Result<std::path::PathBuf> {
     let mut random = [0; 8];
     repo.env.entropy.fill(&mut random)?;
     Ok(std::env::temp_dir().join(format!("decube-index-{}", ids::hex(&random))))
+}
+
+/// The table of contents of `pack` as an index segment has it; `None` if no readable segment does.
+///
+/// # Errors
+/// Never for damage: that is what the caller is looking into.
+pub(crate) fn indexed_footer(repo: &Repository, pack: &PackName) -> Result<Option<Footer>> {
+    for (level, id, _) in repo.state().indexes() {
+        let key = index_key(level, &id)?;
+        let Some(bytes) = repo.store.get(&key)? else { continue };
+        let tables = sealed::open(&repo.keyring.index_key, &associated(repo, level, &id)?, &bytes)
+            .and_then(|p| decode_index(&p));
+        let footer = tables.ok().and_then(|tables| tables.into_iter().find(|(name, _)| name == pack));
+        if let Some((_, footer)) = footer {
+            return Ok(Some(footer));
+        }
+    }
+    Ok(None)
 }

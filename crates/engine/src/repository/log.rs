@@ -200,13 +200,13 @@ impl Repository {
         let mut random = [0; 2];
         self.env.entropy.fill(&mut random)?;
         let bound_us = 200u64 << attempt.min(9);
-        std::thread::sleep(Duration::from_micros(u64::from(u16::from_le_bytes(random)) * bound_us >> 16));
+        std::thread::sleep(Duration::from_micros((u64::from(u16::from_le_bytes(random)) * bound_us) >> 16));
         Ok(())
     }
 
     /// Stores a checkpoint now and then; derivable, so failing is only a warning.
     fn store_checkpoint(&self, seq: u64) {
-        if (seq + 1) % CHECKPOINT_EVERY != 0 || self.state().next_seq() != seq + 1 {
+        if !(seq + 1).is_multiple_of(CHECKPOINT_EVERY) || self.state().next_seq() != seq + 1 {
             return;
         }
         let put = self

@@ -116,7 +116,7 @@ impl WorkContext<'_> {
             let sealed = match &fetched {
                 Ok((start, bytes)) => {
                     let from = (segment.entry.offset - start) as usize;
-                    bytes.get(from..from + segment.entry.stored_len as usize).map(<[u8]>::to_vec)
+                    bytes.get(from..from + segment.entry.stored_len as usize)
                 }
                 // One bad range must not cost the neighbours: fetched alone below.
                 Err(_) => None,

@@ -1,0 +1,145 @@
+//! The log chain and the presence of everything it names.
+
+use super::{Findings, store_of};
+use crate::environment::Environment;
+use crate::options::VerifyReport;
+use crate::repository::{Repository, format_key};
+use crate::store::Store;
+use decube_backup_core::monitor::{Monitor, Progress, check_stop};
+use decube_backup_core::{Error, ErrorKind, Key, Result};
+use decube_backup_format::checkpoint::{ObjectInfo, State};
+use decube_backup_format::header::{Access, Header};
+use decube_backup_format::ids::log_key;
+use decube_backup_format::log::ObjectName;
+use std::collections::{HashMap, HashSet};
+
+/// Reads the whole log again, from record 0, whatever the caches say.
+pub(super) fn check_log(repo: &Repository, findings: &mut Findings) -> Result<()> {
+    let state = repo.state();
+    let mut fresh = State::new(repo.id());
+    let mut chain = fresh.chain();
+    for seq in 0..state.next_seq() {
+        let key = log_key(seq)?;
+        let Some(bytes) = repo.store.get(&key)? else {
+            findings.damage(&key, "log record is missing");
+            return Ok(());
+        };
+        let applied = chain.accept(&bytes).and_then(|envelope| {
+            let (_, payload) = envelope.open(&bytes, repo.log_keys.log_key())?;
+            fresh.apply(&envelope, &payload)
+        });
+        if let Err(error) = applied {
+            findings.damage(&key, error.chain());
+            return Ok(());
+        }
+        findings.report.records += 1;
+    }
+    if fresh.hash() != state.hash() {
+        findings.damage(log_key(state.next_seq().saturating_sub(1))?, "the log is not the one read before");
+    }
+    Ok(())
+}
+
+/// Compares what the log names with what the store lists and, where the listing says otherwise, has.
+pub(super) fn check_presence(repo: &Repository, findings: &mut Findings, monitor: &dyn Monitor) -> Result<()> {
+    let state = repo.state();
+    presence(&repo.store, &state, findings, monitor)?;
+    for (name, info) in state.objects() {
+        // Small objects are read and hashed at every level; packs have levels of their own.
+        if matches!(name, ObjectName::Pack(_)) {
+            continue;
+        }
+        let key = name.key()?;
+        if let Some(bytes) = repo.store.get(&key)?
+            && *blake3::hash(&bytes).as_bytes() != info.hash
+        {
+            findings.damage(&key, "content differs from what was written");
+        }
+    }
+    Ok(())
+}
+
+fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn Monitor) -> Result<()> {
+    monitor.phase("structure", None, Some(state.live_pack_count() as u64));
+    let mut listed: HashMap<Key, u64> = store.list("")?.into_iter().map(|o| (o.key, o.len)).collect();
+    for (name, info) in state.objects() {
+        check_stop(monitor)?;
+        let key = name.key()?;
+        // A listing may be stale: what it lacks is asked for.
+        let len = match listed.remove(&key) {
+            Some(len) => Some(len),
+            None => store.stat(&key)?.map(|o| o.len),
+        };
+        if let Some(what) = mismatch(len, info) {
+            findings.damage(&key, what);
+            if let ObjectName::Pack(pack) = name {
+                findings.lost_packs.insert(pack);
+            }
+        }
+        if matches!(name, ObjectName::Pack(_)) {
+            findings.report.packs += 1;
+        }
+        monitor.advance(Progress::Objects, 1);
+    }
+    let known: HashSet<&str> = ["format", "hint"].into();
+    findings.report.orphans = listed
+        .keys()
+        .filter(|key| {
+            let name = key.as_str();
+            !known.contains(name) && !name.starts_with("log/") && !name.starts_with("ckpt/")
+        })
+        .count() as u64;
+    Ok(())
+}
+
+fn mismatch(len: Option<u64>, info: &ObjectInfo) -> Option<String> {
+    match len {
+        None => Some("object is missing".into()),
+        Some(len) if len != u64::from(info.len) => Some(format!("object has {len} bytes instead of {}", info.len)),
+        Some(_) => None,
+    }
+}
+
+/// Checks log chain, presence and every object's hash without any key.
+///
+/// # Errors
+/// `NotFound` if there is no repository; the store cannot be read at all.
+pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
+    let begun = env.clock.monotonic();
+    let store = store_of(env);
+    let bytes = store.get(&format_key()?)?.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "scrub", "there is no repository here").with_hint("check the address")
+    })?;
+    let header = Header::decode(&bytes)?;
+    header.check(Access::Read)?;
+    let mut findings = Findings::default();
+    let mut state = State::new(header.repository);
+    let mut chain = state.chain();
+    while let Some(bytes) = store.get(&log_key(state.next_seq())?)? {
+        if let Err(error) = chain.accept(&bytes).and_then(|envelope| state.apply_plain(&envelope)) {
+            findings.damage(log_key(state.next_seq())?, error.chain());
+            break;
+        }
+        findings.report.records += 1;
+    }
+    presence(&store, &state, &mut findings, monitor)?;
+    let total = state.objects().map(|(_, info)| u64::from(info.len)).sum();
+    monitor.phase("scrub", Some(total), Some(state.live_pack_count() as u64));
+    for (name, info) in state.objects() {
+        check_stop(monitor)?;
+        let key = name.key()?;
+        if let Some(bytes) = store.get(&key)? {
+            findings.report.bytes_read += bytes.len() as u64;
+            monitor.advance(Progress::Bytes, bytes.len() as u64);
+            if *blake3::hash(&bytes).as_bytes() != info.hash {
+                findings.damage(&key, "content differs from what was written");
+            }
+            if matches!(name, ObjectName::Pack(_)) {
+                findings.report.packs_read += 1;
+            }
+        }
+    }
+    let mut report = findings.report;
+    report.seconds = (env.clock.monotonic() - begun).as_secs_f64();
+    Ok(report)
+}

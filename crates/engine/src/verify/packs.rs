@@ -1,0 +1,233 @@
+//! Reading packs: plain hashes, or everything decoded and every id recomputed.
+
+use super::Findings;
+use crate::options::Subset;
+use crate::repository::Repository;
+use crate::segments::{Scratch, SegmentReader};
+use decube_backup_core::monitor::{Monitor, Progress, check_stop};
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::checkpoint::ObjectInfo;
+use decube_backup_format::hash::Domain;
+use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
+use decube_backup_format::pack::{Footer, SegmentEntry};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Scrub,
+    Decode,
+}
+
+/// What one pack yielded.
+#[derive(Default)]
+struct PackResult {
+    damages: Vec<String>,
+    lost: bool,
+    lost_chunks: Vec<ShortId>,
+    bytes: u64,
+    chunks: u64,
+}
+
+/// The packs of `subset`, in name order.
+fn chosen(repo: &Repository, subset: Subset) -> Result<Vec<(PackName, ObjectInfo)>> {
+    let state = repo.state();
+    let mut all: Vec<(PackName, ObjectInfo)> = state.live_packs().map(|(n, i)| (n, *i)).collect();
+    match subset {
+        Subset::All => {}
+        // Names are random, so their first bytes split them evenly and stay the same for ever.
+        Subset::Group { n, of } => {
+            all.retain(|(name, _)| u32::from_be_bytes([0, 0, name.id.0[0], name.id.0[1]]) % of.max(1) + 1 == n)
+        }
+        Subset::Percent(percent) => shuffle_and_keep(repo, &mut all, |all| {
+            let wanted = (all.len() as f64 * percent.clamp(0.0, 100.0) / 100.0).ceil() as usize;
+            wanted.min(all.len())
+        })?,
+        Subset::Bytes(bytes) => shuffle_and_keep(repo, &mut all, |all| {
+            let mut sum = 0u64;
+            let within = |(_, info): &&(PackName, ObjectInfo)| {
+                let more = sum < bytes;
+                sum += u64::from(info.len);
+                more
+            };
+            all.iter().take_while(within).count()
+        })?,
+    }
+    Ok(all)
+}
+
+type Packs = Vec<(PackName, ObjectInfo)>;
+
+fn shuffle_and_keep(repo: &Repository, all: &mut Packs, count: impl Fn(&Packs) -> usize) -> Result<()> {
+    let mut salt = [0; 32];
+    repo.env.entropy.fill(&mut salt)?;
+    all.sort_by_cached_key(|(name, _)| *blake3::keyed_hash(&salt, &name.id.0).as_bytes());
+    let keep = count(all);
+    all.truncate(keep);
+    Ok(())
+}
+
+pub(super) fn read(
+    repo: &Repository,
+    subset: Subset,
+    mode: Mode,
+    findings: &mut Findings,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let mut packs = chosen(repo, subset)?;
+    packs.retain(|(name, _)| !findings.lost_packs.contains(name));
+    let total = packs.iter().map(|(_, info)| u64::from(info.len)).sum();
+    monitor.phase("verify", Some(total), Some(packs.len() as u64));
+    let (next, shared) = (AtomicUsize::new(0), Mutex::new((findings, None::<Error>)));
+    let segments = SegmentReader::new(repo);
+    std::thread::scope(|scope| {
+        for _ in 0..repo.env.workers() {
+            scope.spawn(|| {
+                let mut scratch = None;
+                while let Some((name, info)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result =
+                        check_stop(monitor).and_then(|()| one(repo, &segments, name, info, mode, &mut scratch));
+                    let mut guard = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    let (findings, failed) = &mut *guard;
+                    match result {
+                        Ok(result) => {
+                            monitor.advance(Progress::Bytes, result.bytes);
+                            monitor.advance(Progress::Objects, 1);
+                            collect(findings, name, result);
+                        }
+                        Err(error) => {
+                            failed.get_or_insert(error);
+                            next.store(usize::MAX / 2, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    match shared.into_inner().unwrap_or_else(PoisonError::into_inner).1 {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+fn collect(findings: &mut Findings, name: &PackName, result: PackResult) {
+    findings.report.packs_read += 1;
+    findings.report.bytes_read += result.bytes;
+    findings.report.chunks += result.chunks;
+    if result.lost {
+        findings.lost_packs.insert(*name);
+    }
+    findings.lost_chunks.extend(result.lost_chunks);
+    let key = pack_key(name).map_or_else(|_| name.id.to_hex(), |k| k.to_string());
+    for what in result.damages {
+        findings.damage(&key, what);
+    }
+}
+
+fn one(
+    repo: &Repository,
+    segments: &SegmentReader<'_>,
+    name: &PackName,
+    info: &ObjectInfo,
+    mode: Mode,
+    scratch: &mut Option<Scratch>,
+) -> Result<PackResult> {
+    let mut result = PackResult::default();
+    let bytes = match repo.store.get(&pack_key(name)?) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            result.lost = true;
+            result.damages.push("object is missing".into());
+            return Ok(result);
+        }
+        // One unreadable object is damage; a store that does not answer is not.
+        Err(error) if error.kind() == ErrorKind::Io => {
+            result.lost = true;
+            result.damages.push(format!("object cannot be read: {}", error.chain()));
+            return Ok(result);
+        }
+        Err(error) => return Err(error),
+    };
+    result.bytes = bytes.len() as u64;
+    let intact = *blake3::hash(&bytes).as_bytes() == info.hash;
+    if !intact {
+        result.damages.push("content differs from what was written".into());
+    }
+    if mode == Mode::Scrub && intact {
+        return Ok(result);
+    }
+    let scratch = match scratch {
+        Some(ready) => ready,
+        none => none.insert(Scratch::new()?),
+    };
+    // A damaged pack is decoded at every level, to say which chunks are hit.
+    let opened = segments.open_header(name, &bytes).and_then(|reader| Ok((reader.footer_of(&bytes)?, reader)));
+    match opened {
+        Ok((footer, _)) => decode(repo, segments, name, &footer, &bytes, scratch, &mut result),
+        Err(error) => {
+            result.damages.push(format!("table of contents cannot be read: {}", error.chain()));
+            by_index(repo, segments, name, &bytes, scratch, &mut result)?;
+        }
+    }
+    Ok(result)
+}
+
+/// Without a footer the index still says where the segments are.
+fn by_index(
+    repo: &Repository,
+    segments: &SegmentReader<'_>,
+    name: &PackName,
+    bytes: &[u8],
+    scratch: &mut Scratch,
+    result: &mut PackResult,
+) -> Result<()> {
+    match crate::repository::indexed_footer(repo, name)? {
+        Some(footer) => decode(repo, segments, name, &footer, bytes, scratch, result),
+        None => result.lost = true,
+    }
+    Ok(())
+}
+
+fn decode(
+    repo: &Repository,
+    segments: &SegmentReader<'_>,
+    name: &PackName,
+    footer: &Footer,
+    bytes: &[u8],
+    scratch: &mut Scratch,
+    result: &mut PackResult,
+) {
+    let domain = if name.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
+    for (number, entry) in footer.segments.iter().enumerate() {
+        let chunks = footer.chunks_of(entry);
+        if let Err(error) = decode_segment(segments, name, number as u32, entry, bytes, scratch) {
+            result.damages.push(format!("segment {number} cannot be decoded: {}", error.chain()));
+            result.lost_chunks.extend(chunks.iter().map(|c| c.id));
+            continue;
+        }
+        for chunk in chunks {
+            let (from, to) = (chunk.offset as usize, (chunk.offset + chunk.len) as usize);
+            let content = scratch.raw.get(from..to).unwrap_or_default();
+            result.chunks += 1;
+            if repo.hasher.id(domain, content).short() != chunk.id {
+                result.damages.push(format!("chunk {} does not match its id", chunk.id));
+                result.lost_chunks.push(chunk.id);
+            }
+        }
+    }
+}
+
+fn decode_segment(
+    segments: &SegmentReader<'_>,
+    name: &PackName,
+    number: u32,
+    entry: &SegmentEntry,
+    bytes: &[u8],
+    scratch: &mut Scratch,
+) -> Result<()> {
+    let (from, to) = (entry.offset as usize, entry.offset as usize + entry.stored_len as usize);
+    let sealed = bytes
+        .get(from..to)
+        .ok_or_else(|| Error::new(ErrorKind::Corrupt, "verify", "segment lies outside the object"))?;
+    segments.decode(name, number, entry, sealed, scratch)
+}

@@ -1,0 +1,169 @@
+//! Walking the trees: every node readable, every chunk known and not lost; which files are hit.
+
+use super::Findings;
+use crate::index::LocalIndex;
+use crate::options::AffectedEntry;
+use crate::repository::Repository;
+use crate::segments::Nodes;
+use decube_backup_core::Result;
+use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
+use decube_backup_format::checkpoint::SnapshotEntry;
+use decube_backup_format::ids::{ChunkId, SnapshotId};
+use decube_backup_format::tree::{Content, Extent, ListCursor, NodeVisitor, TreeCursor, TreeEntry, Visit, visit_nodes};
+use std::collections::HashSet;
+
+/// Affected entries listed by path.
+const AFFECTED_MAX: usize = 1000;
+
+pub(super) fn check(
+    repo: &Repository,
+    only: Option<&[SnapshotId]>,
+    findings: &mut Findings,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let index = match repo.index() {
+        Ok(index) => index,
+        Err(error) => {
+            findings.damage("index", format!("the index cannot be loaded: {}", error.chain()));
+            return Ok(());
+        }
+    };
+    let state = repo.state();
+    let nodes = Nodes::new(repo)?;
+    let mut walk = Walk { repo, index: &index, nodes: &nodes, sound: HashSet::new() };
+    let wanted = |s: &&SnapshotEntry| only.is_none_or(|ids| ids.contains(&s.id));
+    monitor.phase("trees", None, Some(state.live_snapshots().filter(wanted).count() as u64));
+    for snapshot in state.live_snapshots().filter(wanted) {
+        check_stop(monitor)?;
+        findings.report.snapshots += 1;
+        walk.snapshot(snapshot, findings, monitor)?;
+        monitor.advance(Progress::Objects, 1);
+    }
+    Ok(())
+}
+
+struct Walk<'a> {
+    repo: &'a Repository,
+    index: &'a LocalIndex,
+    nodes: &'a Nodes<'a>,
+    /// Subtrees found sound: snapshots share most of them.
+    sound: HashSet<ChunkId>,
+}
+
+/// Whether everything below the nodes not yet known to be sound is sound.
+struct Quick<'w, 'a> {
+    walk: &'w mut Walk<'a>,
+    findings: &'w Findings,
+    entered: Vec<ChunkId>,
+    broken: bool,
+}
+
+impl NodeVisitor for Quick<'_, '_> {
+    fn node(&mut self, id: &ChunkId, _height: u8) -> Result<Visit> {
+        if self.broken || self.walk.sound.contains(id) {
+            return Ok(Visit::Skip);
+        }
+        self.entered.push(*id);
+        Ok(Visit::Enter)
+    }
+
+    fn leaf(&mut self, entries: Vec<TreeEntry>) -> Result<()> {
+        for entry in &entries {
+            if self.walk.entry_damage(entry, self.findings)?.is_some() {
+                self.broken = true;
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Walk<'_> {
+    /// First quickly by distinct nodes; only a tree with damage is listed entry by entry.
+    fn snapshot(&mut self, snapshot: &SnapshotEntry, findings: &mut Findings, monitor: &dyn Monitor) -> Result<()> {
+        let root = snapshot.manifest.tree;
+        let nodes = self.nodes;
+        let mut quick = Quick { walk: self, findings, entered: Vec::new(), broken: false };
+        let walked = visit_nodes(nodes, &root, &mut quick);
+        let (entered, broken) = (std::mem::take(&mut quick.entered), quick.broken || walked.is_err());
+        if !broken {
+            self.sound.extend(entered);
+            return Ok(());
+        }
+        let mut cursor = TreeCursor::new(self.nodes, &root);
+        loop {
+            check_stop(monitor)?;
+            match cursor.next() {
+                Ok(None) => return Ok(()),
+                Ok(Some(entry)) => {
+                    if let Some(why) = self.entry_damage(&entry, findings)? {
+                        affected(findings, snapshot, entry.entry.path.as_bytes(), 1, &why, monitor);
+                    }
+                }
+                Err(error) => {
+                    let gap = cursor.gap().cloned();
+                    let (from, count, id) =
+                        gap.map_or((Vec::new(), 0, None), |g| (g.from.as_bytes().to_vec(), g.entries, Some(g.id)));
+                    let object = id.map_or_else(|| "tree".to_owned(), |id| format!("node {id}"));
+                    findings.damage(
+                        object,
+                        format!(
+                            "{count} entries from {} on are lost: {}",
+                            decube_backup_core::entry::display_bytes(&from),
+                            error.chain()
+                        ),
+                    );
+                    affected(findings, snapshot, &from, count.max(1), &error.chain(), monitor);
+                }
+            }
+        }
+    }
+
+    /// Why an entry's content cannot be given back whole.
+    fn entry_damage(&self, entry: &TreeEntry, findings: &Findings) -> Result<Option<String>> {
+        if matches!(entry.content, Content::None | Content::Inline(_)) {
+            return Ok(None);
+        }
+        let mut list = ListCursor::new(self.nodes, &entry.content);
+        loop {
+            match list.next() {
+                Ok(None) => return Ok(None),
+                Ok(Some((_, Extent::Hole { .. }))) => {}
+                Ok(Some((_, Extent::Chunk { id, .. }))) => {
+                    if let Some(why) = self.chunk_damage(&id, findings)? {
+                        return Ok(Some(why));
+                    }
+                }
+                Err(error) => return Ok(Some(error.chain())),
+            }
+        }
+    }
+
+    fn chunk_damage(&self, id: &ChunkId, findings: &Findings) -> Result<Option<String>> {
+        let short = id.short();
+        let unusable = |pack: &_| self.repo.state().is_reclaimed(pack) || findings.lost_packs.contains(pack);
+        Ok(match self.index.find(&short, &unusable)? {
+            None => Some("a chunk is in no readable pack".into()),
+            Some(_) if findings.lost_chunks.contains(&short) => Some("a chunk's stored copy is damaged".into()),
+            Some(_) => None,
+        })
+    }
+}
+
+fn affected(
+    findings: &mut Findings,
+    snapshot: &SnapshotEntry,
+    path: &[u8],
+    count: u64,
+    why: &str,
+    monitor: &dyn Monitor,
+) {
+    monitor.problem(&Problem::new(ProblemKind::Damaged, path.to_vec(), why.to_owned()));
+    if findings.report.damages.is_empty() {
+        findings.damage(format!("snapshot {}", snapshot.id), why.to_owned());
+    }
+    findings.report.affected_count += count;
+    if findings.report.affected.len() < AFFECTED_MAX {
+        findings.report.affected.push(AffectedEntry { snapshot: snapshot.id.to_hex(), path: path.to_vec() });
+    }
+}
