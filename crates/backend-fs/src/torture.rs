@@ -286,7 +286,7 @@ impl Tree {
 pub fn acl(mask: u16) -> Vec<u8> {
     let anybody = u32::MAX;
     let entries: [(u16, u16, u32); 6] =
-        [(1, 6, anybody), (2, 7, 1234), (4, 4, anybody), (8, 5, 4321), (0x10, mask, anybody), (0x20, 0, anybody)];
+        [(1, 7, anybody), (2, 7, 1234), (4, 4, anybody), (8, 5, 4321), (0x10, mask, anybody), (0x20, 0, anybody)];
     let mut bytes = 2u32.to_le_bytes().to_vec();
     for (tag, permissions, id) in entries {
         bytes.extend_from_slice(&tag.to_le_bytes());

@@ -62,7 +62,8 @@ fn holes() {
     file.set_len(10 << 20).unwrap();
     file.write_all_at(&[7; 8192], 4 << 20).unwrap();
     if std::fs::metadata(&path).unwrap().blocks() * 512 > 1 << 20 {
-        return; // A file system without holes.
+        println!("no holes on this file system: nothing is checked");
+        return;
     }
     let (source, scanned) = scanned(&path);
     let found = pieces(&source, &scanned).unwrap();

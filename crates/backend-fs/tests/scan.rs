@@ -18,7 +18,7 @@ use std::path::Path;
 
 fn main() {
     common::main(&[
-        ("a_scan_finds_what_a_naive_walk_finds_in_path_order", Needs::Nothing, finds_everything_in_order),
+        ("a_scan_finds_what_a_naive_walk_finds_in_path_order", Needs::Root, finds_everything_in_order),
         ("the_smallest_look_ahead_never_blocks", Needs::Nothing, smallest_look_ahead_never_blocks),
         ("a_dropped_scan_ends_its_threads", Needs::Nothing, dropped_scan_ends),
         ("directories_above_the_roots_are_entries_too", Needs::Nothing, ancestors_are_entries),

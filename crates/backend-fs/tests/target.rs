@@ -115,8 +115,10 @@ fn links_at_the_end() {
 fn never_wider() {
     let scratch = Scratch::new();
     let root = scratch.directory("target");
-    // Even where the directory hands down rights to others.
-    let handed = rustix::fs::setxattr(&root, "system.posix_acl_default", &acl(7), XattrFlags::empty());
+    // Even where the directory hands down rights to others, and takes some from the owner.
+    let mut handed_down = acl(7);
+    handed_down[6] = 6;
+    let handed = rustix::fs::setxattr(&root, "system.posix_acl_default", &handed_down, XattrFlags::empty());
     println!("default ACL: {handed:?}");
     let target = target(&root);
     target.create_directory(&path("directory")).unwrap();
@@ -334,7 +336,9 @@ fn remove() {
         scratch.file(&format!("target/{name}"), "x");
     }
     symlink("../../outside", root.join("tree/link")).unwrap();
-    std::fs::set_permissions(root.join("tree/a"), std::fs::Permissions::from_mode(0o0)).unwrap();
+    for (name, mode) in [("tree/a/b/c", 0o400), ("tree/a/b", 0o500), ("tree/a", 0o000)] {
+        std::fs::set_permissions(root.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
     let target = target(&root);
     target.remove(&path("tree")).unwrap();
     target.remove(&path("tree")).unwrap();

@@ -111,6 +111,14 @@ impl FsTarget {
         Ok((made.map_err(|e| self.error(message, path, e))?, parent))
     }
 
+    /// Gives the directory `name` a mode its owner can work with.
+    fn open_up(&self, parent: &Parent, name: &[u8], path: &EntryPath, mode: u32) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&parent.fd, name, flags, Mode::empty());
+        let opened = fd.and_then(|fd| Handle::Path(fd.as_fd()).chmod(mode));
+        opened.map_err(|e| self.error("cannot open up the directory", path, e))
+    }
+
     fn create_empty(&self, path: &EntryPath) -> Result<FsFile> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
@@ -230,8 +238,12 @@ impl Target for FsTarget {
         }
         let (parent, name) = self.parent(path)?;
         let make = || rustix::fs::mkdirat(&parent.fd, name, Mode::RWXU);
+        let made = |()| {
+            // A default ACL may have taken rights from the owner.
+            if parent.inherits { self.open_up(&parent, name, path, 0o700) } else { Ok(()) }
+        };
         match make() {
-            Ok(()) => return Ok(()),
+            Ok(()) => return made(()),
             Err(Errno::EXIST) => {}
             Err(e) => return Err(self.error("cannot create directory", path, e)),
         }
@@ -239,15 +251,12 @@ impl Target for FsTarget {
         let stat = stat.map_err(|e| self.error("cannot stat", path, e))?;
         if source::file_type(&stat) != FileType::Directory {
             self.clear_the_way(&parent.fd, name, path)?;
-            return make().map_err(|e| self.error("cannot create directory", path, e));
+            return make().map_err(|e| self.error("cannot create directory", path, e)).and_then(made);
         }
         let mode = u32::from(stat.stx_mode) & 0o7777;
         if mode & 0o700 != 0o700 && stat.stx_uid == rustix::process::geteuid().as_raw() {
             // Its owner works in it until it is finished; nobody else gains anything.
-            let fd =
-                rustix::fs::openat(&parent.fd, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
-            let opened = fd.and_then(|fd| Handle::Path(fd.as_fd()).chmod(mode | 0o700));
-            opened.map_err(|e| self.error("cannot open up the directory", path, e))?;
+            self.open_up(&parent, name, path, mode | 0o700)?;
         }
         Ok(())
     }

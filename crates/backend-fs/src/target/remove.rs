@@ -72,6 +72,11 @@ impl FsTarget {
             }
             opened => opened?,
         };
+        let handle = Handle::Open(fd.as_fd());
+        if handle.stat().is_ok_and(|stat| stat.stx_mode & 0o700 != 0o700) {
+            // Where it is not allowed, it is not needed, or the removal says so.
+            let _ = handle.chmod(0o700);
+        }
         let mut directories = Vec::new();
         for (name, kind) in names(&fd)? {
             let removed = if kind == FileType::Directory { Err(Errno::ISDIR) } else { unlink(&fd, &name) };
