@@ -1,0 +1,42 @@
+//! Sources that count, interfere or are made up.
+
+use decube_backup_core::Result;
+use decube_backup_core::entry::Entry;
+use decube_backup_core::monitor::Problem;
+use decube_backup_core::source::{Content, Scan, Scanned, Source, SourceInfo};
+use std::sync::Mutex;
+
+/// Passes everything on and remembers which contents were opened.
+pub struct Counting<S> {
+    inner: S,
+    opened: Mutex<Vec<String>>,
+}
+
+impl<S: Source> Counting<S> {
+    pub fn new(inner: S) -> Self {
+        Self { inner, opened: Mutex::default() }
+    }
+
+    /// Paths whose content was opened since the last call, sorted.
+    pub fn take_opened(&self) -> Vec<String> {
+        let mut opened = std::mem::take(&mut *self.opened.lock().expect("lock"));
+        opened.sort();
+        opened
+    }
+}
+
+impl<S: Source> Source for Counting<S> {
+    fn describe(&self) -> SourceInfo {
+        self.inner.describe()
+    }
+    fn scan(&self) -> Result<Box<dyn Scan>> {
+        self.inner.scan()
+    }
+    fn detail(&self, entry: &mut Entry) -> Vec<Problem> {
+        self.inner.detail(entry)
+    }
+    fn open(&self, scanned: &Scanned) -> Result<Box<dyn Content>> {
+        self.opened.lock().expect("lock").push(scanned.entry.path.to_string());
+        self.inner.open(scanned)
+    }
+}
