@@ -34,7 +34,7 @@ use crossbeam_channel::{bounded, unbounded};
 use decube_backup_core::monitor::Monitor;
 use decube_backup_core::source::{Scan, Source};
 use decube_backup_core::{Error, ErrorKind, Result};
-use decube_backup_format::checkpoint::SnapshotEntry;
+use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
 use decube_backup_format::codec::Effort;
 use decube_backup_format::header::Access;
 use decube_backup_format::ids::PackName;
@@ -74,14 +74,17 @@ pub fn backup(
     for _ in 0..ATTEMPTS_MAX {
         repo.refresh()?;
         let name = options.name.clone().unwrap_or_else(|| default_name(source));
-        let parent = choose_parent(repo, options, &name)?;
+        // Parent and count from one state: nothing reclaimed in between may go unnoticed.
+        let state = repo.state();
+        let parent = choose_parent(&state, options, &name)?;
+        let reclaimed = state.reclaimed_packs().len();
+        drop(state);
         monitor.phase(
             "backup",
             parent.as_ref().map(|p| p.manifest.tree.bytes),
             parent.as_ref().map(|p| p.manifest.tree.entries),
         );
         let mut scan = source.scan()?;
-        let reclaimed = repo.state().reclaimed_packs().len();
         let mut pass = run_pass(repo, source, scan.as_mut(), options, &name, parent.as_ref(), monitor)?;
         pass.report.name = name.clone();
         pass.report.parent = parent.as_ref().map(|p| p.id);
@@ -114,10 +117,10 @@ fn default_name(source: &dyn Source) -> String {
     if name.is_empty() { "backup".into() } else { name }
 }
 
-fn choose_parent(repo: &Repository, options: &BackupOptions, name: &str) -> Result<Option<SnapshotEntry>> {
-    let state = repo.state();
+/// Only a live snapshot: the content of a forgotten one may be gone.
+fn choose_parent(state: &State, options: &BackupOptions, name: &str) -> Result<Option<SnapshotEntry>> {
     if let Some(id) = &options.parent {
-        return match state.snapshot(id) {
+        return match state.snapshot(id).filter(|s| s.visibility == Visibility::Live) {
             Some(entry) => Ok(Some(entry.clone())),
             None => {
                 Err(Error::new(ErrorKind::NotFound, "backup", "the parent snapshot does not exist")
