@@ -83,6 +83,8 @@ pub struct BackupOptions {
     pub excludes: Vec<String>,
     /// How hard to compress; `None` for the measured default.
     pub effort: Option<Effort>,
+    /// New content after which progress is recorded, so that a killed backup resumes there, bytes; `None` for 4 GiB.
+    pub progress_bytes: Option<u64>,
     /// Really write.
     pub effect: Effect,
 }

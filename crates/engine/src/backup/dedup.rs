@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// New raw bytes after which what was uploaded so far is recorded in the log, so that a killed backup
 /// resumes from there.
-const CHECKPOINT_BYTES: u64 = 4 << 30;
+pub(super) const CHECKPOINT_BYTES: u64 = 4 << 30;
 /// New chunks after which the same happens: bounds the set of pending ids.
 const CHECKPOINT_CHUNKS: usize = 512 << 10;
 
@@ -31,6 +31,7 @@ pub(super) struct Dedup<'a> {
     pub(super) deps: HashSet<PackName>,
     pending: HashSet<ShortId>,
     since_checkpoint: u64,
+    checkpoint_bytes: u64,
     pub(super) chunks_new: u64,
     pub(super) bytes_new: u64,
 }
@@ -42,6 +43,7 @@ impl<'a> Dedup<'a> {
         excluded: &'a (dyn Fn(&PackName) -> bool + 'a),
         known_nodes: &'a dyn Fn(&ChunkId) -> bool,
         checkpoint: Option<Box<Checkpoint<'a>>>,
+        checkpoint_bytes: u64,
     ) -> Self {
         Self {
             writer,
@@ -53,6 +55,7 @@ impl<'a> Dedup<'a> {
             deps: HashSet::new(),
             pending: HashSet::new(),
             since_checkpoint: 0,
+            checkpoint_bytes,
             chunks_new: 0,
             bytes_new: 0,
         }
@@ -94,9 +97,11 @@ impl<'a> Dedup<'a> {
 
     /// Records progress in the log if enough was uploaded.
     pub(super) fn checkpoint_if_due(&mut self) -> Result<()> {
-        let due = self.since_checkpoint >= CHECKPOINT_BYTES || self.pending.len() >= CHECKPOINT_CHUNKS;
+        let due = self.since_checkpoint >= self.checkpoint_bytes || self.pending.len() >= CHECKPOINT_CHUNKS;
         let Some(checkpoint) = self.checkpoint.as_mut().filter(|_| due) else { return Ok(()) };
         let added = self.writer.flush()?;
+        // Recorded packs are no longer our own, but no snapshot keeps them yet: the tree relies on them.
+        self.deps.extend(added.iter().map(|p| p.name));
         self.index = Some(checkpoint(added)?);
         self.pending.clear();
         self.since_checkpoint = 0;

@@ -200,8 +200,14 @@ fn run_pass(
             }
         });
         let checkpoint: Box<dedup::Checkpoint<'_>> = Box::new(|added| commit::record_progress(repo, added));
-        let dedup =
-            dedup::Dedup::new(writer, Box::new(|| repo.index()), &excluded, &known_nodes, (!dry).then_some(checkpoint));
+        let dedup = dedup::Dedup::new(
+            writer,
+            Box::new(|| repo.index()),
+            &excluded,
+            &known_nodes,
+            (!dry).then_some(checkpoint),
+            options.progress_bytes.unwrap_or(dedup::CHECKPOINT_BYTES),
+        );
         let tree = TreeBuilder::new(repo.hasher.clone(), &repo.cut_key);
         let list = ListBuilder::new(repo.hasher.clone(), &repo.cut_key);
         let mut builder = build::Builder::new(dedup, tree, stat, monitor, arenas.0.clone(), list);
