@@ -43,7 +43,7 @@ impl Repository {
         if store.stat(&log_key(0)?)?.is_some() {
             return Err(exists());
         }
-        let (unlocked, slot_bytes) = match unlock::unlock(&store, &header.repository, credentials) {
+        let (unlocked, slot_bytes) = match unlock::unlock(&store, &header.repository, credentials, &|_| true) {
             Ok(unlocked) => {
                 let bytes = store.get_existing(&slot_key(&unlocked.slot.to_hex())?)?;
                 (unlocked, bytes.to_vec())

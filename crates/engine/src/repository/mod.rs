@@ -74,10 +74,10 @@ impl Repository {
         };
         let header = Header::decode(&bytes)?;
         header.check(Access::Read)?;
-        let unlocked = unlock::unlock(&store, &header.repository, credentials)?;
-        let repo = Self::assemble(env, store, header, unlocked)?;
+        let unlocked = unlock::unlock(&store, &header.repository, credentials, &|_| true)?;
+        let mut repo = Self::assemble(env, store, header, unlocked)?;
         repo.load_state()?;
-        repo.check_slot_in_force()?;
+        repo.settle_slot(credentials)?;
         Ok(repo)
     }
 
@@ -105,6 +105,19 @@ impl Repository {
             slot,
             cache,
         })
+    }
+
+    /// Finds a slot in force if the one that opened is not: a crash between object and record leaves a slot object
+    /// that counts for nothing, and the same password may open a sound one too.
+    fn settle_slot(&mut self, credentials: &Credentials) -> Result<()> {
+        let state = self.state();
+        let in_force = |slot: &SlotId| state.slots().any(|(listed, _)| listed == *slot);
+        if !in_force(&self.slot)
+            && let Ok(unlocked) = unlock::unlock(&self.store, &self.id(), credentials, &in_force)
+        {
+            self.slot = unlocked.slot;
+        }
+        self.check_slot_in_force()
     }
 
     /// A slot object that the log no longer lists must not open the repository.

@@ -31,14 +31,22 @@ impl Credentials {
     }
 }
 
-/// Tries `credentials` on every slot of their kind.
-pub(super) fn unlock(store: &Store, repository: &RepositoryId, credentials: &Credentials) -> Result<Unlocked> {
+/// Tries `credentials` on every slot of their kind that `eligible` accepts.
+pub(super) fn unlock(
+    store: &Store,
+    repository: &RepositoryId,
+    credentials: &Credentials,
+    eligible: &dyn Fn(&SlotId) -> bool,
+) -> Result<Unlocked> {
     let mut damaged = None;
     let mut tried = 0;
     for object in store.list("keys/")? {
         let Some(slot_id) = object.key.as_str().strip_prefix("keys/").and_then(|n| SlotId::from_hex(n).ok()) else {
             continue;
         };
+        if !eligible(&slot_id) {
+            continue;
+        }
         let Some(bytes) = store.get(&object.key)? else { continue };
         let opened = KeySlot::decode(&bytes).and_then(|slot| {
             if !credentials.fits(&slot.kdf) {
