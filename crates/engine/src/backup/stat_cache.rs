@@ -38,7 +38,7 @@ impl StatCacheWriter {
     /// # Errors
     /// The cache directory cannot be written.
     pub fn create(path: &Path) -> Result<Self> {
-        let temp = path.with_extension(format!("tmp{}", std::process::id()));
+        let temp = crate::repository::temporary(path);
         let mut out = BufWriter::with_capacity(128 << 10, File::create(&temp).map_err(failed(path))?);
         out.write_all(&[0; HEADER_BYTES]).map_err(failed(path))?;
         Ok(Self { out, temp, path: path.to_owned(), records: 0 })

@@ -106,7 +106,7 @@ impl Run {
     /// The file cannot be written.
     pub(super) fn merge(path: &Path, old: Option<&Run>, table: &Table, covers: &HashSet<[u8; 16]>) -> Result<Self> {
         let failed = |e| io("cannot write the local index", path, e);
-        let temp = path.with_extension(format!("tmp{}", std::process::id()));
+        let temp = crate::repository::temporary(path);
         let mut out = BufWriter::with_capacity(256 << 10, File::create(&temp).map_err(failed)?);
         let old_packs = old.map_or(0, |r| r.packs.len());
         let old_segments = old.map_or(0, |r| (r.slots_at - r.segments_at) / SEGMENT_BYTES as u64);

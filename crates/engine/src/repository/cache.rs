@@ -3,6 +3,7 @@
 
 use decube_backup_format::ids::{RepositoryId, hex};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The cache folder of one repository.
 pub(crate) struct Cache {
@@ -44,9 +45,15 @@ impl Cache {
     }
 }
 
+/// A name beside `path` that no other writer uses, in this process or another.
+pub(crate) fn temporary(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    path.with_extension(format!("tmp{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
 /// Replaces the file at `path` whole; a failure is only logged.
 pub(super) fn write_atomically(path: &Path, bytes: &[u8]) {
-    let temp = path.with_extension(format!("tmp{}", std::process::id()));
+    let temp = temporary(path);
     if let Err(error) = std::fs::write(&temp, bytes).and_then(|()| std::fs::rename(&temp, path)) {
         tracing::warn!(%error, path = %path.display(), "a cache file cannot be written");
         let _ = std::fs::remove_file(&temp);

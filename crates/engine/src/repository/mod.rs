@@ -31,6 +31,7 @@ use decube_backup_format::keyring::Keyring;
 use decube_backup_format::log::LogKeys;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+pub(crate) use cache::temporary;
 pub(crate) use indexes::indexed_footer;
 pub use log::{Appended, NewRecord, Verdict};
 
