@@ -2,7 +2,9 @@
 
 use super::Repository;
 use crate::index::{LocalIndex, MEMORY_ENTRIES_MAX, run::Run};
-use decube_backup_core::Result;
+use crate::segments::SegmentReader;
+use decube_backup_core::{ErrorKind, Result};
+use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::decode_index;
 use decube_backup_format::pack::Footer;
@@ -28,16 +30,21 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
     }
     let mut covered: HashSet<[u8; 16]> = run.as_ref().map(|r| r.covers().clone()).unwrap_or_default();
     let mut index = LocalIndex::new(run);
-    let mut temporary = None;
+    let (mut temporary, mut damaged) = (None, false);
     for (level, id, _) in state.indexes() {
         if covered.contains(&id.0) {
             continue;
         }
-        let key = index_key(level, &id)?;
-        let bytes = repo.store.get_existing(&key)?;
-        let plain = sealed::open(&repo.keyring.index_key, &associated(repo, level, &id)?, &bytes)
-            .map_err(|e| e.with("key", &key).with_hint("run `decube-backup verify` to see what is affected"))?;
-        for (pack, footer) in decode_index(&plain)? {
+        let tables = match segment(repo, level, &id) {
+            Ok(tables) => tables,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Io) => {
+                tracing::warn!(error = %error.chain(), "an index segment is damaged; its packs say what is in them");
+                damaged = true;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for (pack, footer) in tables {
             if !state.is_reclaimed(&pack) {
                 index.add(pack, &footer);
             }
@@ -53,12 +60,40 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
             index.spill(&path, &covered)?;
         }
     }
+    if damaged {
+        from_packs(repo, &state, &mut index);
+    }
     index.sort();
     if let Some(path) = temporary {
         // Still open: the space is freed when the index is dropped.
         let _ = std::fs::remove_file(path);
     }
     Ok(index)
+}
+
+/// The packs in one index segment with their tables of contents.
+fn segment(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<(PackName, Footer)>> {
+    let key = index_key(level, id)?;
+    let bytes = repo.store.get_existing(&key)?;
+    sealed::open(&repo.keyring.index_key, &associated(repo, level, id)?, &bytes)
+        .and_then(|plain| decode_index(&plain))
+        .map_err(|e| e.with("key", &key).with_hint("run `decube-backup verify` to see what is affected"))
+}
+
+/// Adds the live packs that no readable index segment knows, from their own tables of contents.
+fn from_packs(repo: &Repository, state: &State, index: &mut LocalIndex) {
+    let known: HashSet<PackName> = index.packs().collect();
+    let segments = SegmentReader::new(repo);
+    for (name, _) in state.live_packs().filter(|(name, _)| !known.contains(name)) {
+        let read = || {
+            let bytes = repo.store.get_existing(&ids::pack_key(&name)?)?;
+            segments.open_header(&name, &bytes)?.footer_of(&bytes)
+        };
+        match read() {
+            Ok(footer) => index.add(name, &footer),
+            Err(error) => tracing::warn!(error = %error.chain(), pack = %name.id, "a pack cannot be indexed"),
+        }
+    }
 }
 
 /// Where a large index goes when there is no cache folder.
