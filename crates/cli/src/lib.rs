@@ -1,1 +1,101 @@
-//! placeholder
+//! Floor 3: the command line. Arguments, configuration, wiring, output; no logic of its own.
+//!
+//! A run passes `args` (what is wanted) → `session` (repository, credentials, runtime, made when
+//! first needed) → `commands` (one engine call each) → `output` (people or JSON) → `exit` (the code).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`args`] | the command line |
+//! | [`config`] | the configuration file |
+//! | [`output`] | console, tables, progress |
+//! | [`exit`] | the table of exit codes |
+//! | [`units`] | sizes, times and durations as text |
+//! | [`signals`] | Ctrl-C |
+//! | `session` | what commands share |
+//! | `credentials` | passwords and key files |
+//! | `commands` | one module a command |
+//! | `local` | files of this machine as source and target (feature `fs`) |
+//! | `globs` | patterns that choose entries of a snapshot |
+//! | `surroundings` | environment variables, host, user: the only reader of the environment |
+//!
+//! Third parties ship their own binary: they add their backends to [`builtin_registry`] and call [`run`].
+//!
+//! *Deliberately absent*: anything worth calling without a terminal; that is the engine's.
+
+pub mod args;
+mod commands;
+pub mod config;
+mod credentials;
+pub mod exit;
+mod globs;
+mod local;
+pub mod output;
+mod session;
+pub mod signals;
+mod surroundings;
+pub mod units;
+
+use crate::exit::{Exit, Outcome};
+use clap::Parser;
+use decube_backup_core::Registry;
+use session::Session;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The backends this program was built with.
+pub fn builtin_registry() -> Registry {
+    let mut registry = Registry::new();
+    local::register(&mut registry);
+    registry
+}
+
+/// Runs `decube-backup` with `args`, the program's name first.
+pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match args::parse(args) {
+        Ok(cli) => finish(Session::new(registry, cli.global), |session| commands::run(session, &cli.command)),
+        Err(error) => usage(&error),
+    }
+}
+
+/// Runs `decub-snapshot` with `args`.
+pub fn run_snapshot(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match args::SmallSnapshotArgs::try_parse_from(args) {
+        Ok(cli) => finish(Session::new(registry, cli.global), |session| commands::small_snapshot(session, cli.command)),
+        Err(error) => usage(&error),
+    }
+}
+
+/// Runs `decube-verify` with `args`.
+pub fn run_verify(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match args::SmallVerifyArgs::try_parse_from(args) {
+        Ok(cli) => {
+            let verify = args::VerifyArgs {
+                read_data: cli.read_data,
+                read_data_subset: cli.read_data_subset,
+                ..args::VerifyArgs::default()
+            };
+            finish(Session::new(registry, cli.global), |session| commands::verify(session, &verify))
+        }
+        Err(error) => usage(&error),
+    }
+}
+
+fn finish(session: Session, command: impl FnOnce(&Session) -> Outcome) -> ExitCode {
+    output::listen_to_traces(&session.console, session.global.verbose);
+    let console = session.console.clone();
+    let outcome = command(&session).and_then(|exit| Ok(console.flush().map(|()| exit)?));
+    session.end();
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            console.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to be told that the stream is gone.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Failed.into() } else { Exit::Done.into() }
+}

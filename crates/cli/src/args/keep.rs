@@ -1,0 +1,136 @@
+//! Arguments of the commands that keep a repository.
+
+use crate::units;
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// What seals packs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CipherArg {
+    /// Fastest where the CPU has AES instructions
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+    /// Fastest elsewhere
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+/// Arguments of `init`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "The password is asked for twice, or taken from --password-file, --password-command, --key-file\n\
+    or the environment. Whoever loses it loses the data: keep a second key elsewhere (`key add`).\n\n\
+    Examples:\n  decube-backup init -r /srv/backup\n  \
+    decube-backup key generate ~/backup.key && decube-backup init -r /srv/backup --key-file ~/backup.key"
+)]
+pub struct InitArgs {
+    /// What seals the data
+    #[arg(long, value_enum, default_value = "aes-256-gcm")]
+    pub cipher: CipherArg,
+    /// Size of data packs, 1MiB to 64MiB [default: 16MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size_u32)]
+    pub pack_size: Option<u32>,
+    /// Average size of chunks, a power of two, 4KiB to 2MiB [default: 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size_u32)]
+    pub chunk_size: Option<u32>,
+    /// Most bytes compressed together, 64KiB to 8MiB [default: 4MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size_u32)]
+    pub segment_size: Option<u32>,
+    /// Label of the first key
+    #[arg(long, value_name = "TEXT", default_value = "first key")]
+    pub key_label: String,
+}
+
+/// Arguments of `key`.
+#[derive(Clone, Debug, Args)]
+pub struct KeyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+/// What to do with keys.
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeyCommand {
+    /// List the keys that open the repository
+    List,
+    /// Add a password or key file
+    Add(NewKeyArgs),
+    /// Remove a key; the last one stays
+    Remove {
+        /// Key, as `key list` shows it
+        #[arg(value_name = "KEY")]
+        slot: String,
+    },
+    /// Replace the password this command was opened with
+    Passwd(NewKeyArgs),
+    /// Make a key file; add it with `key add --new-key-file`, or give it to `init`
+    Generate {
+        /// File to create, mode 0600
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// Where a new key comes from.
+#[derive(Clone, Debug, Args)]
+pub struct NewKeyArgs {
+    /// Read the new password from a file
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+    /// Take the new password from a command's output
+    #[arg(long, value_name = "COMMAND", conflicts_with = "new_password_file")]
+    pub new_password_command: Option<String>,
+    /// A key file made by `key generate`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["new_password_file", "new_password_command"])]
+    pub new_key_file: Option<PathBuf>,
+    /// Label of the new key
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub new_label: String,
+}
+
+/// Arguments of `tag`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  decube-backup tag latest --add keep\n  \
+    decube-backup tag home~1 home~2 --remove keep --label reason=migrated")]
+pub struct TagArgs {
+    /// Snapshots to change
+    #[arg(value_name = "SNAPSHOT", required = true)]
+    pub snapshots: Vec<String>,
+    /// Add tags
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    pub add: Vec<String>,
+    /// Remove tags
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    pub remove: Vec<String>,
+    /// Replace all tags; an empty text removes them
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    pub set: Option<Vec<String>>,
+    /// Set a label
+    #[arg(long, value_name = "KEY=VALUE", value_parser = crate::args::data::key_value)]
+    pub label: Vec<(String, String)>,
+}
+
+/// Arguments of `sink`.
+#[derive(Clone, Debug, Args)]
+pub struct SinkArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SinkCommand,
+}
+
+/// What to do with storage.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SinkCommand {
+    /// Check that a storage place keeps the promises a repository needs
+    ///
+    /// Works below a random prefix and removes what it wrote: safe beside a repository in use.
+    Check {
+        /// Storage place [default: the repository's]
+        #[arg(value_name = "PLACE")]
+        place: Option<String>,
+        /// Fewer rounds and smaller objects
+        #[arg(long)]
+        quick: bool,
+    },
+}

@@ -1,0 +1,165 @@
+//! The command line: names, help, values. Nothing here does anything.
+//!
+//! Flags and environment variables carry restic's names where restic has them, with the prefix
+//! `DECUBE_BACKUP_`. Global options work before and after the command.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `global` | options every command takes |
+//! | `data` | backup, run, restore, dump |
+//! | `look` | snapshots, ls, find, diff, stats, verify |
+//! | `keep` | init, key, tag, sink |
+//! | `setup` | config, explain-exclude, completions |
+//! | `small` | the two small programs, `decub-snapshot` and `decube-verify` |
+
+mod data;
+mod global;
+mod keep;
+mod look;
+mod setup;
+mod small;
+
+pub use data::{
+    BackupArgs, Compression, DumpArgs, ExcludeArgs, OverwriteArg, RestoreArgs, RunArgs, SparseArg, TimeArgs,
+};
+pub use global::GlobalArgs;
+pub use keep::{CipherArg, InitArgs, KeyArgs, KeyCommand, NewKeyArgs, SinkArgs, SinkCommand, TagArgs};
+pub use look::{DiffArgs, FindArgs, KindArg, LsArgs, SizeBound, SnapshotsArgs, StatsArgs, VerifyArgs, subset_of};
+pub use setup::{CompletionsArgs, ConfigArgs, ConfigCommand, ExplainArgs};
+pub use small::{SmallSnapshotArgs, SmallSnapshotCommand, SmallVerifyArgs};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+
+/// Encrypted, deduplicating, verified backups.
+///
+/// Every backup makes a snapshot: a full restore point that costs only what changed. Snapshots of one
+/// name form a series; commands take `latest`, `latest~2`, NAME, NAME~1, NAME@TIME or an id, each
+/// with an optional :PATH.
+#[derive(Debug, Parser)]
+#[command(name = "decube-backup", version, propagate_version = false, max_term_width = 100)]
+#[command(after_help = "Start with:\n  export DECUBE_BACKUP_REPOSITORY=/srv/backup\n  \
+    decube-backup init\n  decube-backup backup --name home ~\n  decube-backup snapshots\n  \
+    decube-backup restore latest -t /tmp/restored\n\nExit codes are listed by --help and in the manual page.")]
+pub struct Cli {
+    /// Options every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a repository
+    Init(InitArgs),
+    /// Back up files and directories
+    Backup(BackupArgs),
+    /// Run the configured pipelines
+    Run(RunArgs),
+    /// List snapshots
+    Snapshots(SnapshotsArgs),
+    /// List files in a snapshot
+    Ls(LsArgs),
+    /// Find files in snapshots
+    Find(FindArgs),
+    /// Show what differs between two snapshots
+    Diff(DiffArgs),
+    /// Restore files from a snapshot
+    Restore(RestoreArgs),
+    /// Write a file, or a directory as tar, to standard output
+    Dump(DumpArgs),
+    /// Check the repository for damage
+    #[command(visible_alias = "check")]
+    Verify(VerifyArgs),
+    /// Show how much is stored
+    Stats(StatsArgs),
+    /// Manage passwords and key files
+    Key(KeyArgs),
+    /// Change tags and labels of snapshots
+    Tag(TagArgs),
+    /// Check, show or describe the configuration
+    Config(ConfigArgs),
+    /// Check that a storage place keeps its promises
+    Sink(SinkArgs),
+    /// Say whether a path would be backed up, and why
+    ExplainExclude(ExplainArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man,
+    /// Print the version and what this program was built with
+    Version,
+}
+
+/// The command of `decube-backup` with the exit codes in its long help.
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let help = help.replace("\n\nExit codes are listed by --help and in the manual page.", "");
+    command.after_long_help(format!("{help}\n\n{}", crate::exit::table_text()))
+}
+
+/// Reads the arguments of `decube-backup`.
+///
+/// # Errors
+/// Wrong usage, or a request for help or version.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches_from(args)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_work_before_and_after_the_command() {
+        for line in ["decube-backup -r R -q backup --name bench P", "decube-backup backup P --name bench -r R -q"] {
+            let cli = parsed(line).expect("legal");
+            assert_eq!((cli.global.repo.as_deref(), cli.global.quiet), (Some("R"), true), "{line}");
+            let Command::Backup(backup) = cli.command else { panic!("{line}") };
+            assert_eq!((backup.name.as_deref(), backup.paths.len()), (Some("bench"), 1), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_line_of_the_manual_is_accepted() {
+        let lines = [
+            "decube-backup init --cipher chacha20-poly1305 --pack-size 32MiB --chunk-size 64KiB --segment-size 1MiB",
+            "decube-backup backup -n -x -e *.o --iexclude *.TMP --exclude-file f --exclude-caches --tag a,b --label k=v P Q",
+            "decube-backup backup --optional-source Q --compression 9 --force --host h --time now P",
+            "decube-backup restore latest:/p -t D --include a --exclude b --overwrite if-newer --delete --sparse --no-owner -n",
+            "decube-backup restore n --timestamp 2024-01-15T10:30:00Z -t D",
+            "decube-backup restore n --as-of 2h -t D",
+            "decube-backup ls -l -R latest /p --json",
+            "decube-backup find *.rs --newer 2d --older now --type f --size +1M --snapshot latest",
+            "decube-backup check --read-data-subset 1/5",
+            "decube-backup verify --read-data-subset 2.5% --snapshot latest",
+            "decube-backup verify --scrub",
+            "decube-backup dump latest:/p --archive tar",
+            "decube-backup key add --new-key-file k --new-label l",
+            "decube-backup key generate k",
+            "decube-backup tag latest --add a --remove b --label k=v",
+            "decube-backup config show --origin",
+            "decube-backup sink check fs:/p",
+            "decube-backup explain-exclude /p/x --source /p -e *.o",
+            "decube-backup run a b -n",
+        ];
+        for line in lines {
+            if let Err(error) = parsed(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}

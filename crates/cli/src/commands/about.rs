@@ -1,0 +1,100 @@
+//! `completions`, `man`, `version`: the program about itself.
+
+use crate::args::{self, CompletionsArgs};
+use crate::exit::{Exit, Outcome, table_text};
+use crate::output::Format;
+use crate::session::Session;
+use clap_mangen::Man;
+use decube_backup_core::{Error, Result};
+use serde_json::json;
+
+/// Prints a completion script.
+///
+/// # Errors
+/// stdout cannot be written.
+pub(super) fn completions(session: &Session, args: &CompletionsArgs) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut args::command(), "decube-backup", &mut script);
+    session.console.bytes(&script)?;
+    Ok(Exit::Done)
+}
+
+/// Prints the manual page: the program, then every command.
+///
+/// # Errors
+/// stdout cannot be written.
+pub(super) fn man(session: &Session) -> Outcome {
+    let mut command = args::command().after_long_help("");
+    command.build();
+    session.console.bytes(&manual(&command)?)?;
+    Ok(Exit::Done)
+}
+
+fn manual(command: &clap::Command) -> Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let failed = |e| Error::io("man", "cannot write the manual page", e);
+    let man = Man::new(command.clone());
+    man.render_title(&mut page).map_err(failed)?;
+    man.render_name_section(&mut page).map_err(failed)?;
+    man.render_synopsis_section(&mut page).map_err(failed)?;
+    man.render_description_section(&mut page).map_err(failed)?;
+    man.render_options_section(&mut page).map_err(failed)?;
+    page.extend_from_slice(b".SH COMMANDS\n");
+    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+        command_section(inner, inner.get_name(), &mut page).map_err(failed)?;
+    }
+    page.extend_from_slice(b".SH \"EXIT CODES\"\n.nf\n");
+    page.extend_from_slice(table_text().trim_start_matches("Exit codes:\n").as_bytes());
+    page.extend_from_slice(b".fi\n");
+    Ok(page)
+}
+
+/// A command with its own options and examples, and the commands below it.
+fn command_section(command: &clap::Command, path: &str, page: &mut Vec<u8>) -> std::io::Result<()> {
+    let own = command.clone().mut_args(|arg| if arg.is_global_set() { arg.hide(true) } else { arg });
+    let about = command.get_long_about().or_else(|| command.get_about()).map(ToString::to_string);
+    page.extend_from_slice(format!(".SS \"{path}\"\n{}\n", escaped(&about.unwrap_or_default())).as_bytes());
+    let mut options = Vec::new();
+    Man::new(own).render_options_section(&mut options)?;
+    let options = String::from_utf8_lossy(&options);
+    page.extend_from_slice(options.replace(".SH OPTIONS\n", "").replace(".SH \"Global options\"\n", "").as_bytes());
+    if let Some(examples) = command.get_after_help() {
+        page.extend_from_slice(format!(".PP\n.nf\n{}\n.fi\n", escaped(&examples.to_string())).as_bytes());
+    }
+    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+        command_section(inner, &format!("{path} {}", inner.get_name()), page)?;
+    }
+    Ok(())
+}
+
+/// Text as roff takes it: no escapes, no line that looks like a request.
+fn escaped(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    let line = |line: &str| if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Prints version, storage schemes and format version.
+///
+/// # Errors
+/// stdout cannot be written.
+pub(super) fn version(session: &Session) -> Outcome {
+    let (version, schemes) = (env!("CARGO_PKG_VERSION"), session.schemes());
+    match session.console.format() {
+        Format::Json => session.console.json(&json!({
+            "message_type": "version",
+            "version": version,
+            "repository_format": 1,
+            "schemes": schemes,
+            "os": std::env::consts::OS,
+            "arch": std::env::consts::ARCH,
+        }))?,
+        Format::Text => {
+            session.console.line(format_args!("decube-backup {version}"))?;
+            session.console.line("repository format 1")?;
+            session.console.line(format_args!("storage: {}", schemes.join(", ")))?;
+            session.console.line(format_args!("{} {}", std::env::consts::OS, std::env::consts::ARCH))?;
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,147 @@
+//! `backup`, and what `run` does for each source.
+
+use crate::args::BackupArgs;
+use crate::commands::report::{failing, rate, short};
+use crate::exit::{Exit, Outcome};
+use crate::local::{self, Paths};
+use crate::output::{Bar, Format, problem_counts_json, problem_json};
+use crate::session::Session;
+use crate::{surroundings, units};
+use decube_backup_core::Result;
+use decube_backup_core::monitor::ProblemKind;
+use decube_backup_engine::backup;
+use decube_backup_engine::options::{BackupOptions, BackupReport, ChangeDetection, Effect};
+use decube_backup_engine::repository::Repository;
+use decube_backup_format::codec::Effort;
+use serde_json::json;
+
+/// Runs `backup`.
+///
+/// # Errors
+/// What kept it from publishing a snapshot.
+pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
+    let paths = Paths {
+        required: args.paths.clone(),
+        optional: args.optional_source.clone(),
+        directory: surroundings::working_directory()?,
+        exclude: args.exclude.clone(),
+    };
+    let mut options = BackupOptions {
+        name: args.name.clone(),
+        host: args.host.clone().unwrap_or_else(surroundings::host),
+        username: surroundings::user(),
+        labels: args.label.iter().cloned().collect(),
+        tags: args.tag.clone(),
+        time: args.time,
+        excludes: paths.rules(),
+        effort: effort(args.compression.0),
+        ..choices(args.force, args.dry_run)
+    };
+    // A bad path or pattern is said before anybody is asked for a password.
+    let source = local::source(&paths)?;
+    let mut repository = session.open()?;
+    if let Some(parent) = &args.parent {
+        options.parent = Some(repository.select(parent, None)?.0.id);
+    }
+    one(session, &mut repository, &*source, &options)
+}
+
+/// How hard to compress.
+pub(super) fn effort(level: Option<i32>) -> Option<Effort> {
+    level.map(Effort::Level)
+}
+
+/// Options from the two switches `backup` and `run` share.
+pub(super) fn choices(read_all: bool, dry_run: bool) -> BackupOptions {
+    BackupOptions {
+        detection: if read_all { ChangeDetection::ReadAll } else { ChangeDetection::StatCache },
+        effect: if dry_run { Effect::DryRun } else { Effect::Real },
+        ..BackupOptions::default()
+    }
+}
+
+/// Backs up one source and says what was done.
+///
+/// # Errors
+/// What kept it from publishing a snapshot.
+pub(super) fn one(
+    session: &Session,
+    repository: &mut Repository,
+    source: &dyn decube_backup_core::Source,
+    options: &BackupOptions,
+) -> Outcome {
+    let reporter = session.reporter("backup", Bar::Shown)?;
+    let report = backup::backup(repository, source, options, &reporter)?;
+    reporter.finish();
+    match session.console.format() {
+        Format::Json => session.console.json(&summary_json(&report, options))?,
+        Format::Text => summary_text(session, &report, options)?,
+    }
+    Ok(Exit::of_problems(&report.problems))
+}
+
+fn summary_json(report: &BackupReport, options: &BackupOptions) -> serde_json::Value {
+    json!({
+        "message_type": "summary",
+        "dry_run": options.effect == Effect::DryRun,
+        "snapshot_id": report.snapshot.map(|id| id.to_hex()),
+        "name": report.name,
+        "parent": report.parent.map(|id| id.to_hex()),
+        "component": options.component,
+        "pipeline": options.pipeline,
+        "files_new": report.files_new,
+        "files_changed": report.files_changed,
+        "files_unmodified": report.files_unchanged,
+        "dirs": report.directories,
+        "others": report.others,
+        "total_entries": report.entries,
+        "total_bytes_processed": report.bytes,
+        "bytes_read": report.bytes_read,
+        "data_added": report.bytes_new,
+        "data_added_packed": report.bytes_stored,
+        "data_blobs": report.chunks_new,
+        "total_duration": report.seconds,
+        "error_count": report.problems.iter().filter(|(kind, _)| kind.counts()).map(|(_, n)| n).sum::<u64>(),
+        "problems": problem_counts_json(&report.problems),
+        "problem_list": report.problem_list.iter().map(problem_json).collect::<Vec<_>>(),
+    })
+}
+
+fn summary_text(session: &Session, report: &BackupReport, options: &BackupOptions) -> Result<()> {
+    let console = &session.console;
+    let files = format!(
+        "files:    {} new, {} changed, {} unchanged; {}, {}",
+        report.files_new,
+        report.files_changed,
+        report.files_unchanged,
+        units::count(report.directories, "directory"),
+        units::count(report.others, "other"),
+    );
+    console.summary(files)?;
+    console.summary(format_args!(
+        "content:  {} in all, {} read, {} new, {} stored",
+        units::size(report.bytes),
+        units::size(report.bytes_read),
+        units::size(report.bytes_new),
+        units::size(report.bytes_stored),
+    ))?;
+    if let Some(notes) = report.problems.get(&ProblemKind::Skipped).filter(|n| **n > 0) {
+        console.summary(format_args!("skipped:  {}", units::count(*notes, "socket")))?;
+    }
+    if let Some(problems) = failing(&report.problems) {
+        console.warn(format_args!("problems: {problems}; the snapshot lacks what they say"));
+    }
+    let speed = rate(report.bytes, report.seconds);
+    let took = units::duration(report.seconds);
+    match report.snapshot {
+        Some(id) => console.summary(format_args!(
+            "snapshot {} of {:?} saved in {took} ({speed})",
+            short(&id.to_hex()),
+            report.name
+        )),
+        None if options.effect == Effect::DryRun => {
+            console.summary(format_args!("dry run of {:?}: nothing was written ({took})", report.name))
+        }
+        None => console.summary(format_args!("no snapshot was made ({took})")),
+    }
+}

@@ -1,0 +1,76 @@
+//! `find`.
+
+use crate::args::{FindArgs, KindArg};
+use crate::commands::entries::{Style, entry_json};
+use crate::commands::report::short;
+use crate::exit::{Exit, Outcome};
+use crate::globs::{Globs, Letters};
+use crate::output::Format;
+use crate::session::Session;
+use crate::units;
+use decube_backup_core::{Entry, EntryKind, Result};
+use decube_backup_engine::browse;
+use decube_backup_engine::options::SnapshotFilter;
+use serde_json::{Value, json};
+
+/// Finds entries in snapshots, newest first.
+///
+/// # Errors
+/// A bad pattern, no such snapshot, or the repository cannot be read.
+pub(super) fn run(session: &Session, args: &FindArgs) -> Outcome {
+    let letters = if args.ignore_case { Letters::AnyCase } else { Letters::Exact };
+    let globs = Globs::new(&args.patterns, letters)?;
+    let repository = session.open()?;
+    let mut snapshots = match args.snapshot.is_empty() {
+        true => repository.snapshots(&SnapshotFilter::default()),
+        false => {
+            let selected = args.snapshot.iter().map(|selector| Ok(repository.select(selector, None)?.0));
+            selected.collect::<Result<Vec<_>>>()?
+        }
+    };
+    snapshots.reverse();
+    let (console, style) = (&session.console, Style::of(args.long));
+    let matcher = |entry: &Entry| globs.matches(entry) && wanted(args, entry);
+    let mut all = Vec::new();
+    for snapshot in &snapshots {
+        let id = snapshot.id.to_hex();
+        let mut matches: Vec<Value> = Vec::new();
+        let mut hits = 0u64;
+        browse::find(&repository, snapshot, &matcher, &mut |found| {
+            hits += 1;
+            if console.format() == Format::Json {
+                matches.push(entry_json(&found.entry).into());
+                return Ok(());
+            }
+            if hits == 1 {
+                let (name, time) = (&snapshot.manifest.name, units::local_time(snapshot.manifest.begun));
+                console.talk(format_args!("in snapshot {} of {name:?}, {time}:", short(&id)));
+            }
+            console.line(style.line(&found.entry))
+        })?;
+        console.flush()?;
+        if hits > 0 {
+            all.push(json!({"snapshot": id, "hits": hits, "matches": matches}));
+        }
+    }
+    if console.format() == Format::Json {
+        console.json(&all)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn wanted(args: &FindArgs, entry: &Entry) -> bool {
+    let kind = args.r#type.is_none_or(|kind| match kind {
+        KindArg::File => matches!(entry.kind, EntryKind::File { .. }),
+        KindArg::Directory => entry.kind == EntryKind::Directory,
+        KindArg::Link => matches!(entry.kind, EntryKind::Symlink { .. }),
+        KindArg::Other => {
+            matches!(entry.kind, EntryKind::Fifo | EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. })
+        }
+    });
+    let sizes = args.size.is_empty()
+        || matches!(entry.kind, EntryKind::File { size } if args.size.iter().all(|bound| bound.holds(size)));
+    kind && sizes
+        && args.newer.is_none_or(|time| entry.meta.mtime > time)
+        && args.older.is_none_or(|time| entry.meta.mtime < time)
+}

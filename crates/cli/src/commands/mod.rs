@@ -1,0 +1,70 @@
+//! One module a command: arguments to an engine call, its report to output and exit code.
+
+mod about;
+mod backup;
+mod configuration;
+mod diff;
+mod dump;
+mod entries;
+mod find;
+mod init;
+mod key;
+mod ls;
+mod report;
+mod restore;
+mod run_pipelines;
+mod sink;
+mod snapshots;
+mod stats;
+mod tag;
+mod verify;
+
+pub(crate) use verify::run as verify;
+
+use crate::args::{BackupArgs, Command, RestoreArgs, SmallSnapshotCommand, SnapshotsArgs};
+use crate::exit::Outcome;
+use crate::session::Session;
+
+/// Runs a command of `decube-backup`.
+///
+/// # Errors
+/// What kept it from its end.
+pub(crate) fn run(session: &Session, command: &Command) -> Outcome {
+    match command {
+        Command::Init(args) => init::run(session, args),
+        Command::Backup(args) => backup::run(session, args),
+        Command::Run(args) => run_pipelines::run(session, args),
+        Command::Snapshots(args) => snapshots::run(session, args),
+        Command::Ls(args) => ls::run(session, args),
+        Command::Find(args) => find::run(session, args),
+        Command::Diff(args) => diff::run(session, args),
+        Command::Restore(args) => restore::run(session, args),
+        Command::Dump(args) => dump::run(session, args),
+        Command::Verify(args) => verify::run(session, args),
+        Command::Stats(_) => stats::run(session),
+        Command::Key(args) => key::run(session, &args.command),
+        Command::Tag(args) => tag::run(session, args),
+        Command::Config(args) => configuration::run(session, &args.command),
+        Command::Sink(args) => sink::run(session, &args.command),
+        Command::ExplainExclude(args) => configuration::explain(session, args),
+        Command::Completions(args) => about::completions(session, args),
+        Command::Man => about::man(session),
+        Command::Version => about::version(session),
+    }
+}
+
+/// Runs a command of `decub-snapshot`.
+///
+/// # Errors
+/// What kept it from its end.
+pub(crate) fn small_snapshot(session: &Session, command: SmallSnapshotCommand) -> Outcome {
+    match command {
+        SmallSnapshotCommand::Create { id, paths } => {
+            backup::run(session, &BackupArgs { paths, name: Some(id), ..BackupArgs::default() })
+        }
+        SmallSnapshotCommand::Restore { id, target, time } => {
+            restore::run(session, &RestoreArgs { snapshot: id, target, time, ..RestoreArgs::default() })
+        }
+        SmallSnapshotCommand::List => snapshots::run(session, &SnapshotsArgs::default()),
+    }
+}

@@ -1,0 +1,88 @@
+//! What several commands say alike.
+
+use crate::output::{Console, Table, problem_counts_json, problem_counts_text};
+use crate::units;
+use decube_backup_core::Result;
+use decube_backup_core::monitor::ProblemKind;
+use decube_backup_engine::options::Snapshot;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The short form of an id.
+pub(super) fn short(hex: &str) -> &str {
+    hex.get(..8).unwrap_or(hex)
+}
+
+/// A snapshot for JSON.
+pub(super) fn snapshot_json(snapshot: &Snapshot) -> Value {
+    let manifest = &snapshot.manifest;
+    let (id, stats) = (snapshot.id.to_hex(), &manifest.stats);
+    json!({
+        "id": id,
+        "short_id": short(&id),
+        "seq": snapshot.seq,
+        "name": manifest.name,
+        "time": manifest.begun.to_string(),
+        "hostname": manifest.host,
+        "username": manifest.username,
+        "paths": manifest.paths,
+        "tags": manifest.tags,
+        "labels": manifest.labels,
+        "component": manifest.component,
+        "pipeline": manifest.pipeline,
+        "parent": manifest.parent.map(|id| id.to_hex()),
+        "tree": manifest.tree.id.to_hex(),
+        "entries": manifest.tree.entries,
+        "bytes": manifest.tree.bytes,
+        "program_version": manifest.program,
+        "problems": problem_counts_json(&manifest.problems_total),
+        "summary": {
+            "backup_start": manifest.begun.to_string(),
+            "backup_end": manifest.ended.to_string(),
+            "files_new": stats.files_new,
+            "files_changed": stats.files_changed,
+            "files_unmodified": stats.files_unchanged,
+            "bytes_read": stats.bytes_read,
+            "data_added": stats.bytes_added,
+            "data_added_packed": stats.bytes_stored,
+        },
+    })
+}
+
+/// A table of snapshots with a line below that counts them.
+///
+/// # Errors
+/// stdout cannot be written.
+pub(super) fn print_snapshots(console: &Console, snapshots: &[Snapshot]) -> Result<()> {
+    let mut table = Table::new(&["ID", "Time", "Name", "Host", "Tags", ">Size", ">Entries", "Problems"]);
+    for snapshot in snapshots {
+        let manifest = &snapshot.manifest;
+        let labels = manifest.labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let tags: Vec<String> = manifest.tags.iter().cloned().chain(labels).collect();
+        table.row(vec![
+            short(&snapshot.id.to_hex()).to_owned(),
+            units::local_time(manifest.begun),
+            manifest.name.clone(),
+            manifest.host.clone(),
+            tags.join(","),
+            units::size(manifest.tree.bytes),
+            manifest.tree.entries.to_string(),
+            failing(&manifest.problems_total).unwrap_or_default(),
+        ]);
+    }
+    if !table.is_empty() {
+        table.print(console)?;
+    }
+    console.summary(units::count(snapshots.len() as u64, "snapshot"))
+}
+
+/// Problems that count, in words.
+pub(super) fn failing(problems: &BTreeMap<ProblemKind, u64>) -> Option<String> {
+    let counting = problems.iter().filter(|(kind, _)| kind.counts()).map(|(kind, count)| (*kind, *count));
+    problem_counts_text(&counting.collect())
+}
+
+/// `n / seconds` as a rate.
+pub(super) fn rate(bytes: u64, seconds: f64) -> String {
+    if seconds > 0.0 { format!("{}/s", units::size((bytes as f64 / seconds) as u64)) } else { "-".to_owned() }
+}

@@ -1,0 +1,134 @@
+//! `restore`.
+
+use crate::args::{OverwriteArg, RestoreArgs, SparseArg};
+use crate::commands::report::{failing, rate, short};
+use crate::exit::{Exit, Outcome};
+use crate::globs::{Globs, Letters};
+use crate::local::{self, Owners};
+use crate::output::{Bar, Format, problem_counts_json, problem_json};
+use crate::session::Session;
+use crate::units;
+use decube_backup_core::{Entry, EntryPath, Error, ErrorKind, Result};
+use decube_backup_engine::options::{
+    Effect, EntryFilter, Extraneous, Overwrite, RestoreOptions, RestoreReport, Snapshot, Sparse,
+};
+use decube_backup_engine::{Repository, browse, restore};
+use serde_json::json;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Restores a snapshot or part of it.
+///
+/// # Errors
+/// No such snapshot or path, or the target cannot be written at all.
+pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
+    let wanted = wanted(args)?;
+    let repository = session.open()?;
+    let (snapshot, subtree) = repository.select(&args.snapshot, args.time.timestamp)?;
+    let filter = wanted.map(|wanted| with_directories_above(&repository, &snapshot, wanted)).transpose()?;
+    let options = RestoreOptions {
+        subtree,
+        filter,
+        overwrite: match args.overwrite {
+            OverwriteArg::IfChanged => Overwrite::IfChanged,
+            OverwriteArg::IfNewer => Overwrite::IfNewer,
+            OverwriteArg::Always => Overwrite::Always,
+            OverwriteArg::Never => Overwrite::Never,
+        },
+        extraneous: if args.delete { Extraneous::Delete } else { Extraneous::Keep },
+        sparse: match args.sparse {
+            SparseArg::Recorded => Sparse::AsRecorded,
+            SparseArg::Zeros => Sparse::Zeros,
+        },
+        effect: if args.dry_run { Effect::DryRun } else { Effect::Real },
+    };
+    if args.dry_run && !args.target.exists() {
+        return Err(Error::new(ErrorKind::NotFound, "restore", "a dry run compares with a target that exists")
+            .with("target", args.target.display())
+            .with_hint("everything would be restored; `ls -R` lists it")
+            .into());
+    }
+    let target = local::target(&args.target, if args.no_owner { Owners::Keep } else { Owners::Recorded })?;
+    let reporter = session.reporter("restore", Bar::Shown)?;
+    let report = restore::restore(&repository, &snapshot, &options, &*target, &reporter)?;
+    reporter.finish();
+    match session.console.format() {
+        Format::Json => session.console.json(&summary_json(args, &snapshot, &report))?,
+        Format::Text => summary_text(session, args, &snapshot, &report)?,
+    }
+    Ok(Exit::of_problems(&report.problems))
+}
+
+/// What --include covers, without what --exclude covers; `None` for everything.
+fn wanted(args: &RestoreArgs) -> Result<Option<EntryFilter>> {
+    if args.include.is_empty() && args.exclude.is_empty() {
+        return Ok(None);
+    }
+    let include = Globs::new(&args.include, Letters::Exact)?;
+    let exclude = Globs::new(&args.exclude, Letters::Exact)?;
+    let everything = args.include.is_empty();
+    Ok(Some(Arc::new(move |entry: &Entry| (everything || include.covers(entry)) && !exclude.covers(entry))))
+}
+
+/// `wanted` and the directories above what it wants. They come before it in path order, so the tree is looked
+/// through once before.
+fn with_directories_above(repository: &Repository, snapshot: &Snapshot, wanted: EntryFilter) -> Result<EntryFilter> {
+    let mut above: HashSet<EntryPath> = HashSet::new();
+    let matcher = wanted.clone();
+    browse::find(repository, snapshot, &move |entry: &Entry| matcher(entry), &mut |found| {
+        let mut path = found.entry.path.parent();
+        while let Some(directory) = path.filter(|directory| !above.contains(directory)) {
+            path = directory.parent();
+            above.insert(directory);
+        }
+        Ok(())
+    })?;
+    Ok(Arc::new(move |entry: &Entry| wanted(entry) || above.contains(&entry.path)))
+}
+
+fn summary_json(args: &RestoreArgs, snapshot: &Snapshot, report: &RestoreReport) -> serde_json::Value {
+    json!({
+        "message_type": "summary",
+        "dry_run": args.dry_run,
+        "snapshot_id": snapshot.id.to_hex(),
+        "name": snapshot.manifest.name,
+        "target": args.target.to_string_lossy(),
+        "files_restored": report.files_restored,
+        "files_unchanged": report.files_unchanged,
+        "files_skipped": report.files_skipped,
+        "files_deleted": report.deleted,
+        "dirs": report.directories,
+        "others": report.others,
+        "bytes_restored": report.bytes_written,
+        "total_duration": report.seconds,
+        "error_count": report.problems.iter().filter(|(kind, _)| kind.counts()).map(|(_, n)| n).sum::<u64>(),
+        "problems": problem_counts_json(&report.problems),
+        "problem_list": report.problem_list.iter().map(problem_json).collect::<Vec<_>>(),
+    })
+}
+
+fn summary_text(session: &Session, args: &RestoreArgs, snapshot: &Snapshot, report: &RestoreReport) -> Result<()> {
+    let console = &session.console;
+    console.summary(format_args!(
+        "files:    {} restored, {} the same already, {} kept, {} deleted; {}, {}",
+        report.files_restored,
+        report.files_unchanged,
+        report.files_skipped,
+        report.deleted,
+        units::count(report.directories, "directory"),
+        units::count(report.others, "other"),
+    ))?;
+    if let Some(problems) = failing(&report.problems) {
+        console.warn(format_args!("problems: {problems}; everything else was restored"));
+    }
+    let (id, name) = (snapshot.id.to_hex(), &snapshot.manifest.name);
+    console.summary(format_args!(
+        "{} {} of {name:?} to {}: {} in {} ({})",
+        if args.dry_run { "dry run: nothing was written; restoring" } else { "restored" },
+        short(&id),
+        args.target.display(),
+        units::size(report.bytes_written),
+        units::duration(report.seconds),
+        rate(report.bytes_written, report.seconds),
+    ))
+}

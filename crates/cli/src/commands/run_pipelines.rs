@@ -1,0 +1,182 @@
+//! `run`: configured pipelines, source by source.
+
+use crate::args::{ExcludeArgs, RunArgs};
+use crate::commands::backup;
+use crate::config::model::PipelineConfig;
+use crate::config::{self, Configuration};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::local::{self, Paths};
+use crate::output::{Format, Table};
+use crate::session::Session;
+use crate::{surroundings, units};
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_engine::options::BackupOptions;
+use decube_backup_engine::repository::Repository;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// How one source of one pipeline ended.
+struct Line {
+    pipeline: String,
+    source: String,
+    exit: Exit,
+}
+
+/// Runs pipelines. One that fails does not stop the others.
+///
+/// # Errors
+/// The configuration is wrong, or has no such pipeline.
+pub(super) fn run(session: &Session, args: &RunArgs) -> Outcome {
+    let configuration = session.required_configuration()?;
+    let known = &configuration.backup.pipelines;
+    if let Some(unknown) = args.pipelines.iter().find(|name| !known.contains_key(*name)) {
+        let names: Vec<&str> = known.keys().map(String::as_str).collect();
+        return Err(Error::new(ErrorKind::Invalid, "run", "no such pipeline is configured")
+            .with("pipeline", unknown)
+            .with_hint(format!("configured pipelines: {}", names.join(", ")))
+            .into());
+    }
+    if known.is_empty() {
+        return Err(Error::new(ErrorKind::Invalid, "run", "no pipeline is configured")
+            .with("file", configuration.file.display())
+            .into());
+    }
+    let mut lines = Vec::new();
+    let wanted = known.iter().filter(|(name, _)| args.pipelines.is_empty() || args.pipelines.contains(name));
+    for (name, pipeline) in wanted {
+        say_what_is_not_executed(session, name, pipeline);
+        run_one(session, configuration, args, name, pipeline, &mut lines);
+        if session.stop.is_raised() {
+            break;
+        }
+    }
+    summary(session, &lines)?;
+    Ok(lines.iter().map(|line| line.exit).max().unwrap_or(Exit::Done))
+}
+
+fn run_one(
+    session: &Session,
+    configuration: &Configuration,
+    args: &RunArgs,
+    name: &str,
+    pipeline: &PipelineConfig,
+    lines: &mut Vec<Line>,
+) {
+    let mut ended = |source: &str, outcome: Outcome| {
+        let exit = outcome.unwrap_or_else(|failure| {
+            session.console.failure(&failure);
+            failure.exit
+        });
+        lines.push(Line { pipeline: name.to_owned(), source: source.to_owned(), exit });
+    };
+    let opened =
+        session.place_configured(&pipeline.sink).map_err(Failure::from).and_then(|place| session.open_at(&place));
+    let mut repository = match opened {
+        Ok(repository) => repository,
+        Err(failure) => return ended("-", Err(failure)),
+    };
+    for source in &pipeline.sources {
+        session.console.talk(format_args!("{name}: {source}"));
+        ended(source, back_up(session, configuration, args, (name, pipeline), source, &mut repository));
+        if session.stop.is_raised() {
+            break;
+        }
+    }
+}
+
+fn back_up(
+    session: &Session,
+    configuration: &Configuration,
+    args: &RunArgs,
+    (name, pipeline): (&str, &PipelineConfig),
+    source: &str,
+    repository: &mut Repository,
+) -> Outcome {
+    let paths = paths_of(configuration, source)?;
+    let host = configuration.backup.host.clone().unwrap_or_else(surroundings::host);
+    let named = pipeline.name.replace("{pipeline}", name).replace("{source}", source).replace("{host}", &host);
+    let level = config::effort(&pipeline.transforms).map_err(|e| Error::new(ErrorKind::Invalid, "config", e))?;
+    let options = BackupOptions {
+        name: Some(named),
+        host,
+        username: surroundings::user(),
+        labels: pipeline.labels.clone(),
+        tags: pipeline.tags.clone(),
+        component: Some(source.to_owned()),
+        pipeline: Some(name.to_owned()),
+        excludes: paths.rules(),
+        effort: backup::effort(level),
+        ..backup::choices(args.force, args.dry_run)
+    };
+    backup::one(session, repository, &*local::source(&paths)?, &options)
+}
+
+/// The paths of the configured source `name`.
+///
+/// # Errors
+/// There is no such source.
+pub(super) fn paths_of(configuration: &Configuration, name: &str) -> Result<Paths> {
+    let source = configuration.backup.sources.get(name).ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "config", "no such source is configured")
+            .with("source", name)
+            .with("file", configuration.file.display())
+    })?;
+    let larger_than = source.exclude_larger_than.as_deref().map(units::parse_size).transpose();
+    let larger_than = larger_than.map_err(|e| Error::new(ErrorKind::Invalid, "config", e))?;
+    let paths: Vec<PathBuf> = source.paths.iter().map(PathBuf::from).collect();
+    let (required, optional) = if source.optional { (Vec::new(), paths) } else { (paths, Vec::new()) };
+    Ok(Paths {
+        required,
+        optional,
+        directory: configuration.directory(),
+        exclude: ExcludeArgs {
+            exclude: source.exclude.clone(),
+            iexclude: source.iexclude.clone(),
+            exclude_file: source.exclude_files.iter().map(PathBuf::from).collect(),
+            ignore_file: source.ignore_files.clone(),
+            exclude_caches: source.exclude_caches,
+            exclude_if_present: source.exclude_if_present.clone(),
+            exclude_larger_than: larger_than,
+            exclude_nodump: source.exclude_nodump,
+            one_file_system: source.one_file_system,
+        },
+    })
+}
+
+/// `run` backs up; what else a pipeline asks for is named, never passed over in silence.
+fn say_what_is_not_executed(session: &Session, name: &str, pipeline: &PipelineConfig) {
+    let parts = [
+        (!pipeline.replicas.is_empty(), "replicas"),
+        (pipeline.retention.is_some(), "retention"),
+        (pipeline.checks.is_some(), "checks"),
+        (pipeline.schedule.is_some(), "schedule"),
+    ];
+    let not: Vec<&str> = parts.iter().filter(|(given, _)| *given).map(|(_, part)| *part).collect();
+    if !not.is_empty() {
+        session.console.warn(format_args!(
+            "pipeline {name}: configured but not executed by this version: {}; `run` backs up to {} now",
+            not.join(", "),
+            pipeline.sink
+        ));
+    }
+}
+
+fn summary(session: &Session, lines: &[Line]) -> Result<()> {
+    let console = &session.console;
+    if console.format() == Format::Json {
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| json!({"pipeline": line.pipeline, "source": line.source, "exit_code": line.exit.code()}))
+            .collect();
+        return console.json(&json!({"message_type": "run_summary", "results": lines}));
+    }
+    let mut table = Table::new(&["Pipeline", "Source", "Result"]);
+    for line in lines {
+        let result = crate::exit::TABLE.iter().find(|(exit, ..)| *exit == line.exit).map_or("", |(_, _, text)| text);
+        table.row(vec![line.pipeline.clone(), line.source.clone(), result.to_owned()]);
+    }
+    match console.volume() {
+        crate::output::Volume::Quiet => Ok(()),
+        _ => table.print(console),
+    }
+}

@@ -1,0 +1,129 @@
+//! `verify`.
+
+use crate::args::VerifyArgs;
+use crate::commands::report::{rate, short};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{Bar, Format, put_path};
+use crate::session::Session;
+use crate::units;
+use decube_backup_core::entry::display_bytes;
+use decube_backup_core::{ErrorKind, Result};
+use decube_backup_engine::options::{Subset, VerifyDepth, VerifyReport};
+use decube_backup_engine::verify::{self, VerifyOptions};
+use serde_json::{Map, Value, json};
+
+/// Affected entries listed for a person; JSON has all that were kept.
+const AFFECTED_SHOWN: usize = 50;
+
+/// Verifies the repository.
+///
+/// # Errors
+/// It cannot be opened or read at all.
+pub(crate) fn run(session: &Session, args: &VerifyArgs) -> Outcome {
+    let report = check(session, args).map_err(|failure| match failure.error.kind() {
+        // Damage that keeps the repository from being opened is what was looked for.
+        ErrorKind::Corrupt => Failure { exit: Exit::Damaged, ..failure },
+        _ => failure,
+    })?;
+    match session.console.format() {
+        Format::Json => print_json(session, args, &report)?,
+        Format::Text => print_text(session, args, &report)?,
+    }
+    Ok(if report.damages.is_empty() { Exit::Done } else { Exit::Damaged })
+}
+
+fn check(session: &Session, args: &VerifyArgs) -> Outcome<VerifyReport> {
+    if args.scrub {
+        let place = session.place()?;
+        let environment = session.environment(&place)?;
+        let reporter = session.reporter("verify", Bar::Shown)?;
+        let scrubbed = verify::scrub(&environment, &reporter);
+        return scrubbed.map_err(|e| Failure::opening(e.with("repository", place.shown())));
+    }
+    let repository = session.open()?;
+    let depth = match (args.read_data, args.read_data_subset) {
+        (true, _) => VerifyDepth::Data(Subset::All),
+        (false, Some(subset)) => VerifyDepth::Data(subset),
+        (false, None) => VerifyDepth::Structure,
+    };
+    let selected = args.snapshot.iter().map(|selector| Ok(repository.select(selector, None)?.0.id));
+    let selected = selected.collect::<Result<Vec<_>>>()?;
+    let options = VerifyOptions { depth, snapshots: (!selected.is_empty()).then_some(selected) };
+    let reporter = session.reporter("verify", Bar::Shown)?;
+    Ok(verify::verify(&repository, &options, &reporter)?)
+}
+
+fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
+    let affected = report.affected.iter().map(|entry| {
+        let mut object = Map::new();
+        object.insert("snapshot".into(), entry.snapshot.as_str().into());
+        put_path(&mut object, &[b"/", entry.path.as_slice()].concat());
+        Value::Object(object)
+    });
+    session.console.json(&json!({
+        "message_type": "summary",
+        "sound": report.damages.is_empty(),
+        "num_errors": report.damages.len(),
+        "damages": report.damages,
+        "affected": affected.collect::<Vec<_>>(),
+        "affected_count": report.affected_count,
+        "read_data": args.read_data || args.read_data_subset.is_some(),
+        "scrub": args.scrub,
+        "records": report.records,
+        "snapshots": report.snapshots,
+        "packs": report.packs,
+        "packs_read": report.packs_read,
+        "bytes_read": report.bytes_read,
+        "chunks": report.chunks,
+        "orphans": report.orphans,
+        "total_duration": report.seconds,
+    }))
+}
+
+fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
+    let console = &session.console;
+    for damage in &report.damages {
+        console.line(format_args!("damaged: {}: {}", damage.object, damage.what))?;
+    }
+    for entry in report.affected.iter().take(AFFECTED_SHOWN) {
+        console.line(format_args!("affected: {} /{}", short(&entry.snapshot), display_bytes(&entry.path)))?;
+    }
+    let shown = report.affected.len().min(AFFECTED_SHOWN) as u64;
+    if report.affected_count > shown {
+        let more = units::count(report.affected_count - shown, "entry");
+        console.line(format_args!("affected: {more} more; --json lists the first {}", report.affected.len()))?;
+    }
+    console.summary(format_args!(
+        "checked {}, {}, {}; read {} of {} ({}) in {} ({})",
+        units::count(report.records, "record"),
+        units::count(report.snapshots, "snapshot"),
+        units::count(report.chunks, "chunk"),
+        report.packs_read,
+        units::count(report.packs, "pack"),
+        units::size(report.bytes_read),
+        units::duration(report.seconds),
+        rate(report.bytes_read, report.seconds),
+    ))?;
+    if report.orphans > 0 {
+        let orphans = units::count(report.orphans, "object");
+        console.summary(format_args!("{orphans} left by interrupted uploads: harmless"))?;
+    }
+    if report.damages.is_empty() {
+        let what = match (args.scrub, args.read_data, args.read_data_subset) {
+            (true, ..) => "every object is as it was written",
+            (_, true, _) => "the repository is sound, all content was read",
+            (.., Some(_)) => "the repository is sound, part of the content was read",
+            _ => "the repository's structure is sound; --read-data reads the content too",
+        };
+        return console.summary(what);
+    }
+    console.warn(format_args!(
+        "{} and {} cannot be given back whole",
+        units::count(report.damages.len() as u64, "damaged object"),
+        units::count(report.affected_count, "entry"),
+    ));
+    console.stderr(
+        "hint: everything else restores; restore what is affected from a replica or back it up again with --force",
+    );
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Finding, reading and overriding.
+
+use crate::config::check;
+use crate::config::locate::{Lines, Path};
+use crate::config::model::{Backup, Document};
+use crate::surroundings;
+use config::{Config, File, FileFormat};
+use decube_backup_core::{Error, ErrorKind, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Variables that override single values start with this.
+const OVERRIDE_PREFIX: &str = "DECUBE_BACKUP__";
+/// Names looked for in the configuration directories.
+const NAMES: [&str; 3] = ["config.yaml", "config.yml", "config.toml"];
+/// Where the configuration of this host is.
+const HOST_DIRECTORY: &str = "/etc/decube-backup";
+
+/// A configuration with the origin of every value.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    /// The file it was read from.
+    pub(crate) file: PathBuf,
+    /// Its `backup` section, overrides applied.
+    pub(crate) backup: Backup,
+    /// Variables by the path they override.
+    pub(super) overrides: BTreeMap<Path, String>,
+    pub(super) lines: Lines,
+}
+
+/// One thing wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) path: Path,
+    pub(super) message: String,
+}
+
+impl Finding {
+    pub(super) fn new(path: &[&str], message: impl Into<String>) -> Self {
+        Self { path: path.iter().map(|key| (*key).to_owned()).collect(), message: message.into() }
+    }
+}
+
+/// Reads the configuration: `given`, or the user's, or the host's. `None` if none is given or found.
+///
+/// # Errors
+/// `NotFound` if `given` is missing, `Invalid` for whatever is wrong with it.
+pub(crate) fn load(given: Option<&std::path::Path>) -> Result<Option<Configuration>> {
+    let file = match given {
+        Some(file) => std::path::absolute(file).map_err(|e| Error::io("config", "cannot tell where the file is", e))?,
+        None => match default_file() {
+            Some(file) => file,
+            None => return Ok(None),
+        },
+    };
+    let text = std::fs::read_to_string(&file)
+        .map_err(|e| Error::io("config", "cannot read the configuration file", e).with("file", file.display()))?;
+    Configuration::parse(file, &text, &surroundings::variables_with(OVERRIDE_PREFIX)).map(Some)
+}
+
+fn default_file() -> Option<PathBuf> {
+    let directories = surroundings::config_directory().into_iter().chain([PathBuf::from(HOST_DIRECTORY)]);
+    directories.flat_map(|directory| NAMES.map(|name| directory.join(name))).find(|file| file.is_file())
+}
+
+impl Configuration {
+    /// Reads `text` of `file` with `variables` overriding.
+    pub(super) fn parse(file: PathBuf, text: &str, variables: &[(String, String)]) -> Result<Self> {
+        let toml = file.extension().is_some_and(|extension| extension == "toml");
+        let (format, lines) =
+            if toml { (FileFormat::Toml, Lines::of_toml(text)) } else { (FileFormat::Yaml, Lines::of_yaml(text)) };
+        let read = Config::builder().add_source(File::from_str(text, format)).build();
+        let mut value: Value = read.and_then(Config::try_deserialize).map_err(|e| {
+            let message = e.to_string().replace('\n', " ");
+            Error::new(
+                ErrorKind::Invalid,
+                "config",
+                format!("not readable as {}: {}", if toml { "TOML" } else { "YAML" }, message.trim()),
+            )
+            .with("file", file.display())
+        })?;
+        if value.get("backup").is_none_or(Value::is_null) {
+            return Err(Error::new(ErrorKind::Invalid, "config", "the file has no `backup` section")
+                .with("file", file.display())
+                .with_hint("everything about backups stands below the root key `backup:`"));
+        }
+        let overrides = override_values(&mut value, variables);
+        let mut this = Self { file, backup: Backup::default(), overrides, lines };
+        this.backup = this.typed(&mut value)?;
+        let findings = check::findings(&this.backup);
+        match findings.split_first() {
+            None => Ok(this),
+            Some((first, others)) => {
+                let more = others.iter().map(|finding| this.say(finding));
+                let error = Error::new(ErrorKind::Invalid, "config", this.say(first));
+                let others: Vec<String> = more.collect();
+                Err(if others.is_empty() {
+                    error
+                } else {
+                    error.with_hint(format!("also wrong: {}", others.join("; ")))
+                })
+            }
+        }
+    }
+
+    /// The typed section. A number or truth value of a variable that has to be text becomes text.
+    fn typed(&self, value: &mut Value) -> Result<Backup> {
+        for _ in 0..=self.overrides.len() {
+            let error = match serde_path_to_error::deserialize::<_, Document>(&*value) {
+                Ok(document) => return Ok(document.backup),
+                Err(error) => error,
+            };
+            let path: Path = error.path().iter().filter_map(segment).collect();
+            if let Some(found) = at_mut(value, &path)
+                && self.overrides.contains_key(&path)
+                && (found.is_number() || found.is_boolean())
+            {
+                *found = Value::String(found.to_string());
+                continue;
+            }
+            let finding = Finding { path, message: error.inner().to_string() };
+            return Err(Error::new(ErrorKind::Invalid, "config", self.say(&finding)));
+        }
+        Err(Error::new(ErrorKind::Internal, "config", "overrides do not settle"))
+    }
+
+    /// `file:line: path: message`.
+    pub(super) fn say(&self, finding: &Finding) -> String {
+        let path = finding.path.join(".");
+        if let Some(variable) = self.overrides.get(&finding.path) {
+            return format!("variable {variable}: {path}: {}", finding.message);
+        }
+        match self.lines.nearest(&finding.path) {
+            Some(line) => format!("{}:{line}: {path}: {}", self.file.display(), finding.message),
+            None => format!("{}: {path}: {}", self.file.display(), finding.message),
+        }
+    }
+
+    /// `file:line: path`, for errors of others about the value there.
+    pub(crate) fn place(&self, path: &[&str]) -> String {
+        let keys: Path = path.iter().map(|key| (*key).to_owned()).collect();
+        match self.lines.nearest(&keys) {
+            Some(line) => format!("{}:{line}: {}", self.file.display(), path.join(".")),
+            None => format!("{}: {}", self.file.display(), path.join(".")),
+        }
+    }
+
+    /// Where the value at `path` is from: `file:line`, a variable, or `default`.
+    pub(super) fn origin(&self, path: &[String]) -> String {
+        let mut prefixes = (1..=path.len()).rev().filter_map(|len| path.get(..len));
+        if let Some(variable) = prefixes.find_map(|prefix| self.overrides.get(prefix)) {
+            return format!("variable {variable}");
+        }
+        match self.lines.exact(path) {
+            Some(line) => format!("{}:{line}", self.file.display()),
+            None => "default".to_owned(),
+        }
+    }
+
+    /// The directory relative paths count from.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.file.parent().map(std::path::Path::to_path_buf).unwrap_or_default()
+    }
+}
+
+fn segment(segment: &serde_path_to_error::Segment) -> Option<String> {
+    use serde_path_to_error::Segment;
+    match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { variant } => Some(variant.clone()),
+        Segment::Unknown => None,
+    }
+}
+
+fn at_mut<'v>(value: &'v mut Value, path: &[String]) -> Option<&'v mut Value> {
+    path.iter().try_fold(value, |value, key| match value {
+        Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
+        value => value.get_mut(key),
+    })
+}
+
+/// Applies `DECUBE_BACKUP__A__B=value`; keys match whatever their case, `-` being `_`.
+fn override_values(value: &mut Value, variables: &[(String, String)]) -> BTreeMap<Path, String> {
+    let mut applied = BTreeMap::new();
+    for (variable, text) in variables {
+        let Some(keys) = variable.strip_prefix(OVERRIDE_PREFIX) else { continue };
+        let mut path = vec!["backup".to_owned()];
+        let mut at = &mut value["backup"];
+        for wanted in keys.split("__") {
+            let known = at.as_object().and_then(|map| map.keys().find(|key| same(key, wanted)).cloned());
+            let key = known.unwrap_or_else(|| wanted.to_ascii_lowercase());
+            if !at.is_object() {
+                *at = Value::Object(serde_json::Map::new());
+            }
+            at = &mut at[key.as_str()];
+            path.push(key);
+        }
+        *at = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
+        applied.insert(path, variable.clone());
+    }
+    applied
+}
+
+fn same(key: &str, wanted: &str) -> bool {
+    let plain = |text: &str| text.replace('-', "_").to_ascii_lowercase();
+    plain(key) == plain(wanted)
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,0 +1,38 @@
+//! The configuration file: pipelines of sources, transforms and sinks.
+//!
+//! One file, YAML or TOML, read with crate `config`; everything of ours is below the root key
+//! `backup:`, so it can live inside a larger file. Inside it an unknown key is an error that names
+//! file, line and key. Variables `DECUBE_BACKUP__…` override single values.
+//!
+//! Data passes `load` (text and variables to values) → `model` (typed) → `check` (meaning) →
+//! `secrets` (references resolved at the moment of use).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`model`] | the types, and with them the JSON Schema |
+//! | `load` | finding, reading, overriding |
+//! | `locate` | the line of every key |
+//! | `check` | what types cannot say |
+//! | `secrets` | `${env:}`, `${file:}`, `${cmd:}` |
+//! | `show` | printing with secrets masked and origins named |
+//!
+//! *Deliberately absent*: a configuration in the working directory is never picked up by itself,
+//! because a configuration may run commands.
+
+mod check;
+mod load;
+mod locate;
+pub mod model;
+mod secrets;
+mod show;
+
+pub(crate) use check::effort;
+pub(crate) use load::{Configuration, load};
+pub(crate) use secrets::{first_line_of_command, first_line_of_file, has_references, resolve};
+pub(crate) use show::{mask_url, shown};
+
+/// The JSON Schema of the configuration file.
+pub fn schema() -> serde_json::Value {
+    let schema = schemars::schema_for!(model::Document);
+    schema.to_value()
+}

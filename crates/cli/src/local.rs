@@ -1,0 +1,94 @@
+//! Files of this machine as source and target (feature `fs`). Without the feature the same calls say
+//! that this program was built without it.
+
+use crate::args::ExcludeArgs;
+use std::path::PathBuf;
+
+/// Paths to back up, and what of them stays out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Paths {
+    /// These must exist.
+    pub(crate) required: Vec<PathBuf>,
+    /// These are reported if they do not.
+    pub(crate) optional: Vec<PathBuf>,
+    /// Where relative paths begin.
+    pub(crate) directory: PathBuf,
+    /// What stays out.
+    pub(crate) exclude: ExcludeArgs,
+}
+
+impl Paths {
+    /// The exclude rules as lines, for the snapshot's manifest.
+    pub(crate) fn rules(&self) -> Vec<String> {
+        let exclude = &self.exclude;
+        let mut lines = exclude.exclude.clone();
+        lines.extend(exclude.iexclude.iter().map(|pattern| format!("(any case) {pattern}")));
+        lines.extend(exclude.exclude_file.iter().map(|file| format!("(file) {}", file.display())));
+        lines.extend(exclude.ignore_file.iter().map(|name| format!("(ignore files) {name}")));
+        lines.extend(exclude.exclude_if_present.iter().map(|name| format!("(if present) {name}")));
+        lines.extend(exclude.exclude_larger_than.map(|bytes| format!("(larger than) {bytes}")));
+        for (on, line) in [
+            (exclude.exclude_caches, "(caches)"),
+            (exclude.exclude_nodump, "(no dump)"),
+            (exclude.one_file_system, "(other file systems)"),
+        ] {
+            lines.extend(on.then(|| line.to_owned()));
+        }
+        lines
+    }
+}
+
+#[cfg(feature = "fs")]
+pub(crate) use present::{explain, register, source, target};
+
+#[cfg(not(feature = "fs"))]
+pub(crate) use absent::{explain, register, source, target};
+
+/// Who owns what is restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owners {
+    /// As recorded.
+    Recorded,
+    /// Whoever runs the restore.
+    Keep,
+}
+
+#[cfg(feature = "fs")]
+#[path = "local_fs.rs"]
+mod present;
+
+#[cfg(not(feature = "fs"))]
+mod absent {
+    use super::{Owners, Paths};
+    use decube_backup_core::{Error, ErrorKind, Registry, Result, Source, Target};
+    use std::path::Path;
+
+    pub(crate) fn register(_: &mut Registry) {}
+
+    pub(crate) fn source(_: &Paths) -> Result<Box<dyn Source>> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn target(_: &Path, _: Owners) -> Result<Box<dyn Target>> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn explain(_: &Paths, _: &[std::path::PathBuf]) -> Result<Vec<super::Explained>> {
+        Err(unsupported())
+    }
+
+    fn unsupported() -> Error {
+        Error::new(ErrorKind::Unsupported, "start", "this program was built without files of this machine (feature fs)")
+    }
+}
+
+/// Whether a path is backed up, and why.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Explained {
+    /// The path as given.
+    pub(crate) path: String,
+    /// `included`, `excluded` or `outside`.
+    pub(crate) verdict: &'static str,
+    /// In words.
+    pub(crate) reason: String,
+}

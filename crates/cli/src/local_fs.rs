@@ -1,0 +1,81 @@
+//! The file system backend behind [`super`].
+
+use super::{Explained, Owners, Paths};
+use decube_backup_backend_fs::source::exclude::{CacheDirectories, Case, NoDumpFlag, Pattern, Verdict};
+use decube_backup_backend_fs::source::{ExcludeOptions, FileSystems, FsSource, MissingRoots, SourceOptions};
+use decube_backup_backend_fs::target::{FsTarget, Ownership, TargetOptions};
+use decube_backup_core::{Error, Registry, Result, Source, Target};
+use std::path::{Path, PathBuf};
+
+/// Adds the storage of this machine.
+pub(crate) fn register(registry: &mut Registry) {
+    decube_backup_backend_fs::sink::register(registry);
+}
+
+/// The source of `paths`.
+///
+/// # Errors
+/// `NotFound` for a missing required path, `Invalid` for a bad pattern.
+pub(crate) fn source(paths: &Paths) -> Result<Box<dyn Source>> {
+    for path in &paths.required {
+        let full = paths.directory.join(path);
+        std::fs::symlink_metadata(&full).map_err(|e| {
+            Error::io("backup", "cannot back up a path", e)
+                .with("path", full.display())
+                .with_hint("nothing was backed up; a path that may be missing is an --optional-source")
+        })?;
+    }
+    Ok(Box::new(FsSource::new(options(paths))?))
+}
+
+/// The directory `path` as a restore's target, made if it is missing.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn target(path: &Path, owners: Owners) -> Result<Box<dyn Target>> {
+    let ownership = match owners {
+        Owners::Recorded => Ownership::default(),
+        Owners::Keep => Ownership::Keep,
+    };
+    Ok(Box::new(FsTarget::create(path, TargetOptions { ownership })?))
+}
+
+/// Says of each path whether it is backed up, and why.
+///
+/// # Errors
+/// `Invalid` for a bad pattern, `Io` if directories on the way cannot be read.
+pub(crate) fn explain(paths: &Paths, asked: &[PathBuf]) -> Result<Vec<Explained>> {
+    let source = FsSource::new(options(paths))?;
+    let explain = |path: &PathBuf| {
+        let found = source.explain(path)?;
+        let verdict = match found.verdict {
+            Verdict::Included => "included",
+            Verdict::Excluded => "excluded",
+            Verdict::OutsideRoots => "outside",
+        };
+        Ok(Explained { path: path.display().to_string(), verdict, reason: found.to_string() })
+    };
+    asked.iter().map(explain).collect()
+}
+
+fn options(paths: &Paths) -> SourceOptions {
+    let given = &paths.exclude;
+    let mut options = SourceOptions::new([&paths.required[..], &paths.optional[..]].concat(), paths.directory.clone());
+    if !paths.optional.is_empty() {
+        options.missing_roots = MissingRoots::Report;
+    }
+    if given.one_file_system {
+        options.file_systems = FileSystems::OfRoots;
+    }
+    let any_case = |text: &String| Pattern { case: Case::Insensitive, ..Pattern::new(text.clone()) };
+    options.exclude = ExcludeOptions {
+        patterns: given.exclude.iter().map(Pattern::new).chain(given.iexclude.iter().map(any_case)).collect(),
+        files: given.exclude_file.clone(),
+        ignore_files: given.ignore_file.iter().map(Into::into).collect(),
+        caches: if given.exclude_caches { CacheDirectories::Exclude } else { CacheDirectories::Keep },
+        if_present: given.exclude_if_present.iter().map(Into::into).collect(),
+        larger_than_bytes: given.exclude_larger_than,
+        nodump: if given.exclude_nodump { NoDumpFlag::Honour } else { NoDumpFlag::Ignore },
+    };
+    options
+}

@@ -1,0 +1,222 @@
+//! The two streams and the ways to use them.
+
+use crate::exit::{Exit, Failure};
+use decube_backup_core::{Error, Result};
+use indicatif::ProgressBar;
+use serde::Serialize;
+use serde_json::json;
+use std::fmt::Display;
+use std::io::{BufWriter, IsTerminal, Stdout, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// For whom the output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Format {
+    /// A person.
+    #[default]
+    Text,
+    /// A program: JSON lines.
+    Json,
+}
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Volume {
+    /// Data asked for, warnings and errors.
+    Quiet,
+    /// Summaries and progress too.
+    #[default]
+    Normal,
+    /// Each note too.
+    Verbose,
+}
+
+/// Where all output goes.
+pub struct Console {
+    format: Format,
+    volume: Volume,
+    out: Mutex<BufWriter<Stdout>>,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Console {
+    /// A console of the process's own streams.
+    pub fn new(format: Format, volume: Volume) -> Self {
+        Self {
+            format,
+            volume,
+            out: Mutex::new(BufWriter::with_capacity(64 << 10, std::io::stdout())),
+            bar: Mutex::default(),
+        }
+    }
+
+    /// For whom it writes.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// How much it says.
+    pub fn volume(&self) -> Volume {
+        self.volume
+    }
+
+    /// One line of data.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn line(&self, text: impl Display) -> Result<()> {
+        writeln!(self.out(), "{text}").map_err(unwritable)
+    }
+
+    /// One JSON value on a line, seen at once.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn json(&self, value: &impl Serialize) -> Result<()> {
+        let mut out = self.out();
+        serde_json::to_writer(&mut *out, value).map_err(|e| unwritable(e.into()))?;
+        out.write_all(b"\n").and_then(|()| out.flush()).map_err(unwritable)
+    }
+
+    /// One JSON value of many: may wait in the buffer.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn json_item(&self, value: &impl Serialize) -> Result<()> {
+        let mut out = self.out();
+        serde_json::to_writer(&mut *out, value).map_err(|e| unwritable(e.into()))?;
+        out.write_all(b"\n").map_err(unwritable)
+    }
+
+    /// What was done, for a person who did not ask for quiet; nothing with `--json`.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn summary(&self, text: impl Display) -> Result<()> {
+        if self.format == Format::Json || self.volume == Volume::Quiet {
+            return Ok(());
+        }
+        self.line(text)
+    }
+
+    /// Raw bytes of data.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn bytes(&self, bytes: &[u8]) -> Result<()> {
+        self.out().write_all(bytes).map_err(unwritable)
+    }
+
+    /// Sends what waits in the buffer.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn flush(&self) -> Result<()> {
+        self.out().flush().map_err(unwritable)
+    }
+
+    /// Talk for a person who did not ask for quiet.
+    pub fn talk(&self, text: impl Display) {
+        if self.volume > Volume::Quiet && self.format == Format::Text {
+            self.stderr(text);
+        }
+    }
+
+    /// A warning: said even when quiet.
+    pub fn warn(&self, text: impl Display) {
+        match self.format {
+            Format::Text => self.stderr(format_args!("warning: {text}")),
+            Format::Json => self.json_stderr(&json!({"message_type": "warning", "message": text.to_string()})),
+        }
+    }
+
+    /// One line to stderr as it is, above a progress bar.
+    pub fn stderr(&self, text: impl Display) {
+        let write = || {
+            // Nobody is left to be told that stderr is gone.
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        };
+        match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    /// One JSON value to stderr.
+    pub fn json_stderr(&self, value: &impl Serialize) {
+        if let Ok(text) = serde_json::to_string(value) {
+            self.stderr(text);
+        }
+    }
+
+    /// Whether a progress bar may be drawn.
+    pub fn may_draw(&self) -> bool {
+        self.format == Format::Text && self.volume > Volume::Quiet && std::io::stderr().is_terminal()
+    }
+
+    /// Lets talk pass above `bar` from now on; `None` takes it away.
+    pub(super) fn set_bar(&self, bar: Option<ProgressBar>) {
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+    }
+
+    /// Says why the command ends: what happened, why, what to do.
+    pub fn failure(&self, failure: &Failure) {
+        let error = &failure.error;
+        if is_closed_pipe(error) {
+            return;
+        }
+        if self.format == Format::Json {
+            return self.json_stderr(&exit_error(error, failure.exit));
+        }
+        self.stderr(format_args!("error: {error}"));
+        let mut cause = std::error::Error::source(error);
+        while let Some(source) = cause {
+            self.stderr(format_args!("cause: {source}"));
+            cause = source.source();
+        }
+        if let Some(hint) = error.hint() {
+            self.stderr(format_args!("hint: {hint}"));
+        }
+    }
+
+    fn out(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn exit_error(error: &Error, exit: Exit) -> serde_json::Value {
+    json!({
+        "message_type": "exit_error",
+        "code": exit.code(),
+        "message": error.chain(),
+        "hint": error.hint(),
+    })
+}
+
+/// stdout as a writer, for dumps.
+pub(crate) struct Data<'a>(pub(crate) &'a Console);
+
+impl Write for Data<'_> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.0.out().write(buf)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.out().flush()
+    }
+}
+
+fn unwritable(source: std::io::Error) -> Error {
+    Error::io("output", "cannot write to standard output", source)
+}
+
+/// Whether the reader of stdout went away (`| head`): nobody wants to hear of it.
+fn is_closed_pipe(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        if source.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        cause = source.source();
+    }
+    false
+}

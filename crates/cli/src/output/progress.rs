@@ -1,0 +1,250 @@
+//! The engine's monitor as bars on a terminal or status lines for a program.
+//!
+//! Counting is a relaxed addition; drawing is done by one thread ten times a second, and only if
+//! somebody looks.
+
+use crate::output::{Console, Format, Volume, problem_json, problem_text};
+use crate::signals::StopFlag;
+use crate::units;
+use decube_backup_core::entry::display_bytes;
+use decube_backup_core::monitor::{Monitor, Problem, Progress};
+use decube_backup_core::world::Clock;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Time between two drawings.
+const TICK: Duration = Duration::from_millis(100);
+/// No total is known.
+const UNKNOWN: u64 = u64::MAX;
+
+#[derive(Default)]
+struct Counts {
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    bytes_unchanged: AtomicU64,
+    bytes_stored: AtomicU64,
+    objects: AtomicU64,
+    total_bytes: AtomicU64,
+    total_items: AtomicU64,
+    problems: AtomicU64,
+    at: Mutex<Vec<u8>>,
+    phase: Mutex<String>,
+}
+
+/// Shows progress and problems of one command; ends with [`Reporter::finish`] or when dropped.
+pub struct Reporter {
+    console: Arc<Console>,
+    counts: Arc<Counts>,
+    stop: StopFlag,
+    during: &'static str,
+    painter: Mutex<Option<Painter>>,
+    clock: Arc<dyn Clock>,
+    bar: Bar,
+}
+
+/// Whether a reporter shows how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bar {
+    /// As a bar or as status lines, as the console has it.
+    Shown,
+    /// Not at all: stdout is somebody else's.
+    Hidden,
+}
+
+struct Painter {
+    end: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Reporter {
+    /// A reporter for the command `during`.
+    pub fn new(console: Arc<Console>, stop: StopFlag, clock: Arc<dyn Clock>, during: &'static str, bar: Bar) -> Self {
+        let counts = Counts { total_bytes: UNKNOWN.into(), total_items: UNKNOWN.into(), ..Counts::default() };
+        Self { console, counts: Arc::new(counts), stop, during, painter: Mutex::default(), clock, bar }
+    }
+
+    /// Takes the bar away; what is printed from now on stays.
+    pub fn finish(&self) {
+        let painter = self.painter.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Painter { end, thread }) = painter {
+            drop(end);
+            // A painter that died has drawn all it could.
+            let _ = thread.join();
+        }
+    }
+
+    fn start_painting(&self) {
+        let draws = self.console.may_draw();
+        let speaks = self.console.format() == Format::Json && self.console.volume() > Volume::Quiet;
+        let mut painter = self.painter.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.bar == Bar::Hidden || painter.is_some() || !(draws || speaks) {
+            return;
+        }
+        let (end, ended) = channel();
+        let (console, counts, clock) = (self.console.clone(), self.counts.clone(), self.clock.clone());
+        let paint = move || match draws {
+            true => paint_bar(&console, &counts, &ended),
+            false => paint_json(&console, &counts, &*clock, &ended),
+        };
+        // Without a thread there is no bar; the work goes on.
+        let thread = std::thread::Builder::new().name("progress".into()).spawn(paint);
+        *painter = thread.ok().map(|thread| Painter { end, thread });
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Monitor for Reporter {
+    fn phase(&self, name: &str, total_bytes: Option<u64>, total_items: Option<u64>) {
+        name.clone_into(&mut self.counts.phase.lock().unwrap_or_else(PoisonError::into_inner));
+        self.totals(total_bytes, total_items);
+        self.start_painting();
+    }
+
+    fn advance(&self, what: Progress, count: u64) {
+        let counter = match what {
+            Progress::Entries => &self.counts.entries,
+            Progress::Bytes => &self.counts.bytes,
+            Progress::BytesUnchanged => &self.counts.bytes_unchanged,
+            Progress::BytesStored => &self.counts.bytes_stored,
+            Progress::Objects => &self.counts.objects,
+        };
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn totals(&self, bytes: Option<u64>, items: Option<u64>) {
+        self.counts.total_bytes.store(bytes.unwrap_or(UNKNOWN), Ordering::Relaxed);
+        self.counts.total_items.store(items.unwrap_or(UNKNOWN), Ordering::Relaxed);
+    }
+
+    fn problem(&self, problem: &Problem) {
+        if problem.kind.counts() {
+            self.counts.problems.fetch_add(1, Ordering::Relaxed);
+        } else if self.console.volume() < Volume::Verbose {
+            return;
+        }
+        match self.console.format() {
+            Format::Text => self.console.stderr(problem_text(problem)),
+            Format::Json => self.console.json_stderr(&json!({
+                "message_type": "error",
+                "error": problem_json(problem),
+                "during": self.during,
+                "item": String::from_utf8_lossy(&problem.path),
+            })),
+        }
+    }
+
+    fn at(&self, path: &[u8]) {
+        // Whoever is busy with the path shows another one soon.
+        if let Ok(mut at) = self.counts.at.try_lock() {
+            at.clear();
+            at.extend_from_slice(path);
+        }
+    }
+
+    fn note(&self, line: &str) {
+        match self.console.format() {
+            Format::Text => self.console.talk(line),
+            Format::Json => self.console.json_stderr(&json!({"message_type": "note", "message": line})),
+        }
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.stop.is_raised()
+    }
+}
+
+impl Counts {
+    fn bytes_done(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed) + self.bytes_unchanged.load(Ordering::Relaxed)
+    }
+    fn known(total: &AtomicU64) -> Option<u64> {
+        Some(total.load(Ordering::Relaxed)).filter(|total| *total != UNKNOWN)
+    }
+    fn items_done(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed).max(self.objects.load(Ordering::Relaxed))
+    }
+    fn path(&self) -> String {
+        display_bytes(&self.at.lock().unwrap_or_else(PoisonError::into_inner)).to_string()
+    }
+    fn phase(&self) -> String {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn wait(ended: &Receiver<()>) -> bool {
+    ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout)
+}
+
+fn paint_bar(console: &Console, counts: &Counts, ended: &Receiver<()>) {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+    let style = |template| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let open = style("{prefix} {spinner} {elapsed_precise} {binary_bytes}  {binary_bytes_per_sec}  {wide_msg}");
+    let closed = style(
+        "{prefix} {elapsed_precise} [{bar:24}] {percent}% {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  ETA {eta}  {wide_msg}",
+    );
+    bar.set_style(open.clone());
+    console.set_bar(Some(bar.clone()));
+    let mut total = None;
+    while wait(ended) {
+        let now = Counts::known(&counts.total_bytes);
+        if now != total {
+            total = now;
+            match total {
+                Some(total) => bar.set_length(total),
+                None => bar.unset_length(),
+            }
+            bar.set_style(if total.is_some() { closed.clone() } else { open.clone() });
+        }
+        let items = counts.items_done();
+        let items = match Counts::known(&counts.total_items) {
+            Some(total) => format!("{items}/{}", units::count(total, "item")),
+            None => units::count(items, "item"),
+        };
+        let problems = match counts.problems.load(Ordering::Relaxed) {
+            0 => String::new(),
+            n => format!("  {}", units::count(n, "problem")),
+        };
+        bar.set_prefix(counts.phase());
+        bar.set_message(format!("{items}{problems}  {}", counts.path()));
+        bar.set_position(counts.bytes_done());
+    }
+    console.set_bar(None);
+    bar.finish_and_clear();
+}
+
+fn paint_json(console: &Console, counts: &Counts, clock: &dyn Clock, ended: &Receiver<()>) {
+    let start = clock.monotonic();
+    while wait(ended) {
+        let seconds = clock.monotonic().saturating_sub(start).as_secs_f64();
+        let (done, total) = (counts.bytes_done(), Counts::known(&counts.total_bytes));
+        let share = total.map(|total| if total == 0 { 1.0 } else { (done as f64 / total as f64).min(1.0) });
+        let left = share.filter(|share| *share > 0.0).map(|share| seconds / share - seconds);
+        let status = json!({
+            "message_type": "status",
+            "phase": counts.phase(),
+            "seconds_elapsed": seconds.round(),
+            "seconds_remaining": left.map(f64::round),
+            "percent_done": share,
+            "total_files": Counts::known(&counts.total_items),
+            "files_done": counts.items_done(),
+            "total_bytes": total,
+            "bytes_done": done,
+            "bytes_stored": counts.bytes_stored.load(Ordering::Relaxed),
+            "error_count": counts.problems.load(Ordering::Relaxed),
+            "current_files": [counts.path()],
+        });
+        if console.json(&status).is_err() {
+            return;
+        }
+    }
+}

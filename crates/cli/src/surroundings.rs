@@ -1,0 +1,68 @@
+//! What the process is given by its surroundings: the one module that reads the environment.
+#![allow(clippy::disallowed_methods)]
+
+use decube_backup_core::{Error, ErrorKind, Result};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The value of `name`; an empty one counts as not set.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The value of `name` as text.
+///
+/// # Errors
+/// `Invalid` if it is not UTF-8.
+pub(crate) fn text(name: &str) -> Result<Option<String>> {
+    let Some(value) = variable(name) else { return Ok(None) };
+    value.into_string().map(Some).map_err(|_| {
+        Error::new(ErrorKind::Invalid, "environment", "environment variable is not UTF-8").with("name", name)
+    })
+}
+
+/// All variables whose name starts with `prefix`, sorted, those that are not UTF-8 left out.
+pub(crate) fn variables_with(prefix: &str) -> Vec<(String, String)> {
+    let all =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut found: Vec<_> = all.filter(|(name, _)| name.starts_with(prefix)).collect();
+    found.sort();
+    found
+}
+
+/// The working directory.
+///
+/// # Errors
+/// `Io` if it was removed or may not be read.
+pub(crate) fn working_directory() -> Result<PathBuf> {
+    std::env::current_dir().map_err(|e| Error::io("environment", "cannot tell the working directory", e))
+}
+
+fn below_home(variable_name: &str, below: &str) -> Option<PathBuf> {
+    let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+    let base = variable(variable_name).and_then(absolute);
+    base.or_else(|| Some(variable("HOME").and_then(absolute)?.join(below)))
+}
+
+/// Where this user's caches belong (XDG Base Directory Specification).
+pub(crate) fn cache_directory() -> Option<PathBuf> {
+    Some(below_home("XDG_CACHE_HOME", ".cache")?.join("decube-backup"))
+}
+
+/// Where this user's configuration belongs (XDG Base Directory Specification).
+pub(crate) fn config_directory() -> Option<PathBuf> {
+    Some(below_home("XDG_CONFIG_HOME", ".config")?.join("decube-backup"))
+}
+
+/// The name of this host.
+pub(crate) fn host() -> String {
+    variable("DECUBE_BACKUP_HOST")
+        .map(|host| host.to_string_lossy().into_owned())
+        .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
+/// The name of the user this process runs as, or the number.
+pub(crate) fn user() -> String {
+    let uid = uzers::get_current_uid();
+    uzers::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |user| user.name().to_string_lossy().into_owned())
+}

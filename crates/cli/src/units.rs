@@ -1,0 +1,191 @@
+//! Sizes, times and durations as people write and read them.
+
+use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{Span, SpanRelativeTo, Zoned};
+
+const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/// `1536` → `1.5 KiB`.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or("B");
+    match unit {
+        0 => format!("{bytes} B"),
+        _ if value < 9.995 => format!("{value:.2} {name}"),
+        _ if value < 99.95 => format!("{value:.1} {name}"),
+        _ => format!("{value:.0} {name}"),
+    }
+}
+
+/// `64MiB`, `64M`, `1.5g`, `4096` → bytes; units are powers of 1024.
+///
+/// # Errors
+/// What does not fit, for clap.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let trimmed = text.trim();
+    let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        "p" | "pb" | "pib" => 50,
+        _ => return Err(format!("{text:?} is not a size; write 4096, 64KiB or 1.5G")),
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(1 << shift).ok_or_else(|| format!("{text:?} is too large"));
+    }
+    let value: f64 = number.parse().map_err(|_| format!("{text:?} is not a size; write 4096, 64KiB or 1.5G"))?;
+    Ok((value * (1u64 << shift) as f64) as u64)
+}
+
+/// Like [`parse_size`], for 32-bit options.
+///
+/// # Errors
+/// What does not fit, for clap.
+pub fn parse_size_u32(text: &str) -> Result<u32, String> {
+    u32::try_from(parse_size(text)?).map_err(|_| format!("{text:?} is too large"))
+}
+
+/// `84.2` → `1m 24s`; short spans keep fractions.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        _ if seconds < 0.9995 => format!("{:.0}ms", seconds.max(0.0) * 1000.0),
+        _ if seconds < 9.95 => format!("{:.1}s", seconds.max(0.0)),
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        3600..86_400 => format!("{}h {:02}m", whole / 3600, whole / 60 % 60),
+        _ => format!("{}d {:02}h", whole / 86_400, whole / 3600 % 24),
+    }
+}
+
+/// `n` of `one`, with an s where there is more or less than one.
+pub fn count(n: u64, one: &str) -> String {
+    match (n, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (_, Some(stem)) => format!("{n} {stem}ies"),
+        _ => format!("{n} {one}s"),
+    }
+}
+
+/// Local time to the second: `2026-03-01 14:05:09`.
+pub fn local_time(time: Timestamp) -> String {
+    match jiff::Timestamp::new(time.seconds, 0) {
+        Ok(t) => t.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => time.to_string(),
+    }
+}
+
+/// A point in time as written on the command line.
+///
+/// RFC 3339 (`2024-01-15T10:30:00Z`), local `2024-01-15`, `2024-01-15 10:30[:00]`, `@` and Unix
+/// seconds, `now`, or a span ago (`2h`, `3 days`, `1w`). A date means its first moment.
+///
+/// # Errors
+/// What does not fit, for clap.
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
+    let text = text.trim();
+    let wrong = || format!("{text:?} is not a time; write 2024-01-15T10:30:00Z, 2024-01-15, '2024-01-15 10:30' or 2h");
+    if let Some(seconds) = text.strip_prefix('@') {
+        return seconds.parse().map(|seconds| Timestamp { seconds, nanoseconds: 0 }).map_err(|_| wrong());
+    }
+    let now = Zoned::now();
+    let local = |time: DateTime| time.to_zoned(TimeZone::system()).ok().map(|z| z.timestamp());
+    let found = if text == "now" {
+        Some(now.timestamp())
+    } else if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        Some(time)
+    } else if let Ok(time) = text.parse::<Zoned>() {
+        Some(time.timestamp())
+    } else if let Ok(time) = text.parse::<DateTime>() {
+        local(time)
+    } else if let Ok(date) = text.parse::<Date>() {
+        local(date.at(0, 0, 0, 0))
+    } else {
+        let span = text.parse::<Span>().ok();
+        span.and_then(|span| now.checked_sub(span.abs()).ok()).map(|z| z.timestamp())
+    };
+    found.map(from_jiff).ok_or_else(wrong)
+}
+
+fn from_jiff(time: jiff::Timestamp) -> Timestamp {
+    let (seconds, nanoseconds) = (time.as_second(), time.subsec_nanosecond());
+    let borrow = i64::from(nanoseconds < 0);
+    Timestamp { seconds: seconds - borrow, nanoseconds: (i64::from(nanoseconds) + borrow * 1_000_000_000) as u32 }
+}
+
+/// A positive span such as `1h`, `30m`, `7 days`, in seconds.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_span_seconds(text: &str) -> Result<u64> {
+    let span: Option<Span> = text.trim().parse().ok();
+    let seconds = span.and_then(|span| span.total((jiff::Unit::Second, SpanRelativeTo::days_are_24_hours())).ok());
+    match seconds {
+        Some(seconds) if seconds >= 1.0 => Ok(seconds as u64),
+        _ => Err(Error::new(ErrorKind::Invalid, "config", "not a time span; write 1h, 30m or 7d")
+            .with("value", format!("{text:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_and_written() {
+        for (text, bytes) in [("0", 0), ("4096", 4096), ("64MiB", 64 << 20), ("1.5k", 1536), ("2 G", 2 << 30)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "x", "1q", "-1", "1.2.3", "99999999999P"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+        let shown = [(0, "0 B"), (999, "999 B"), (1000, "0.98 KiB"), (1536, "1.50 KiB"), (152 << 20, "152 MiB")];
+        for (bytes, text) in shown {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn times_read() {
+        let cases = [
+            ("1970-01-01T00:00:01Z", (1, 0)),
+            ("@-5", (-5, 0)),
+            ("1969-12-31T23:59:59.5Z", (-1, 500_000_000)),
+            ("2024-01-15T10:30:00+01:00", (1_705_311_000, 0)),
+        ];
+        for (text, (seconds, nanoseconds)) in cases {
+            assert_eq!(parse_time(text), Ok(Timestamp { seconds, nanoseconds }), "{text}");
+        }
+        for text in ["now", "2024-01-15", "2024-01-15 10:30", "2h", "3 days", "1w"] {
+            assert!(parse_time(text).is_ok(), "{text}");
+        }
+        assert!(parse_time("yesterday-ish").is_err());
+        assert!(parse_time("1d") < parse_time("1h"));
+    }
+
+    #[test]
+    fn spans_and_counts() {
+        assert_eq!(parse_span_seconds("1h").ok(), Some(3600));
+        assert_eq!(parse_span_seconds("7 days").ok(), Some(604_800));
+        assert!(parse_span_seconds("soon").is_err());
+        assert_eq!(
+            [duration(0.042), duration(1.42), duration(84.2), duration(7300.0)],
+            ["42ms", "1.4s", "1m 24s", "2h 01m"]
+        );
+        assert_eq!(
+            [count(1, "file"), count(2, "directory"), count(0, "entry")],
+            ["1 file", "2 directories", "0 entries"]
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! What goes wrong, by exit code.
+
+use crate::world::{Said, World, said};
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn every_failure_has_its_code_and_says_what_to_do() {
+    let world = World::with_repository();
+    world.write("wrong", "not the password\n");
+    world.write("empty", "");
+    let cases: [(&[&str], i32, &str); 12] = [
+        (&["-r", "none", "snapshots"], 10, "decube-backup init"),
+        (&["-r", "none", "verify", "--scrub"], 10, "no repository"),
+        (&["-p", "wrong", "snapshots"], 12, "hint:"),
+        (&["-p", "empty", "snapshots"], 1, "is empty"),
+        (&["-p", "missing", "snapshots"], 1, "missing"),
+        (&["init"], 1, "already"),
+        (&["backup", "missing"], 1, "--optional-source"),
+        (&["backup"], 1, "Usage"),
+        (&["backup", "src", "-e", "[z-a]"], 1, "[z-a]"),
+        (&["restore", "latest", "-t", "out"], 1, "snapshot"),
+        (&["ls", "nobody"], 1, "nobody"),
+        (&["-r", "gopher:x", "snapshots"], 1, "known schemes: fs"),
+    ];
+    for (args, code, text) in cases {
+        let answer = world.run(args);
+        assert_eq!(answer.code, code, "{args:?}: {}", answer.err);
+        assert!(answer.err.contains(text), "{args:?}: {text:?} in {}", answer.err);
+        assert_eq!(answer.out, "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_password_opens_and_a_wrong_one_does_not() {
+    let world = World::new();
+    let with = |password: &str, args: &[&str]| -> Said {
+        said(world.program("decube-backup").env("DECUBE_BACKUP_PASSWORD", password).args(args))
+    };
+    with("right", &["init"]).expect(0).says("gone for good");
+    with("right", &["snapshots"]).expect(0);
+    with("wrong", &["snapshots"]).expect(12);
+    world.run(&["snapshots"]).expect(1).says("DECUBE_BACKUP_PASSWORD");
+}
+
+#[test]
+fn errors_are_json_for_programs() {
+    let world = World::with_repository();
+    let answer = world.run(&["-r", "none", "snapshots", "--json"]).expect(10);
+    let error: serde_json::Value = serde_json::from_str(answer.err.trim()).expect("JSON");
+    assert_eq!((&error["message_type"], &error["code"]), (&"exit_error".into(), &10.into()));
+}
+
+#[test]
+fn of_two_inits_at_once_one_wins() {
+    let world = World::new();
+    world.run(&["key", "generate", &world.shown("key")]).expect(0);
+    let codes = std::thread::scope(|scope| {
+        let both = [0, 1].map(|_| scope.spawn(|| world.run(&["init"]).code));
+        let mut codes = both.map(|one| one.join().expect("ran"));
+        codes.sort_unstable();
+        codes
+    });
+    assert_eq!(codes, [0, 1]);
+    world.run(&["snapshots"]).expect(0);
+}
+
+#[test]
+fn a_missing_optional_source_is_a_problem_and_not_a_failure() {
+    let world = World::with_repository();
+    let answer = world.run(&["backup", "src", "--optional-source", "missing", "--json"]).expect(3);
+    assert_eq!(answer.summary()["problems"]["missing_source"], 1);
+    assert!(answer.err.contains("missing_source"), "{}", answer.err);
+    world.run(&["snapshots"]).expect(0).says("1 missing source");
+}
+
+#[test]
+fn an_unreadable_file_is_counted_and_everything_else_saved() {
+    let world = World::with_repository();
+    let path = world.path("src/a/one.txt");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("mode");
+    let answer = world.run_as_ordinary_user(&["backup", "src", "--json"]).expect(3);
+    assert_eq!(answer.summary()["problems"]["unreadable"], 1);
+    assert!(answer.err.contains("\"kind\":\"unreadable\""), "{}", answer.err);
+    world.run(&["ls", "-R", "latest"]).expect(0).says("two.rs");
+}
+
+#[test]
+fn damage_is_found_named_and_has_its_code() {
+    let world = World::with_repository();
+    // Bytes without a pattern, so that most of the pack is content.
+    let noise = (0..100_000u64)
+        .map(|n| char::from(33 + (n.wrapping_mul(n).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8 % 90));
+    world.write("src/noise", &noise.collect::<String>());
+    world.run(&["backup", "src", "-q"]).expect(0);
+    let packs = world.path("repo/packs/d");
+    let pack = crate::world::contents(&packs).into_iter().next().expect("a data pack");
+    let mut bytes = pack.1;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let path = packs.join(&pack.0);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("mode");
+    std::fs::write(path, bytes).expect("written");
+    world.run(&["verify", "--scrub"]).expect(13).says("damaged: packs/d/");
+    let report = world.run(&["verify", "--read-data", "--json"]).expect(13).summary();
+    assert_eq!(report["sound"], false);
+    assert!(report["affected_count"].as_u64() > Some(0), "{report}");
+    world.run(&["verify", "--read-data"]).expect(13).says("hint:");
+}

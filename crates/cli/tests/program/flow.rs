@@ -1,0 +1,131 @@
+//! The main job from init to restore.
+
+use crate::world::{World, contents, said};
+use serde_json::json;
+
+#[test]
+fn what_is_backed_up_comes_back() {
+    let world = World::with_repository();
+    let src = world.shown("src");
+    world.run(&["backup", "--name", "tree", "--tag", "x,y", "--label", "site=here", &src]).expect(0).says("saved");
+    world.write("src/a/one.txt", "one and more\n");
+    world.write("src/new.txt", "new\n");
+    let summary = world.run(&["backup", "--name", "tree", "src", "--json"]).expect(0).summary();
+    // Files as young as these may be read again: what did not change then counts as changed or unmodified.
+    assert_eq!((&summary["files_new"], &summary["error_count"]), (&json!(1), &json!(0)), "{summary}");
+    assert!(summary["files_changed"].as_u64() >= Some(1), "{summary}");
+
+    let listed = world.run(&["snapshots", "--json"]).expect(0).json();
+    let snapshots = listed[0].as_array().expect("an array");
+    assert_eq!(snapshots.len(), 2);
+    assert_eq!((&snapshots[0]["tags"], &snapshots[0]["labels"]), (&json!(["x", "y"]), &json!({"site": "here"})));
+    world.run(&["snapshots", "--tag", "x"]).expect(0).says("1 snapshot");
+
+    world.run(&["diff", "latest~1", "latest"]).expect(0).says("+  ").says("M  ").says("1 added");
+    world.run(&["ls", "-l", &format!("latest:{src}/a")]).expect(0).says("two.rs").says("link -> one.txt");
+    let nodes = world.run(&["ls", "-R", "latest", &src, "--json"]).expect(0).json();
+    assert!(nodes.iter().any(|node| node["type"] == "file" && node["size"] == 13));
+    let found = world.run(&["find", "*.rs", "--json"]).expect(0).json();
+    assert_eq!(found[0][0]["hits"], 1);
+    world.run(&["find", "*", "--size", "+100k", "--type", "f", "--snapshot", "latest"]).expect(0).says("big.bin");
+
+    world.run(&["restore", &format!("latest:{src}"), "-t", &world.shown("out")]).expect(0);
+    assert_eq!(contents(&world.path("out")), contents(&world.path("src")));
+    world.run(&["restore", "tree~1", "-t", "old", "--include", "*.txt", "-q"]).expect(0);
+    let old = contents(&world.path(&format!("old/{src}")));
+    assert_eq!(old, [("a/one.txt".to_owned(), b"one\n".to_vec())]);
+
+    let again = world.run(&["restore", &format!("latest:{src}"), "-t", "out", "-n", "--json"]).expect(0).summary();
+    assert_eq!((&again["files_restored"], &again["files_unchanged"]), (&json!(0), &json!(4)), "{again}");
+
+    let dumped = world.run(&["dump", &format!("latest:{src}/a/one.txt")]).expect(0);
+    assert_eq!((dumped.out.as_str(), dumped.err.as_str()), ("one and more\n", ""));
+    let verified = world.run(&["verify", "--read-data", "--json"]).expect(0).summary();
+    assert_eq!((&verified["sound"], &verified["snapshots"]), (&json!(true), &json!(2)));
+    world.run(&["check", "--read-data-subset", "1/2"]).expect(0).says("part of the content");
+    let stats = world.run(&["stats", "--json"]).expect(0).json();
+    assert_eq!(stats[0]["snapshots"], 2);
+}
+
+#[test]
+fn a_dumped_tree_is_a_tar_archive() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "-q"]).expect(0);
+    let output = world.program("decube-backup").args(["dump", "latest", "--archive", "tar"]).output().expect("ran");
+    assert!(output.status.success());
+    let whole = output.stdout.windows(5).any(|bytes| bytes == b"ustar") && output.stdout.len().is_multiple_of(512);
+    assert!(whole, "{} bytes", output.stdout.len());
+}
+
+#[test]
+fn quiet_says_nothing_and_dry_runs_write_nothing() {
+    let world = World::with_repository();
+    let before = contents(&world.path("repo"));
+    let dry = world.run(&["backup", "-n", "--json", "src"]).expect(0).summary();
+    assert_eq!((&dry["snapshot_id"], &dry["files_new"]), (&json!(null), &json!(3)));
+    assert_eq!(contents(&world.path("repo")), before);
+    let quiet = world.run(&["-q", "backup", "src"]).expect(0);
+    assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("", ""));
+}
+
+#[test]
+fn excludes_are_honoured_and_explained() {
+    let world = World::with_repository();
+    world.write("src/cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n");
+    world.write("src/cache/x", "x");
+    world.write("rules", "*.bin\n");
+    let excludes = ["-e", "*.rs", "--iexclude", "ONE.*", "--exclude-file", "rules", "--exclude-caches"];
+    world.run(&[&["backup", "src"], &excludes[..]].concat()).expect(0);
+    let listed = world.run(&["ls", "-R", "latest"]).expect(0).out;
+    let kept: Vec<&str> = ["two.rs", "one.txt", "big.bin", "cache/x", "CACHEDIR.TAG", "a/link"]
+        .into_iter()
+        .filter(|name| listed.contains(name))
+        .collect();
+    assert_eq!(kept, ["CACHEDIR.TAG", "a/link"]);
+    let explained =
+        world.run(&[&["explain-exclude", "src/big.bin", "--source", "src"], &excludes[..]].concat()).expect(0);
+    explained.says("rules:1");
+}
+
+#[test]
+fn keys_open_and_stop_opening() {
+    let world = World::with_repository();
+    world.write("pw", "first password\n");
+    world.write("pw2", "second password\n");
+    world.run(&["key", "add", "--new-password-file", "pw", "--new-label", "spare"]).expect(0);
+    world.run(&["-p", "pw", "snapshots"]).expect(0);
+    world.run(&["-p", "pw", "key", "passwd", "--new-password-file", "pw2"]).expect(0);
+    world.run(&["--password-command", "cat pw", "snapshots"]).expect(12);
+    let keys = world.run(&["--password-command", "cat pw2", "key", "list", "--json"]).expect(0).json();
+    let keys = keys[0].as_array().expect("an array");
+    assert_eq!(keys.len(), 2);
+    let file_slot = keys.iter().find(|key| key["kind"] == "key-file").expect("the key file's");
+    world.run(&["-p", "pw2", "key", "remove", file_slot["key"].as_str().expect("text")]).expect(0);
+    world.run(&["snapshots"]).expect(12);
+    let last = keys.iter().find(|key| key["current"] == true).expect("the password's");
+    world.run(&["-p", "pw2", "key", "remove", last["key"].as_str().expect("text")]).expect(1);
+}
+
+#[test]
+fn tags_and_labels_change() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "--tag", "a", "-q"]).expect(0);
+    world.run(&["tag", "latest", "--add", "b", "--remove", "a", "--label", "k=v"]).expect(0);
+    let listed = world.run(&["snapshots", "--json"]).expect(0).json();
+    assert_eq!((&listed[0][0]["tags"], &listed[0][0]["labels"]), (&json!(["b"]), &json!({"k": "v"})));
+    world.run(&["tag", "latest"]).expect(1).says("nothing to change");
+}
+
+#[test]
+fn the_small_programs_do_the_same() {
+    let world = World::with_repository();
+    let snapshot = |args: &[&str]| said(world.program("decub-snapshot").args(args));
+    snapshot(&["create", "snapshot-001", "src"]).expect(0).says("snapshot-001");
+    snapshot(&["list"]).expect(0).says("snapshot-001");
+    snapshot(&["restore", "snapshot-001", &world.shown("out")]).expect(0);
+    assert_eq!(contents(&world.path(&format!("out/{}", world.shown("src")))), contents(&world.path("src")));
+    snapshot(&["restore", "snapshot-001", "--timestamp", "2001-01-01T00:00:00Z", "none"]).expect(1);
+    let verify = |args: &[&str]| said(world.program("decube-verify").args(args));
+    verify(&["--check-integrity", "--read-data"]).expect(0).says("sound");
+    verify(&[]).expect(1);
+}

@@ -1,0 +1,28 @@
+//! The program about itself.
+
+use crate::world::World;
+
+#[test]
+fn help_manual_and_completions_tell_everything() {
+    let world = World::new();
+    world.run(&["--help"]).expect(0).says("explain-exclude").says("130  interrupted");
+    world.run(&["-h"]).expect(0).says("DECUBE_BACKUP_PASSWORD_FILE");
+    world.run(&["backup", "--help"]).expect(0).says("Examples:").says("gitignore");
+    world.run(&["man"]).expect(0).says(".TH").says("EXIT CODES").says("exclude\\-if\\-present").says("key generate");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = world.run(&["completions", shell]).expect(0).out;
+        assert!(script.contains("read-data-subset"), "{shell}");
+    }
+    world.run(&["version"]).expect(0).says("storage: fs");
+    world.run(&["--version"]).expect(0).says(env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn storage_is_checked() {
+    let world = World::new();
+    let place = world.shown("store");
+    let answer = world.run(&["sink", "check", &place, "--quick", "--json"]).expect(0);
+    let lines = answer.json();
+    assert!(lines.iter().filter(|line| line["outcome"] == "ok").count() > 10);
+    assert_eq!(answer.summary()["passed"], true);
+}

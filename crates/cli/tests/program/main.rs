@@ -1,0 +1,7 @@
+//! The programs as a person runs them: arguments in, output and exit codes out.
+
+mod configured;
+mod failing;
+mod flow;
+mod itself;
+mod world;
