@@ -137,7 +137,8 @@ impl Footer {
             let mut at = 0u64;
             for _ in 0..segment.chunks {
                 let len = reader.varint()?;
-                if len == 0 || at + len > u64::from(segment.raw_len) {
+                // Not `at + len`: a length near 2^64 would wrap around.
+                if len == 0 || len > u64::from(segment.raw_len) - at {
                     return Err(reader.corrupt());
                 }
                 chunks.push(ChunkEntry { id: ShortId::default(), offset: at as u32, len: len as u32 });

@@ -11,7 +11,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`header`] | the plain 80 bytes in front |
+//! | [`header`] | the plain 76 bytes in front |
 //! | [`footer`] | columns: segments, chunk lengths, chunk ids |
 //! | [`writer`] | sealing segments and assembling the object |
 //! | [`reader`] | opening a pack from any part of it |

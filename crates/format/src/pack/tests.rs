@@ -75,6 +75,18 @@ fn a_truncated_pack_never_opens() {
 }
 
 #[test]
+fn a_chunk_length_that_wraps_around_is_refused() {
+    let mut bytes = Vec::new();
+    let mut footer = Footer::default();
+    footer.push(20, 9, Codec::Stored, &[(ShortId([1; 16]), 4), (ShortId([2; 16]), 5)]);
+    footer.encode_to(&mut bytes);
+    let lengths = bytes.len() - 2 * ShortId::LEN - 1;
+    // 4 + (2^64 - 1) is 3 if nobody looks, and the segment's other chunk would begin before this one.
+    bytes.splice(lengths..lengths + 1, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]);
+    assert!(Footer::decode_from(&mut crate::wire::Reader::new(&bytes, "test")).is_err());
+}
+
+#[test]
 fn the_first_bytes_of_a_pack_are_frozen() {
     let (pack, _) = build(&[(b"golden", false)]);
     assert_eq!(&pack[..12], b"DCPK\x01\x00\x01\x00\x00\x00\x00\x00");
