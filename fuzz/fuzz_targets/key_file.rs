@@ -1,10 +1,8 @@
 #![no_main]
 
-use decube_backup_format::keyslot::KeyFile;
+use decube_backup_fuzz::checks;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    if let Ok(file) = KeyFile::parse(data) {
-        assert!(KeyFile::parse(file.to_text().as_bytes()).is_ok());
-    }
+    checks::key_file(data);
 });
