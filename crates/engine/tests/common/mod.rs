@@ -82,7 +82,7 @@ impl Harness {
             memory,
             runtime: Arc::new(runtime),
             cache: Some(Arc::new(tempfile::tempdir().expect("temp"))),
-            credentials: key_file(),
+            credentials: key_file(1),
             entropy: Arc::new(SeededEntropy::new(seed())),
         }
     }
@@ -204,9 +204,9 @@ impl Harness {
     }
 }
 
-/// A key file everybody in the tests owns.
-pub fn key_file() -> Credentials {
-    let entropy = SeededEntropy::new(4711);
+/// The key file number `seed`.
+pub fn key_file(seed: u64) -> Credentials {
+    let entropy = SeededEntropy::new(seed);
     Credentials::KeyFile(decube_backup_format::keyslot::KeyFile::generate(&entropy).expect("key file"))
 }
 

@@ -1,0 +1,175 @@
+//! Every sink call fails once, before its effect and after it: what was there stays, what was asked can be asked again.
+
+mod common;
+
+use common::{Harness, key_file, plant, series, small_packs, source_of};
+use decube_backup_core::monitor::Silent;
+use decube_backup_core::{ErrorKind, Result};
+use decube_backup_engine::options::{SnapshotFilter, TagChange};
+use decube_backup_engine::{Credentials, Repository, backup, keys, tags};
+use decube_backup_testkit::{Fault, FaultySink, MemorySink, When};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Runs `operation` on copies of `start`, one for every call it makes and each side of the effect;
+/// `check` says what holds afterwards, whether it was said to succeed or not.
+fn sweep(
+    start: &Harness,
+    operation: impl Fn(&Harness) -> Result<()>,
+    check: impl Fn(&Harness, Result<()>, &str),
+) {
+    let counting = Arc::new(FaultySink::new(copy_of(start).sink, None));
+    operation(&start.somebody_else().through(counting.clone())).expect("no fault, no failure");
+    let calls = counting.calls();
+    assert!(calls > 0);
+    for when in [When::BeforeEffect, When::AfterEffect] {
+        // A little beyond: a failure may cause more calls, never fewer that matter.
+        for call in 0..calls {
+            let copy = copy_of(start);
+            let faulty = Arc::new(FaultySink::new(copy.sink.clone(), Some(Fault::at(call, when))));
+            let outcome = operation(&copy.through(faulty));
+            check(&copy, outcome, &format!("call {call} of {calls} failing {when:?}"));
+        }
+    }
+}
+
+/// Another user on a copy of the store.
+fn copy_of(harness: &Harness) -> Harness {
+    harness.on_image(harness.memory.objects())
+}
+
+fn backup_of(tree: &Path) -> impl Fn(&Harness) -> Result<()> + '_ {
+    move |harness| {
+        let report = backup::backup(&harness.open()?, &source_of(tree), &series("tree"), &Silent)?;
+        assert!(report.snapshot.is_some() && report.problems.is_empty(), "{report:?}");
+        Ok(())
+    }
+}
+
+fn live(harness: &Harness) -> Vec<decube_backup_engine::options::Snapshot> {
+    harness.repository().snapshots(&SnapshotFilter::default())
+}
+
+#[test]
+fn init_survives_every_single_fault() {
+    let init = |harness: &Harness| harness.init(&small_packs()).map(drop);
+    sweep(&Harness::new(), init, |harness, outcome, context| {
+        if outcome.is_ok() {
+            harness.assert_sound(context);
+            return;
+        }
+        match init(harness) {
+            Ok(()) => {}
+            // The first one did finish, its last answer was lost.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{context}: {error:?}"),
+        }
+        harness.assert_sound(context);
+        let tree = tempfile::tempdir().expect("temp");
+        std::fs::write(tree.path().join("file"), common::noise(1, 5000)).expect("file");
+        let report = harness.backup(tree.path(), "after");
+        harness.assert_restores(&report.snapshot.expect("a snapshot"), tree.path(), context);
+    });
+}
+
+#[test]
+fn the_first_backup_survives_every_single_fault() {
+    let tree = tempfile::tempdir().expect("temp");
+    plant(tree.path(), 2);
+    let harness = Harness::with_repository(&small_packs());
+    sweep(&harness, backup_of(tree.path()), |harness, outcome, context| {
+        assert!(live(harness).len() == 1 || (outcome.is_err() && live(harness).is_empty()), "{context}");
+        harness.assert_sound(context);
+        backup_of(tree.path())(harness).expect(context);
+        for snapshot in live(harness) {
+            harness.assert_restores(&snapshot.id, tree.path(), context);
+        }
+    });
+}
+
+#[test]
+fn the_second_backup_survives_every_single_fault() {
+    let (before, tree) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+    plant(before.path(), 3);
+    plant(tree.path(), 3);
+    std::fs::write(tree.path().join("b/007"), common::noise(77, 300_000)).expect("file");
+    std::fs::remove_file(tree.path().join("b/008")).expect("file");
+    let harness = Harness::with_repository(&small_packs());
+    let earlier = harness.backup(before.path(), "tree").snapshot.expect("a snapshot");
+    sweep(&harness, backup_of(tree.path()), |harness, outcome, context| {
+        let snapshots = live(harness);
+        assert!(snapshots.len() == 2 || (outcome.is_err() && snapshots.len() == 1), "{context}");
+        harness.assert_restores(&earlier, before.path(), context);
+        harness.assert_sound(context);
+        backup_of(tree.path())(harness).expect(context);
+        for snapshot in live(harness).into_iter().filter(|s| s.id != earlier) {
+            harness.assert_restores(&snapshot.id, tree.path(), context);
+        }
+    });
+}
+
+#[test]
+fn tagging_survives_every_single_fault() {
+    let tree = tempfile::tempdir().expect("temp");
+    std::fs::write(tree.path().join("file"), common::noise(4, 5000)).expect("file");
+    let harness = Harness::with_repository(&small_packs());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let tag = move |harness: &Harness| {
+        tags::change(&harness.open()?, &[id], &TagChange { add: vec!["kept".into()], ..TagChange::default() })
+    };
+    sweep(&harness, tag, |harness, outcome, context| {
+        let tagged = || live(harness)[0].manifest.tags == ["kept"];
+        assert!(outcome.is_err() || tagged(), "{context}");
+        harness.assert_sound(context);
+        tag(harness).expect(context);
+        assert!(tagged(), "{context}");
+        harness.assert_restores(&id, tree.path(), context);
+    });
+}
+
+fn opens(harness: &Harness, credentials: &Credentials) -> bool {
+    match Repository::open(harness.environment(), credentials) {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::WrongKey => false,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+#[test]
+fn adding_a_key_survives_every_single_fault() {
+    let harness = Harness::with_repository(&small_packs());
+    let add = |harness: &Harness| keys::add(&harness.open()?, &key_file(2), "second").map(drop);
+    sweep(&harness, add, |harness, outcome, context| {
+        assert!(opens(harness, &harness.credentials), "{context}");
+        assert!(outcome.is_err() || opens(harness, &key_file(2)), "{context}");
+        harness.assert_sound(context);
+        add(harness).expect(context);
+        assert!(opens(harness, &key_file(2)), "{context}");
+        assert!(!opens(harness, &key_file(3)), "{context}");
+        harness.assert_sound(context);
+    });
+}
+
+#[test]
+fn changing_the_key_survives_every_single_fault() {
+    let (old, new) = (key_file(4), key_file(5));
+    let mut harness = Harness::over(Arc::new(MemorySink::new()));
+    harness.credentials = old.clone();
+    harness.init(&small_packs()).expect("init");
+    let change = {
+        let (old, new) = (old.clone(), new.clone());
+        move |harness: &Harness| {
+            keys::change_password(&mut Repository::open(harness.environment(), &old)?, &new).map(drop)
+        }
+    };
+    sweep(&harness, &change, |harness, outcome, context| {
+        let (old_opens, new_opens) = (opens(harness, &old), opens(harness, &new));
+        assert!(old_opens || new_opens, "{context}");
+        assert!(outcome.is_err() || (new_opens && !old_opens), "{context}");
+        if old_opens {
+            change(harness).expect(context);
+        }
+        assert!(opens(harness, &new) && !opens(harness, &old), "{context}");
+        let anyone = Harness { credentials: new.clone(), ..copy_of(harness) };
+        anyone.assert_sound(context);
+    });
+}
