@@ -13,11 +13,7 @@ use std::sync::Arc;
 
 /// Runs `operation` on copies of `start`, one for every call it makes and each side of the effect;
 /// `check` says what holds afterwards, whether it was said to succeed or not.
-fn sweep(
-    start: &Harness,
-    operation: impl Fn(&Harness) -> Result<()>,
-    check: impl Fn(&Harness, Result<()>, &str),
-) {
+fn sweep(start: &Harness, operation: impl Fn(&Harness) -> Result<()>, check: impl Fn(&Harness, Result<()>, &str)) {
     let counting = Arc::new(FaultySink::new(copy_of(start).sink, None));
     operation(&start.somebody_else().through(counting.clone())).expect("no fault, no failure");
     let calls = counting.calls();

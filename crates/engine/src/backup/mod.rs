@@ -31,7 +31,9 @@ use crate::repository::Repository;
 use crate::segments::Nodes;
 use commit::{Commit, Committed};
 use crossbeam_channel::{bounded, unbounded};
+use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
 use decube_backup_core::monitor::Monitor;
+use decube_backup_core::sink::Distance;
 use decube_backup_core::source::{Scan, Source};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
@@ -43,7 +45,7 @@ use hashbrown::HashSet;
 use stat_cache::{StatCacheReader, StatCacheWriter};
 
 /// Work items in flight between planner and builder.
-const ORDER_DEPTH: usize = 6;
+const ORDER_DEPTH: usize = 4;
 /// How often a backup starts over because packs it relied on were reclaimed meanwhile.
 const ATTEMPTS_MAX: u32 = 5;
 
@@ -167,6 +169,11 @@ fn run_pass(
         meta_pack_bytes: repo.header.pack_meta_bytes as usize,
         effort,
         workers: repo.env.workers(),
+        uploads: match store.capabilities().distance {
+            // One pack is durable long before the next is full; a second would only hold memory.
+            Distance::Local => 1,
+            Distance::Remote => UPLOADS_IN_FLIGHT_MAX,
+        },
     };
     let context = WriterContext {
         store: &store,

@@ -38,6 +38,8 @@ pub struct WriterSettings {
     pub effort: Effort,
     /// Compression threads.
     pub workers: usize,
+    /// Packs uploaded at once.
+    pub uploads: usize,
 }
 
 /// Which stream of segments a chunk joins.

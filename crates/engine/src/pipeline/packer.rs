@@ -3,7 +3,6 @@
 use super::compress::Compressed;
 use super::{Failure, Ordered, Pool, WriterContext, WriterSettings};
 use crossbeam_channel::Receiver;
-use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
 use decube_backup_core::monitor::Progress;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::Codec;
@@ -102,13 +101,20 @@ impl<'a> Packer<'a> {
         let mut id = PackId::default();
         self.context.entropy.fill(&mut id.0)?;
         let key = self.context.keyring.current_pack_key(kind)?;
-        let buffer = self.pack_pool.pop().unwrap_or_default();
+        let mut buffer = self.pack_pool.pop().unwrap_or_default();
+        // Grown by doubling, a buffer would end up twice as large as the pack.
+        buffer.clear();
+        let target = match kind {
+            PackKind::Data => self.settings.data_pack_bytes,
+            PackKind::Meta => self.settings.meta_pack_bytes,
+        };
+        buffer.reserve_exact(target + self.settings.segment_bytes + target / 16);
         let name = PackName { kind, id };
         Ok(PackWriter::new(self.context.repository, name, self.context.keyring.cipher, key.version, &key.key, buffer))
     }
 
     fn close(&mut self, pack: PackWriter) -> Result<()> {
-        if self.uploads.len() >= UPLOADS_IN_FLIGHT_MAX {
+        if self.uploads.len() >= self.settings.uploads {
             self.wait_oldest()?;
         }
         let pack = pack.finish()?;

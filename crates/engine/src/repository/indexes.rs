@@ -3,7 +3,7 @@
 use super::Repository;
 use crate::index::{LocalIndex, MEMORY_ENTRIES_MAX, run::Run};
 use crate::segments::SegmentReader;
-use decube_backup_core::{ErrorKind, Result};
+use decube_backup_core::{ErrorKind as Kind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::decode_index;
@@ -37,7 +37,8 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
         }
         let tables = match segment(repo, level, &id) {
             Ok(tables) => tables,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Io) => {
+            // A flipped byte may also look like a cipher of the future.
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt | Kind::Unsupported | Kind::Io) => {
                 tracing::warn!(error = %error.chain(), "an index segment is damaged; its packs say what is in them");
                 damaged = true;
                 continue;

@@ -63,6 +63,7 @@ impl Repository {
         }
         let from = self.state().next_seq();
         self.refresh()?;
+        self.check_no_gap()?;
         if self.state().next_seq() == 0 {
             return Err(Error::new(
                 ErrorKind::NotFound,
@@ -75,6 +76,18 @@ impl Repository {
             self.save_state();
         }
         Ok(())
+    }
+
+    /// A record after the end means that one in between is lost: going on would hide every later snapshot, and
+    /// appending would fork the log.
+    fn check_no_gap(&self) -> Result<()> {
+        let next = self.state().next_seq();
+        if self.store.stat(&log_key(next + 1)?)?.is_none() || self.refresh()? > 0 {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Corrupt, "open", "a log record is missing from the repository")
+            .with("key", log_key(next)?)
+            .with_hint("put it back from a replica; `decube-backup verify --scrub` lists everything that is damaged"))
     }
 
     /// The cached state if the log still continues it.

@@ -37,6 +37,8 @@ struct Findings {
     report: VerifyReport,
     /// Packs that are missing or cannot be opened at all.
     lost_packs: HashSet<PackName>,
+    /// Packs of another length than recorded: lost unless their bytes are looked at.
+    resized_packs: HashSet<PackName>,
     /// Chunks whose stored copy is damaged.
     lost_chunks: HashSet<ShortId>,
 }
@@ -58,7 +60,7 @@ pub fn verify(repo: &Repository, options: &VerifyOptions, monitor: &dyn Monitor)
     objects::check_log(repo, &mut findings)?;
     objects::check_presence(repo, &mut findings, monitor)?;
     match options.depth {
-        VerifyDepth::Structure => {}
+        VerifyDepth::Structure => findings.lost_packs.extend(&findings.resized_packs),
         VerifyDepth::Scrub => packs::read(repo, Subset::All, packs::Mode::Scrub, &mut findings, monitor)?,
         VerifyDepth::Data(subset) => packs::read(repo, subset, packs::Mode::Decode, &mut findings, monitor)?,
     }

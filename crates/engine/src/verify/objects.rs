@@ -73,13 +73,21 @@ fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn
         if let Some(what) = mismatch(len, info) {
             findings.damage(&key, what);
             if let ObjectName::Pack(pack) = name {
-                findings.lost_packs.insert(pack);
+                match len {
+                    None => findings.lost_packs.insert(pack),
+                    Some(_) => findings.resized_packs.insert(pack),
+                };
             }
         }
         if matches!(name, ObjectName::Pack(_)) {
             findings.report.packs += 1;
         }
         monitor.advance(Progress::Objects, 1);
+    }
+    let next = log_key(state.next_seq())?;
+    // A later record without this one: it is missing, unless it was appended since we looked.
+    if listed.keys().any(|key| key.as_str().starts_with("log/") && *key > next) && store.stat(&next)?.is_none() {
+        findings.damage(&next, "log record is missing");
     }
     let known: HashSet<&str> = ["format", "hint"].into();
     findings.report.orphans = listed

@@ -75,7 +75,10 @@ pub(super) fn read(
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let mut packs = chosen(repo, subset)?;
-    packs.retain(|(name, _)| !findings.lost_packs.contains(name));
+    // Outside the subset too: only reading tells what is left of them.
+    let resized = |name: &PackName| findings.resized_packs.contains(name);
+    packs.retain(|(name, _)| !findings.lost_packs.contains(name) && !resized(name));
+    packs.extend(repo.state().live_packs().filter(|(name, _)| resized(name)).map(|(name, info)| (name, *info)));
     let total = packs.iter().map(|(_, info)| u64::from(info.len)).sum();
     monitor.phase("verify", Some(total), Some(packs.len() as u64));
     let (next, shared) = (AtomicUsize::new(0), Mutex::new((findings, None::<Error>)));

@@ -180,11 +180,7 @@ impl Harness {
         self.restore_with(snapshot, &options)
     }
 
-    pub fn restore_with(
-        &self,
-        snapshot: &SnapshotId,
-        options: &RestoreOptions,
-    ) -> (tempfile::TempDir, RestoreReport) {
+    pub fn restore_with(&self, snapshot: &SnapshotId, options: &RestoreOptions) -> (tempfile::TempDir, RestoreReport) {
         let to = tempfile::tempdir().expect("temp");
         let report = self.restore_to(snapshot, options, to.path());
         (to, report)

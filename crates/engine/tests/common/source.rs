@@ -40,3 +40,41 @@ impl<S: Source> Source for Counting<S> {
         self.inner.open(scanned)
     }
 }
+
+/// Calls `act` once, when the content of the file named `at` is opened.
+pub struct Interrupting<S, F> {
+    inner: S,
+    at: String,
+    act: Mutex<Option<F>>,
+}
+
+impl<S: Source, F: FnOnce() + Send + 'static> Interrupting<S, F> {
+    pub fn new(inner: S, at: &str, act: F) -> Self {
+        Self { inner, at: at.to_owned(), act: Mutex::new(Some(act)) }
+    }
+
+    /// Whether it happened.
+    pub fn done(&self) -> bool {
+        self.act.lock().expect("lock").is_none()
+    }
+}
+
+impl<S: Source, F: FnOnce() + Send + 'static> Source for Interrupting<S, F> {
+    fn describe(&self) -> SourceInfo {
+        self.inner.describe()
+    }
+    fn scan(&self) -> Result<Box<dyn Scan>> {
+        self.inner.scan()
+    }
+    fn detail(&self, entry: &mut Entry) -> Vec<Problem> {
+        self.inner.detail(entry)
+    }
+    fn open(&self, scanned: &Scanned) -> Result<Box<dyn Content>> {
+        if scanned.entry.path.name() == self.at.as_bytes()
+            && let Some(act) = self.act.lock().expect("lock").take()
+        {
+            act();
+        }
+        self.inner.open(scanned)
+    }
+}

@@ -1,0 +1,256 @@
+//! Every kind of object damaged in every way: it is named, the files it hits are named, the rest comes back.
+
+mod common;
+
+use common::{ALL_DATA, Harness, inside, plant, small_packs};
+use decube_backup_backend_fs::compare::{CompareOptions, compare_trees};
+use decube_backup_core::monitor::{ProblemKind, Silent};
+use decube_backup_core::{ErrorKind, Key};
+use decube_backup_engine::options::VerifyReport;
+use decube_backup_engine::verify::{VerifyOptions, scrub, verify};
+use decube_backup_format::ids::SnapshotId;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    /// The byte at this many thousandths of the object.
+    Flip(usize),
+    /// The byte this far from the end.
+    FlipFromEnd(usize),
+    /// Only this many thousandths stay.
+    Truncate(usize),
+    /// Only the last byte goes.
+    Shorten,
+    Remove,
+}
+
+const EVERY: &[Damage] = &[
+    Damage::Flip(0),
+    Damage::Flip(3),
+    Damage::Flip(250),
+    Damage::Flip(500),
+    Damage::Flip(900),
+    Damage::FlipFromEnd(1),
+    Damage::FlipFromEnd(40),
+    Damage::FlipFromEnd(80),
+    Damage::Truncate(0),
+    Damage::Truncate(500),
+    Damage::Shorten,
+    Damage::Remove,
+];
+
+struct World {
+    harness: Harness,
+    trees: Vec<(SnapshotId, tempfile::TempDir)>,
+}
+
+/// Two snapshots that share some content.
+fn world() -> World {
+    let harness = Harness::with_repository(&small_packs());
+    let mut trees = Vec::new();
+    for seed in [10, 11] {
+        let tree = tempfile::tempdir().expect("temp");
+        plant(tree.path(), seed);
+        std::fs::write(tree.path().join("shared"), common::noise(1, 400_000)).expect("file");
+        let id = harness.backup(tree.path(), &format!("tree {seed}")).snapshot.expect("a snapshot");
+        trees.push((id, tree));
+    }
+    World { harness, trees }
+}
+
+fn apply(harness: &Harness, key: &Key, damage: Damage) {
+    let len = harness.memory.objects()[key].len();
+    let memory = &harness.memory;
+    match damage {
+        Damage::Flip(part) => memory.flip_byte(key, len * part / 1000),
+        Damage::FlipFromEnd(back) => memory.flip_byte(key, len.saturating_sub(back)),
+        Damage::Truncate(part) => memory.truncate(key, len * part / 1000),
+        Damage::Shorten => memory.truncate(key, len - 1),
+        Damage::Remove => memory.remove(key),
+    }
+    .expect("damaged");
+}
+
+/// Runs `check` for every object whose name begins with `prefix` and every damage.
+fn each(prefix: &str, check: impl Fn(&World, &Harness, &Key, &str)) {
+    let world = world();
+    let objects = world.harness.memory.objects();
+    let keys: Vec<&Key> = objects.keys().filter(|key| key.as_str().starts_with(prefix)).collect();
+    assert!(!keys.is_empty(), "no object under {prefix}");
+    for key in keys {
+        for damage in EVERY {
+            let harness = world.harness.on_image(objects.clone());
+            apply(&harness, key, *damage);
+            check(&world, &harness, key, &format!("{key} {damage:?}"));
+        }
+    }
+}
+
+fn assert_named(report: &VerifyReport, key: &Key, context: &str) {
+    assert!(report.damages.iter().any(|d| d.object == key.as_str()), "{context}: {:?}", report.damages);
+    let others: Vec<_> = report.damages.iter().filter(|d| d.object != key.as_str()).collect();
+    // What a damaged pack takes with it may be named by node; no other object is accused.
+    assert!(others.iter().all(|d| d.object.starts_with("node ")), "{context}: {others:?}");
+}
+
+fn assert_scrub_names(harness: &Harness, key: &Key, context: &str) {
+    let report = scrub(&harness.environment(), &Silent).expect(context);
+    assert_named(&report, key, context);
+}
+
+/// Restores every snapshot: what is not reported is whole, what is reported was announced by `verified`.
+fn assert_rest_comes_back(world: &World, harness: &Harness, verified: &VerifyReport, context: &str) {
+    for (id, tree) in &world.trees {
+        let (to, report) = harness.restore(id, tree.path());
+        let root = inside(tree.path());
+        let announced: BTreeSet<Vec<u8>> =
+            verified.affected.iter().filter(|a| a.snapshot == id.to_hex()).map(|a| a.path.clone()).collect();
+        let mut hit = BTreeSet::new();
+        let mut gaps = Vec::new();
+        for problem in report.problem_list.iter().filter(|p| p.kind == ProblemKind::Damaged) {
+            if problem.path.is_empty() || problem.message.contains("entries from here on") {
+                gaps.push(problem.path.clone());
+                continue;
+            }
+            let below = String::from_utf8(problem.path.clone()).expect("plain names");
+            let full = root.join(b"x").expect("path").parent().expect("root").to_string() + "/" + &below;
+            assert!(
+                announced.contains(full.as_bytes()) || !gaps.is_empty(),
+                "{context}: verify did not announce {full}: {announced:?}"
+            );
+            hit.insert(below);
+        }
+        assert!(gaps.is_empty() || !announced.is_empty(), "{context}: a gap nobody announced");
+        if gaps.is_empty() {
+            let options = CompareOptions::default();
+            for difference in compare_trees(tree.path(), to.path(), options).expect("comparable") {
+                let path = difference.path.to_string();
+                assert!(hit.contains(&path), "{context}: {path} differs and was not reported: {difference:?}");
+            }
+        } else {
+            assert_no_wrong_content(tree.path(), to.path(), &hit, context);
+        }
+        if !announced.is_empty() {
+            assert!(!report.problems.is_empty(), "{context}: verify announced {announced:?}, restore found nothing");
+        }
+    }
+}
+
+/// Whatever file is there and was not reported has the right bytes.
+fn assert_no_wrong_content(tree: &Path, restored: &Path, reported: &BTreeSet<String>, context: &str) {
+    for name in ["empty", "inline", "a/text", "a/deep/noise", "a/deep/er/large", "b/000", "b/039", "shared"] {
+        if let Ok(bytes) = std::fs::read(restored.join(name))
+            && !reported.contains(name)
+        {
+            assert!(bytes == std::fs::read(tree.join(name)).expect("file"), "{context}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_data_pack_is_named_with_its_files_and_the_rest_comes_back() {
+    each("packs/d/", |world, harness, key, context| {
+        let report = harness.verify(ALL_DATA);
+        assert_named(&report, key, context);
+        assert_rest_comes_back(world, harness, &report, context);
+        assert_scrub_names(harness, key, context);
+    });
+}
+
+#[test]
+fn a_damaged_metadata_pack_is_named_with_its_files_and_the_rest_comes_back() {
+    each("packs/m/", |world, harness, key, context| {
+        let report = harness.verify(ALL_DATA);
+        assert_named(&report, key, context);
+        assert_rest_comes_back(world, harness, &report, context);
+        assert_scrub_names(harness, key, context);
+    });
+}
+
+#[test]
+fn a_damaged_index_segment_is_named_and_costs_no_file() {
+    each("index/", |world, harness, key, context| {
+        let report = harness.verify(ALL_DATA);
+        assert_named(&report, key, context);
+        assert_eq!(report.affected_count, 0, "{context}");
+        for (id, tree) in &world.trees {
+            harness.assert_restores(id, tree.path(), context);
+        }
+        assert_scrub_names(harness, key, context);
+        let (_, tree) = &world.trees[0];
+        let again = harness.backup(tree.path(), "again").snapshot.expect("a snapshot");
+        harness.assert_restores(&again, tree.path(), context);
+    });
+}
+
+#[test]
+fn a_damaged_key_slot_is_named_and_another_slot_still_opens() {
+    let world = world();
+    let other = common::key_file(99);
+    decube_backup_engine::keys::add(&world.harness.repository(), &other, "other").expect("added");
+    let objects = world.harness.memory.objects();
+    let own = world.harness.repository();
+    let slots = decube_backup_engine::keys::list(&own).expect("listed");
+    let first = slots.iter().find(|s| s.current).expect("current");
+    let key = common::key(&format!("keys/{}", first.slot));
+    for damage in EVERY {
+        let context = format!("{damage:?}");
+        let mut harness = world.harness.on_image(objects.clone());
+        apply(&harness, &key, *damage);
+        assert!(harness.open().is_err(), "{context}: a damaged slot opened");
+        harness.credentials = other.clone();
+        let report = harness.verify(ALL_DATA);
+        assert_named(&report, &key, &context);
+        assert_eq!(report.affected_count, 0);
+        assert_scrub_names(&harness, &key, &context);
+        let (id, tree) = &world.trees[1];
+        harness.assert_restores(id, tree.path(), &context);
+    }
+}
+
+#[test]
+fn a_damaged_keyring_is_named_by_scrub_and_nothing_opens() {
+    each("keyring/", |_, harness, key, context| {
+        let error = harness.open().err().expect(context);
+        assert_ne!(error.kind(), ErrorKind::Internal, "{context}: {error:?}");
+        assert_scrub_names(harness, key, context);
+    });
+}
+
+#[test]
+fn a_damaged_format_object_is_named() {
+    each("format", |_, harness, key, context| {
+        let error = harness.open().err().expect(context);
+        assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported), "{error:?}");
+        match scrub(&harness.environment(), &Silent) {
+            Ok(report) => assert_named(&report, key, context),
+            Err(error) => {
+                assert!(error.kind() == ErrorKind::NotFound || error.kind() == ErrorKind::Corrupt, "{error:?}")
+            }
+        }
+    });
+}
+
+#[test]
+fn a_damaged_log_record_is_named_and_what_the_others_say_is_given_back() {
+    each("log/", |world, harness, key, context| {
+        if context == "log/0000000000000002 Remove" {
+            // Without its last record the log is that of a moment ago: what it says then is sound.
+            let (id, tree) = &world.trees[0];
+            harness.assert_restores(id, tree.path(), context);
+            return harness.assert_sound(context);
+        }
+        assert_scrub_names(harness, key, context);
+        // Whoever had read the log before still knows what it said.
+        let knowing = world.harness.through(harness.sink.clone());
+        match knowing.open() {
+            Ok(repo) => {
+                let options = VerifyOptions { depth: ALL_DATA, snapshots: None };
+                let report = verify(&repo, &options, &Silent).expect(context);
+                assert!(report.damages.iter().any(|d| d.object == key.as_str()), "{context}: {:?}", report.damages);
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{context}: {error:?}"),
+        }
+    });
+}
