@@ -61,24 +61,26 @@ mod present;
 mod absent {
     use super::{Owners, Paths};
     use decube_backup_core::{Error, ErrorKind, Registry, Result, Source, Target};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     pub(crate) fn register(_: &mut Registry) {}
 
-    pub(crate) fn source(_: &Paths) -> Result<Box<dyn Source>> {
-        Err(unsupported())
+    pub(crate) fn source(paths: &Paths) -> Result<Box<dyn Source>> {
+        let first = paths.required.iter().chain(&paths.optional).next();
+        Err(unsupported(&paths.directory.join(first.unwrap_or(&PathBuf::new()))))
     }
 
-    pub(crate) fn target(_: &Path, _: Owners) -> Result<Box<dyn Target>> {
-        Err(unsupported())
+    pub(crate) fn target(path: &Path, _: Owners) -> Result<Box<dyn Target>> {
+        Err(unsupported(path))
     }
 
-    pub(crate) fn explain(_: &Paths, _: &[std::path::PathBuf]) -> Result<Vec<super::Explained>> {
-        Err(unsupported())
+    pub(crate) fn explain(paths: &Paths, asked: &[PathBuf]) -> Result<Vec<super::Explained>> {
+        asked.iter().map(|path| Err(unsupported(&paths.directory.join(path)))).collect()
     }
 
-    fn unsupported() -> Error {
-        Error::new(ErrorKind::Unsupported, "start", "this program was built without files of this machine (feature fs)")
+    fn unsupported(path: &Path) -> Error {
+        let message = "this program was built without files of this machine (feature fs)";
+        Error::new(ErrorKind::Unsupported, "start", message).with("path", path.display())
     }
 }
 

@@ -22,10 +22,10 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password_file", "password_command"])]
     pub key_file: Option<PathBuf>,
     /// Configuration file, YAML or TOML
-    #[arg(long, global = true, value_name = "FILE", env = "DECUBE_BACKUP_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "DECUBE_BACKUP_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// Where caches live; safe to delete at any time
-    #[arg(long, global = true, value_name = "DIR", env = "DECUBE_BACKUP_CACHE_DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "DECUBE_BACKUP_CACHE_DIR", hide_env_values = true)]
     pub cache_dir: Option<PathBuf>,
     /// Work without a cache
     #[arg(long, global = true)]

@@ -8,6 +8,21 @@ use clap_mangen::Man;
 use decube_backup_core::{Error, Result};
 use serde_json::json;
 
+/// Environment variables, for the manual page.
+const VARIABLES: [(&str, &str); 11] = [
+    ("DECUBE_BACKUP_REPOSITORY", "as --repo"),
+    ("DECUBE_BACKUP_KEY_FILE", "as --key-file"),
+    ("DECUBE_BACKUP_PASSWORD_COMMAND", "as --password-command"),
+    ("DECUBE_BACKUP_PASSWORD_FILE", "as --password-file"),
+    ("DECUBE_BACKUP_PASSWORD", "the password itself"),
+    ("DECUBE_BACKUP_CONFIG", "as --config"),
+    ("DECUBE_BACKUP_CACHE_DIR", "as --cache-dir"),
+    ("DECUBE_BACKUP_THREADS", "as --threads"),
+    ("DECUBE_BACKUP_HOST", "host name recorded in snapshots"),
+    ("DECUBE_BACKUP_LOG", "diagnostics on standard error: error, warn, info, debug, trace, or filter directives"),
+    ("DECUBE_BACKUP__SECTION__NAME__KEY", "overrides one value of the configuration file"),
+];
+
 /// Prints a completion script.
 ///
 /// # Errors
@@ -43,6 +58,10 @@ fn manual(command: &clap::Command) -> Result<Vec<u8>> {
     for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
         command_section(inner, inner.get_name(), &mut page).map_err(failed)?;
     }
+    page.extend_from_slice(b".SH ENVIRONMENT\n");
+    for (variable, meaning) in VARIABLES {
+        page.extend_from_slice(format!(".TP\n{variable}\n{}\n", escaped(meaning)).as_bytes());
+    }
     page.extend_from_slice(b".SH \"EXIT CODES\"\n.nf\n");
     page.extend_from_slice(table_text().trim_start_matches("Exit codes:\n").as_bytes());
     page.extend_from_slice(b".fi\n");
@@ -51,13 +70,23 @@ fn manual(command: &clap::Command) -> Result<Vec<u8>> {
 
 /// A command with its own options and examples, and the commands below it.
 fn command_section(command: &clap::Command, path: &str, page: &mut Vec<u8>) -> std::io::Result<()> {
-    let own = command.clone().mut_args(|arg| if arg.is_global_set() { arg.hide(true) } else { arg });
+    let own = command
+        .clone()
+        .mut_args(|arg| if arg.is_global_set() || arg.get_id() == "help" { arg.hide(true) } else { arg });
     let about = command.get_long_about().or_else(|| command.get_about()).map(ToString::to_string);
     page.extend_from_slice(format!(".SS \"{path}\"\n{}\n", escaped(&about.unwrap_or_default())).as_bytes());
     let mut options = Vec::new();
     Man::new(own).render_options_section(&mut options)?;
-    let options = String::from_utf8_lossy(&options);
-    page.extend_from_slice(options.replace(".SH OPTIONS\n", "").replace(".SH \"Global options\"\n", "").as_bytes());
+    for line in String::from_utf8_lossy(&options).lines() {
+        // Headings of options are paragraphs of the command's section, not sections of the page.
+        let line = match line.strip_prefix(".SH ") {
+            Some("OPTIONS") => continue,
+            Some(heading) => format!(".PP\n\\fI{}\\fR", heading.trim_matches('"')),
+            None => line.to_owned(),
+        };
+        page.extend_from_slice(line.as_bytes());
+        page.push(b'\n');
+    }
     if let Some(examples) = command.get_after_help() {
         page.extend_from_slice(format!(".PP\n.nf\n{}\n.fi\n", escaped(&examples.to_string())).as_bytes());
     }
@@ -92,7 +121,8 @@ pub(super) fn version(session: &Session) -> Outcome {
         Format::Text => {
             session.console.line(format_args!("decube-backup {version}"))?;
             session.console.line("repository format 1")?;
-            session.console.line(format_args!("storage: {}", schemes.join(", ")))?;
+            let storage = if schemes.is_empty() { "none".to_owned() } else { schemes.join(", ") };
+            session.console.line(format_args!("storage: {storage}"))?;
             session.console.line(format_args!("{} {}", std::env::consts::OS, std::env::consts::ARCH))?;
         }
     }

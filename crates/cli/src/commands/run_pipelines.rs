@@ -41,6 +41,9 @@ pub(super) fn run(session: &Session, args: &RunArgs) -> Outcome {
             .with("file", configuration.file.display())
             .into());
     }
+    if configuration.backup.monitoring.as_ref().is_some_and(|monitoring| monitoring.enabled) {
+        session.console.warn("configured but not executed by this version: monitoring");
+    }
     let mut lines = Vec::new();
     let wanted = known.iter().filter(|(name, _)| args.pipelines.is_empty() || args.pipelines.contains(name));
     for (name, pipeline) in wanted {

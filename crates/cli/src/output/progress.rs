@@ -173,8 +173,17 @@ impl Counts {
     fn items_done(&self) -> u64 {
         self.entries.load(Ordering::Relaxed).max(self.objects.load(Ordering::Relaxed))
     }
+    /// Total bytes, unless it was an estimate that has proved too low.
+    fn total_bytes(&self) -> Option<u64> {
+        Self::known(&self.total_bytes).filter(|total| *total >= self.bytes_done())
+    }
+    fn total_items(&self) -> Option<u64> {
+        Self::known(&self.total_items).filter(|total| *total >= self.items_done())
+    }
     fn path(&self) -> String {
-        display_bytes(&self.at.lock().unwrap_or_else(PoisonError::into_inner)).to_string()
+        let at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let slash = if at.is_empty() || at.starts_with(b"/") { "" } else { "/" };
+        format!("{slash}{}", display_bytes(&at))
     }
     fn phase(&self) -> String {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -188,15 +197,16 @@ fn wait(ended: &Receiver<()>) -> bool {
 fn paint_bar(console: &Console, counts: &Counts, ended: &Receiver<()>) {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
     let style = |template| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let open = style("{prefix} {spinner} {elapsed_precise} {binary_bytes}  {binary_bytes_per_sec}  {wide_msg}");
+    // Two lines of less than 80 columns: numbers, then what is being worked on.
+    let open = style("{prefix} {elapsed_precise}  {binary_bytes}  {binary_bytes_per_sec}\n{wide_msg}");
     let closed = style(
-        "{prefix} {elapsed_precise} [{bar:24}] {percent}% {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  ETA {eta}  {wide_msg}",
+        "{prefix} [{bar:20}] {percent}%  {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  ETA {eta}\n{wide_msg}",
     );
     bar.set_style(open.clone());
     console.set_bar(Some(bar.clone()));
     let mut total = None;
     while wait(ended) {
-        let now = Counts::known(&counts.total_bytes);
+        let now = counts.total_bytes();
         if now != total {
             total = now;
             match total {
@@ -206,7 +216,7 @@ fn paint_bar(console: &Console, counts: &Counts, ended: &Receiver<()>) {
             bar.set_style(if total.is_some() { closed.clone() } else { open.clone() });
         }
         let items = counts.items_done();
-        let items = match Counts::known(&counts.total_items) {
+        let items = match counts.total_items() {
             Some(total) => format!("{items}/{}", units::count(total, "item")),
             None => units::count(items, "item"),
         };
@@ -226,7 +236,7 @@ fn paint_json(console: &Console, counts: &Counts, clock: &dyn Clock, ended: &Rec
     let start = clock.monotonic();
     while wait(ended) {
         let seconds = clock.monotonic().saturating_sub(start).as_secs_f64();
-        let (done, total) = (counts.bytes_done(), Counts::known(&counts.total_bytes));
+        let (done, total) = (counts.bytes_done(), counts.total_bytes());
         let share = total.map(|total| if total == 0 { 1.0 } else { (done as f64 / total as f64).min(1.0) });
         let left = share.filter(|share| *share > 0.0).map(|share| seconds / share - seconds);
         let status = json!({
@@ -235,7 +245,7 @@ fn paint_json(console: &Console, counts: &Counts, clock: &dyn Clock, ended: &Rec
             "seconds_elapsed": seconds.round(),
             "seconds_remaining": left.map(f64::round),
             "percent_done": share,
-            "total_files": Counts::known(&counts.total_items),
+            "total_files": counts.total_items(),
             "files_done": counts.items_done(),
             "total_bytes": total,
             "bytes_done": done,

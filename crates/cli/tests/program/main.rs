@@ -1,4 +1,5 @@
 //! The programs as a person runs them: arguments in, output and exit codes out.
+#![cfg(feature = "fs")]
 
 mod configured;
 mod failing;
