@@ -106,7 +106,11 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
     ))?;
     if report.orphans > 0 {
         let orphans = units::count(report.orphans, "object");
-        console.summary(format_args!("{orphans} left by interrupted uploads: harmless"))?;
+        console.summary(match report.damages.is_empty() {
+            true => format!("{orphans} left by interrupted uploads: harmless"),
+            // A record that cannot be read may well name them.
+            false => format!("{orphans} named by no readable record"),
+        })?;
     }
     if report.damages.is_empty() {
         let what = match (args.scrub, args.read_data, args.read_data_subset) {
@@ -117,13 +121,14 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         };
         return console.summary(what);
     }
-    console.warn(format_args!(
-        "{} and {} cannot be given back whole",
-        units::count(report.damages.len() as u64, "damaged object"),
-        units::count(report.affected_count, "entry"),
-    ));
-    console.stderr(
-        "hint: everything else restores; restore what is affected from a replica or back it up again with --force",
-    );
+    let damages = units::count(report.damages.len() as u64, "damaged object");
+    match report.affected_count {
+        0 => console.warn(format_args!("{damages}; no file in a snapshot is known to be hit")),
+        n => console.warn(format_args!("{damages}; {} cannot be given back whole", units::count(n, "entry"))),
+    }
+    console.stderr(match args.scrub {
+        true => "hint: keep everything as it is; `verify --read-data` (with the password) says which files are hit",
+        false => "hint: keep everything as it is; what is not affected restores, and `backup --force` stores lost content again",
+    });
     Ok(())
 }
