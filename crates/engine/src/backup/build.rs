@@ -181,6 +181,13 @@ impl<'a> Builder<'a> {
     }
 
     fn same(&mut self, entry: TreeEntry, identity: Identity, seen: Timestamp) -> Result<()> {
+        if let Some(group) = &entry.entry.meta.link_group
+            && !self.links.contains_key(group)
+        {
+            let TreeEntry { entry, content } = &entry;
+            let known = LinkGroup { kind: entry.kind.clone(), content: content.clone(), meta: entry.meta.clone() };
+            self.links.insert(entry.path.clone(), known);
+        }
         match entry.entry.kind {
             EntryKind::File { .. } => self.report.files_unchanged += 1,
             EntryKind::Directory => self.report.directories += 1,

@@ -15,6 +15,7 @@ use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::tree::{TreeCursor, TreeEntry};
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Content read together by one job, bytes.
 pub(super) const BATCH_BYTES: u64 = 1 << 20;
@@ -98,7 +99,8 @@ pub(super) struct Planner<'a> {
     items: Vec<Item>,
     bytes: u64,
     to_read: usize,
-    links: HashMap<(u64, u64), EntryPath>,
+    /// First name and link group of every inode with several names.
+    links: HashMap<(u64, u64), (EntryPath, EntryPath)>,
     seen: Timestamp,
 }
 
@@ -164,7 +166,15 @@ impl<'a> Planner<'a> {
             && before.entry.meta.mtime == scanned.entry.meta.mtime
         {
             self.monitor.advance(Progress::BytesUnchanged, scanned.entry.kind.size());
-            self.items.push(Item::Same(Box::new(before), known));
+            // A name of the same inode that the parent did not have has to find this group, and be found by it.
+            let elsewhere = match &before.entry.meta.link_group {
+                Some(group) => self.first_name(&known, &scanned.entry.path, group).filter(|(_, g)| g != group),
+                None => None,
+            };
+            self.items.push(match elsewhere {
+                Some((first, _)) => Item::Link(Box::new(scanned), relation, first),
+                None => Item::Same(Box::new(before), known),
+            });
             return self.flush_if_full();
         }
         let EntryKind::File { size } = scanned.entry.kind else {
@@ -173,10 +183,8 @@ impl<'a> Planner<'a> {
             return self.flush_if_full();
         };
         if let Some(identity) = scanned.identity.filter(|i| i.links > 1) {
-            let path = &scanned.entry.path;
-            let first = self.links.entry((identity.dev, identity.inode)).or_insert_with(|| path.clone());
-            if first != path {
-                let first = first.clone();
+            let path = scanned.entry.path.clone();
+            if let Some((first, _)) = self.first_name(&identity, &path, &path) {
                 self.items.push(Item::Link(Box::new(scanned), relation, first));
                 return self.flush_if_full();
             }
@@ -195,6 +203,22 @@ impl<'a> Planner<'a> {
         self.bytes += size;
         self.items.push(Item::Read(Box::new(scanned), relation));
         self.flush_if_full()
+    }
+
+    /// The name under which this inode was seen before, with its link group; `None` if `path` is the first.
+    fn first_name(
+        &mut self,
+        identity: &Identity,
+        path: &EntryPath,
+        group: &EntryPath,
+    ) -> Option<(EntryPath, EntryPath)> {
+        match self.links.entry((identity.dev, identity.inode)) {
+            Entry::Occupied(seen) => Some(seen.get().clone()),
+            Entry::Vacant(place) => {
+                place.insert((path.clone(), group.clone()));
+                None
+            }
+        }
     }
 
     fn flush_if_full(&mut self) -> Result<(), Closed> {

@@ -89,6 +89,13 @@ impl ReadContext<'_> {
         arena
     }
 
+    /// A block of a stream: of full length, old bytes in it.
+    fn block(&self, max: usize) -> Vec<u8> {
+        let mut block = self.arenas.1.try_recv().unwrap_or_default();
+        block.resize(BLOCK_BYTES + max, 0);
+        block
+    }
+
     pub(super) fn run(&self, jobs: &Receiver<ReadJob>) {
         for job in jobs {
             match job {
@@ -201,11 +208,10 @@ impl ReadContext<'_> {
     fn stream_content(&self, content: &mut dyn Content, blocks: &Sender<StreamMessage>) -> Result<u64> {
         let max = self.chunker.params().max as usize;
         let closed = || Error::new(ErrorKind::Interrupted, "read", "backup ended");
-        let (mut arena, mut extents) = (self.arena(), Vec::new());
+        let (mut arena, mut extents) = (self.block(max), Vec::new());
         // arena[..cut] is chunked, arena[cut..have] is not yet.
         let (mut cut, mut have, mut total) = (0, 0, 0u64);
         loop {
-            arena.resize((BLOCK_BYTES + max).max(have), 0);
             let mut end = None;
             while have < arena.len() {
                 match content.read(arena.get_mut(have..).unwrap_or_default())? {
@@ -230,9 +236,10 @@ impl ReadContext<'_> {
                 total += hole;
             }
             if end.is_none() || end == Some(Piece::End) || extents.len() >= 1024 {
-                let mut next = self.arena();
-                next.extend_from_slice(arena.get(cut..have).unwrap_or_default());
-                (cut, have) = (0, next.len());
+                let mut next = self.block(max);
+                let rest = arena.get(cut..have).unwrap_or_default();
+                next.get_mut(..rest.len()).unwrap_or_default().copy_from_slice(rest);
+                (cut, have) = (0, rest.len());
                 let full = std::mem::replace(&mut arena, next);
                 let message = StreamMessage::Block { arena: full, extents: std::mem::take(&mut extents) };
                 blocks.send(message).map_err(|_| closed())?;
@@ -246,7 +253,7 @@ impl ReadContext<'_> {
                 let message =
                     StreamMessage::Block { arena: std::mem::take(&mut arena), extents: std::mem::take(&mut extents) };
                 blocks.send(message).map_err(|_| closed())?;
-                (arena, cut, have) = (self.arena(), 0, 0);
+                (arena, cut, have) = (self.block(max), 0, 0);
             }
         }
     }
