@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod made_up;
 pub mod source;
 
 use decube_backup_backend_fs::compare::{CompareOptions, compare_trees};
