@@ -74,9 +74,11 @@ impl World {
         if std::fs::metadata(&probe).expect("there").uid() != 0 {
             return self.run(args);
         }
-        // The program itself may lie where only root looks.
+        // The program itself may lie where only root looks. Copied by another process: a file that is still open
+        // for writing in a child some other test is just starting cannot be executed.
         let program = self.path("program");
-        std::fs::copy(assert_cmd::cargo::cargo_bin("decube-backup"), &program).expect("copied");
+        let mut copy = std::process::Command::new("cp");
+        assert!(copy.arg(assert_cmd::cargo::cargo_bin("decube-backup")).arg(&program).status().expect("ran").success());
         give_away(self.folder.path());
         let mut command = std::process::Command::new(program);
         command.uid(NOBODY).gid(NOBODY).env_clear().current_dir(self.folder.path()).args(args);
