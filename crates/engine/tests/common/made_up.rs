@@ -105,13 +105,18 @@ impl Source for MadeUp {
 
     fn scan(&self) -> Result<Box<dyn Scan>> {
         let mut items = vec![ScanItem::Entry(entry(EntryPath::root(), EntryKind::Directory, 0))];
-        let mut parent = EntryPath::root();
+        let mut made = std::collections::HashSet::from([EntryPath::root()]);
         for file in &self.files {
-            let folder = file.path.parent().expect("not the root");
-            if folder != parent && !folder.is_root() {
-                items.push(ScanItem::Entry(entry(folder.clone(), EntryKind::Directory, 0)));
+            let mut missing = Vec::new();
+            let mut folder = file.path.parent();
+            while let Some(path) = folder.filter(|path| !made.contains(path)) {
+                folder = path.parent();
+                missing.push(path);
             }
-            parent = folder;
+            for path in missing.into_iter().rev() {
+                made.insert(path.clone());
+                items.push(ScanItem::Entry(entry(path, EntryKind::Directory, 0)));
+            }
             items.push(match file.behaviour {
                 Behaviour::Unlisted => ScanItem::Problem(Problem::new(
                     ProblemKind::Unreadable,
