@@ -10,6 +10,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+/// Bytes fetched at once where a whole object is read into a reused buffer.
+const PIECE_BYTES: u64 = 4 << 20;
+
 /// A sink and the runtime that drives it.
 #[derive(Clone)]
 pub struct Store {
@@ -54,6 +57,23 @@ impl Store {
             Some(_) => Err(Error::new(ErrorKind::Corrupt, "get", "object is shorter than recorded").with("key", key)),
             None => {
                 Err(Error::new(ErrorKind::NotFound, "get", "object is missing from the repository").with("key", key))
+            }
+        }
+    }
+
+    /// Replaces `buffer` by the whole object, fetched in pieces: the buffer is reused, a fresh one
+    /// costs more than what is read into it. `None` if absent.
+    ///
+    /// # Errors
+    /// As [`Sink::get`].
+    pub fn get_into(&self, key: &Key, buffer: &mut Vec<u8>) -> Result<Option<()>> {
+        buffer.clear();
+        loop {
+            let range = ByteRange::From { offset: buffer.len() as u64, len: PIECE_BYTES };
+            let Some(piece) = self.runtime.block_on(self.sink.get(key, range))? else { return Ok(None) };
+            buffer.extend_from_slice(&piece);
+            if (piece.len() as u64) < PIECE_BYTES {
+                return Ok(Some(()));
             }
         }
     }

@@ -108,14 +108,31 @@ impl Chunker {
     }
 
     /// Position after the first byte at which the hash meets `mask`.
+    ///
+    /// Four bytes a step: each of the four hashes follows from the one before the step alone, so the
+    /// chain of dependent operations is a quarter as long. Same hashes, same cut points.
     #[inline(always)]
     fn find(&self, data: &[u8], hash: &mut u64, mask: u64) -> Option<usize> {
         let mut h = *hash;
-        for (at, &byte) in data.iter().enumerate() {
-            h = (h << 1).wrapping_add(self.gear[usize::from(byte)]);
+        let gear = &self.gear;
+        let (steps, rest) = data.as_chunks::<4>();
+        for (step, bytes) in steps.iter().enumerate() {
+            let [g0, g1, g2, g3] = bytes.map(|b| gear[usize::from(b)]);
+            let pair = (g0 << 1).wrapping_add(g1);
+            let triple = (pair << 1).wrapping_add(g2);
+            let h0 = (h << 1).wrapping_add(g0);
+            let h1 = (h << 2).wrapping_add(pair);
+            let h2 = (h << 3).wrapping_add(triple);
+            h = (h << 4).wrapping_add((triple << 1).wrapping_add(g3));
+            if (h0 & mask == 0) | (h1 & mask == 0) | (h2 & mask == 0) | (h & mask == 0) {
+                let within = [h0, h1, h2, h].iter().position(|h| h & mask == 0).unwrap_or(3);
+                return Some(step * 4 + within + 1);
+            }
+        }
+        for (at, &byte) in rest.iter().enumerate() {
+            h = (h << 1).wrapping_add(gear[usize::from(byte)]);
             if h & mask == 0 {
-                *hash = h;
-                return Some(at + 1);
+                return Some(steps.len() * 4 + at + 1);
             }
         }
         *hash = h;

@@ -79,7 +79,7 @@ impl SourceOptions {
             file_systems: FileSystems::default(),
             exclude: ExcludeOptions::default(),
             scan_threads: 2,
-            entries_ahead_max: 32 << 10,
+            entries_ahead_max: 8 << 10,
         }
     }
 }

@@ -191,7 +191,7 @@ impl<'a> Planner<'a> {
         }
         if size > BATCH_BYTES {
             self.flush()?;
-            let (blocks, result) = bounded(2);
+            let (blocks, result) = bounded(1);
             let job = ReadJob::Stream { scanned, blocks };
             self.order.send(Work::Stream(relation, result, self.seen)).map_err(|_| Closed)?;
             return self.jobs.send(job).map_err(|_| Closed);

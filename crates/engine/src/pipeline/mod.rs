@@ -141,7 +141,7 @@ impl ChunkWriter {
         settings: WriterSettings,
     ) -> Self {
         let (jobs, jobs_out) = bounded::<Job>(1);
-        let (order, order_out) = bounded(settings.workers + 1);
+        let (order, order_out) = bounded(settings.workers);
         let (raw_pool, packed_pool, failure) = (Pool::new(), Pool::new(), Failure::default());
         for _ in 0..settings.workers {
             let (jobs, packed_pool, failure) = (jobs_out.clone(), packed_pool.clone(), failure.clone());

@@ -67,6 +67,8 @@ pub(super) struct Planner<'a> {
     first_links: HashMap<EntryPath, EntryPath>,
     afterwards: Afterwards,
     watch: Watch,
+    /// Directories made, from the root down to where the walk is.
+    inside: Vec<EntryPath>,
 }
 
 impl<'a> Planner<'a> {
@@ -90,18 +92,15 @@ impl<'a> Planner<'a> {
             first_links: HashMap::new(),
             afterwards: Afterwards::default(),
             watch: Watch::default(),
+            inside: Vec::new(),
         })
     }
 
     pub(super) fn run(mut self, tree: &TreeRoot) -> Result<Afterwards> {
         let nodes = Nodes::new(self.repo)?;
-        let mut cursor = match TreeCursor::within(&nodes, tree, &self.options.subtree) {
-            Ok(cursor) => cursor,
-            Err(error) => {
-                self.tally.problem(Problem::from_error(ProblemKind::Damaged, Vec::new(), &error));
-                TreeCursor::new(&nodes, tree)
-            }
-        };
+        // Where the way to the subtree is damaged, the walk from the start says what is lost.
+        let mut cursor = TreeCursor::within(&nodes, tree, &self.options.subtree)
+            .unwrap_or_else(|_| TreeCursor::new(&nodes, tree));
         let mut found = false;
         loop {
             check_stop(self.tally.monitor)?;
@@ -145,14 +144,38 @@ impl<'a> Planner<'a> {
         {
             return Ok(());
         }
-        match self.place(&path, entry) {
-            Ok(()) => Ok(()),
+        let is_directory = entry.entry.kind == EntryKind::Directory;
+        match self.make_way(&path).and_then(|()| self.place(&path, entry)) {
+            Ok(()) => {
+                if is_directory {
+                    self.inside.push(path);
+                }
+                Ok(())
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
             Err(error) => {
                 self.tally.problem(Problem::from_error(ProblemKind::Unwritable, path.as_bytes().to_vec(), &error));
                 Ok(())
             }
         }
+    }
+
+    /// Makes the directories above `path` that no entry made: they were lost with a damaged node or filtered out.
+    fn make_way(&mut self, path: &EntryPath) -> Result<()> {
+        while self.inside.pop_if(|above| !path.is_within(above)).is_some() {}
+        let mut missing = Vec::new();
+        let mut above = path.parent();
+        while let Some(folder) = above.filter(|folder| !folder.is_root() && self.inside.last() != Some(folder)) {
+            above = folder.parent();
+            missing.push(folder);
+        }
+        for folder in missing.into_iter().rev() {
+            if self.options.effect == Effect::Real {
+                self.target.create_directory(&folder)?;
+            }
+            self.inside.push(folder);
+        }
+        Ok(())
     }
 
     fn place(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {

@@ -133,11 +133,16 @@ fn one(
     name: &PackName,
     info: &ObjectInfo,
     mode: Mode,
-    scratch: &mut Option<Scratch>,
+    scratch: &mut Option<(Scratch, Vec<u8>)>,
 ) -> Result<PackResult> {
     let mut result = PackResult::default();
-    let bytes = match repo.store.get(&pack_key(name)?) {
-        Ok(Some(bytes)) => bytes,
+    let scratch = match scratch {
+        Some(ready) => ready,
+        none => none.insert((Scratch::new()?, Vec::new())),
+    };
+    let (scratch, bytes) = (&mut scratch.0, &mut scratch.1);
+    match repo.store.get_into(&pack_key(name)?, bytes) {
+        Ok(Some(())) => {}
         Ok(None) => {
             result.lost = true;
             result.damages.push("object is missing".into());
@@ -151,25 +156,22 @@ fn one(
         }
         Err(error) => return Err(error),
     };
+    let bytes = bytes.as_slice();
     result.bytes = bytes.len() as u64;
-    let intact = *blake3::hash(&bytes).as_bytes() == info.hash;
+    let intact = *blake3::hash(bytes).as_bytes() == info.hash;
     if !intact {
         result.damages.push("content differs from what was written".into());
     }
     if mode == Mode::Scrub && intact {
         return Ok(result);
     }
-    let scratch = match scratch {
-        Some(ready) => ready,
-        none => none.insert(Scratch::new()?),
-    };
     // A damaged pack is decoded at every level, to say which chunks are hit.
-    let opened = segments.open_header(name, &bytes).and_then(|reader| Ok((reader.footer_of(&bytes)?, reader)));
+    let opened = segments.open_header(name, bytes).and_then(|reader| Ok((reader.footer_of(bytes)?, reader)));
     match opened {
-        Ok((footer, _)) => decode(repo, segments, name, &footer, &bytes, scratch, &mut result),
+        Ok((footer, _)) => decode(repo, segments, name, &footer, bytes, scratch, &mut result),
         Err(error) => {
             result.damages.push(format!("table of contents cannot be read: {}", error.chain()));
-            by_index(repo, segments, name, &bytes, scratch, &mut result)?;
+            by_index(repo, segments, name, bytes, scratch, &mut result)?;
         }
     }
     Ok(result)
