@@ -99,8 +99,8 @@ impl<'a> Planner<'a> {
     pub(super) fn run(mut self, tree: &TreeRoot) -> Result<Afterwards> {
         let nodes = Nodes::new(self.repo)?;
         // Where the way to the subtree is damaged, the walk from the start says what is lost.
-        let mut cursor = TreeCursor::within(&nodes, tree, &self.options.subtree)
-            .unwrap_or_else(|_| TreeCursor::new(&nodes, tree));
+        let mut cursor =
+            TreeCursor::within(&nodes, tree, &self.options.subtree).unwrap_or_else(|_| TreeCursor::new(&nodes, tree));
         let mut found = false;
         loop {
             check_stop(self.tally.monitor)?;
