@@ -2,11 +2,12 @@
 
 mod common;
 
+use common::made_up::{Behaviour, MadeUp, MadeUpFile};
 use common::{ALL_DATA, Harness, inside, plant, small_packs};
 use decube_backup_backend_fs::compare::{CompareOptions, compare_trees};
 use decube_backup_core::monitor::{ProblemKind, Silent};
 use decube_backup_core::{ErrorKind, Key};
-use decube_backup_engine::options::VerifyReport;
+use decube_backup_engine::options::{RestoreOptions, VerifyReport};
 use decube_backup_engine::verify::{VerifyOptions, scrub, verify};
 use decube_backup_format::ids::SnapshotId;
 use std::collections::BTreeSet;
@@ -233,7 +234,7 @@ fn a_damaged_format_object_is_named() {
 }
 
 #[test]
-fn a_damaged_log_record_is_named_and_what_the_others_say_is_given_back() {
+fn a_damaged_log_record_is_named_and_never_passes_for_sound() {
     each("log/", |world, harness, key, context| {
         if context == "log/0000000000000002 Remove" {
             // Without its last record the log is that of a moment ago: what it says then is sound.
@@ -253,4 +254,52 @@ fn a_damaged_log_record_is_named_and_what_the_others_say_is_given_back() {
             Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{context}: {error:?}"),
         }
     });
+}
+
+#[test]
+fn a_lost_tree_node_costs_only_the_entries_in_it() {
+    let files = (0..3000u64).map(|n| MadeUpFile {
+        path: common::path(&format!("{:02}/{}/{n:05}", n / 150, "long-folder-name".repeat(3))),
+        seed: n,
+        len: 64,
+        behaviour: Behaviour::Fine,
+    });
+    let source = MadeUp::new(files.collect());
+    let harness = Harness::with_repository(&small_packs());
+    let id = harness.backup_source(&source, "made up").expect("backup").snapshot.expect("a snapshot");
+    let objects = harness.memory.objects();
+    let (name, pack) = objects.iter().find(|(k, _)| k.as_str().starts_with("packs/m/")).expect("metadata");
+    let mut gaps_seen = 0;
+    for place in (0..6).map(|n| pack.len() * (2 * n + 1) / 12) {
+        let context = format!("byte {place} of {}", pack.len());
+        let harness = harness.on_image(objects.clone());
+        harness.memory.flip_byte(name, place).expect("damaged");
+        let verified = harness.verify(ALL_DATA);
+        assert_named(&verified, name, &context);
+        let (to, report) = harness.restore_with(&id, &RestoreOptions::default());
+        assert_eq!(
+            report.problems.keys().collect::<Vec<_>>(),
+            vec![&ProblemKind::Damaged; usize::from(!report.problems.is_empty())],
+            "{context}: {:?}",
+            report.problem_list
+        );
+        let lost: u64 = report.problem_list.iter().map(|p| lost_entries(&p.message)).sum();
+        assert_eq!(report.files_restored + report.directories + lost, 3041, "{context}: {:?}", report.problem_list);
+        assert_eq!(lost > 0, verified.affected_count > 0, "{context}");
+        gaps_seen += u64::from(lost > 0 && report.files_restored > 0);
+        let mut whole = 0;
+        for file in &source.files {
+            if let Ok(bytes) = std::fs::read(to.path().join(file.path.to_string())) {
+                assert!(bytes == common::noise(file.seed, 64), "{context}: {}", file.path);
+                whole += 1;
+            }
+        }
+        assert_eq!(whole, report.files_restored, "{context}");
+    }
+    assert!(gaps_seen >= 2, "the damage hit too little: {gaps_seen}");
+}
+
+/// "N entries from here on cannot be read: …" → N.
+fn lost_entries(message: &str) -> u64 {
+    message.split_once(" entries from here on").and_then(|(n, _)| n.parse().ok()).unwrap_or(0)
 }
