@@ -158,7 +158,8 @@ fn the_stat_cache_of_a_series_is_its_own() {
         harness.backup_source(&source_one, "one").expect("backup");
         harness.backup_source(&source_two, "two").expect("backup");
     }
-    (source_one.take_opened(), source_two.take_opened());
+    source_one.take_opened();
+    source_two.take_opened();
     harness.backup_source(&source_one, "one").expect("backup");
     harness.backup_source(&source_two, "two").expect("backup");
     assert!(source_one.take_opened().is_empty() && source_two.take_opened().is_empty());
