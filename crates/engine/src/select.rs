@@ -22,9 +22,12 @@ fn not_found(what: &str, selector: &str) -> Error {
 /// `Invalid`.
 pub fn parse_time(text: &str) -> Result<Timestamp> {
     let instant = text.parse::<jiff::Timestamp>().ok().or_else(|| {
-        let civil = text
-            .parse::<jiff::civil::DateTime>()
-            .or_else(|_| text.parse::<jiff::civil::Date>().map(|d| d.at(23, 59, 59, 999_999_999)));
+        // Each of the two would also read the other's text.
+        let civil = if text.contains(['T', 't', ' ']) {
+            text.parse::<jiff::civil::DateTime>()
+        } else {
+            text.parse::<jiff::civil::Date>().map(|d| d.at(23, 59, 59, 999_999_999))
+        };
         civil.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp())
     });
     match instant {
