@@ -11,7 +11,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Programs tests call and the Debian package each comes from.
-const PROGRAMS: [(&str, &str); 4] = [("git", "git"), ("setfacl", "acl"), ("getfattr", "attr"), ("chattr", "e2fsprogs")];
+const PROGRAMS: [(&str, &str); 6] = [
+    ("cc", "gcc"),
+    ("make", "make"),
+    ("git", "git"),
+    ("setfacl", "acl"),
+    ("getfattr", "attr"),
+    ("chattr", "e2fsprogs"),
+];
 
 const CLI: [&str; 4] = ["check", "--locked", "--package", "decube-backup-cli"];
 

@@ -9,6 +9,7 @@
 
 mod extraneous;
 mod plan;
+mod window;
 mod work;
 
 use crate::options::{Effect, RestoreOptions, RestoreReport, Snapshot};

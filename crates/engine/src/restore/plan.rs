@@ -2,7 +2,8 @@
 
 use super::Tally;
 use super::extraneous::Extraneous as Watch;
-use super::work::{FileJob, Length, Piece, SegmentTask, Task};
+use super::window::{Fill, Window};
+use super::work::{FileJob, Length, Task};
 use crate::index::LocalIndex;
 use crate::options::{Effect, Extraneous, Overwrite, RestoreOptions, Sparse};
 use crate::repository::Repository;
@@ -13,18 +14,11 @@ use decube_backup_core::monitor::{Problem, ProblemKind, Progress, check_stop};
 use decube_backup_core::target::{Existing, FileMode, Target};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Domain;
-use decube_backup_format::ids::PackName;
 use decube_backup_format::tree::{Content, Extent, ListCursor, TreeCursor, TreeEntry, TreeRoot};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
-/// Pieces planned before the window is handed to the workers.
-const WINDOW_PIECES: usize = 64 << 10;
-/// Bytes fetched with one request, at most (one segment may be larger).
-const RUN_BYTES: u32 = 4 << 20;
-/// Gap between two wanted segments that is cheaper to read than to skip, bytes.
-const GAP_BYTES: u32 = 128 << 10;
 /// From this size on an existing file is rewritten in place, chunk by chunk.
 const IN_PLACE_MIN: u64 = 1 << 20;
 
@@ -52,8 +46,6 @@ impl Afterwards {
     }
 }
 
-type Groups = HashMap<(PackName, u32), SegmentTask>;
-
 pub(super) struct Planner<'a> {
     repo: &'a Repository,
     options: &'a RestoreOptions,
@@ -62,8 +54,7 @@ pub(super) struct Planner<'a> {
     tasks: Sender<Task>,
     nodes: Nodes<'a>,
     index: Arc<LocalIndex>,
-    groups: Groups,
-    pieces: usize,
+    window: Window,
     first_links: HashMap<EntryPath, EntryPath>,
     afterwards: Afterwards,
     watch: Watch,
@@ -87,8 +78,7 @@ impl<'a> Planner<'a> {
             tasks,
             nodes: Nodes::new(repo)?,
             index: repo.index()?,
-            groups: HashMap::new(),
-            pieces: 0,
+            window: Window::default(),
             first_links: HashMap::new(),
             afterwards: Afterwards::default(),
             watch: Watch::default(),
@@ -335,22 +325,8 @@ impl<'a> Planner<'a> {
                     self.tally.problem(Problem::new(ProblemKind::Damaged, path.as_bytes().to_vec(), message));
                 }
                 for (file_offset, id, location) in wanted {
-                    self.pieces += 1;
-                    let group = self.groups.entry((location.pack, location.segment));
-                    let group = group.or_insert_with(|| SegmentTask {
-                        number: location.segment,
-                        entry: location.entry,
-                        pieces: Vec::new(),
-                    });
-                    group.pieces.push(Piece {
-                        file: file.clone(),
-                        id,
-                        file_offset,
-                        segment_offset: location.offset,
-                        len: location.len,
-                    });
                     // A huge file may fill many windows.
-                    if self.pieces >= WINDOW_PIECES {
+                    if self.window.add(&file, id, file_offset, &location) == Fill::Full {
                         self.flush()?;
                     }
                 }
@@ -363,31 +339,12 @@ impl<'a> Planner<'a> {
         self.tasks.send(task).map_err(|_| Error::new(ErrorKind::Internal, "restore", "the restore workers ended early"))
     }
 
-    /// Hands the window to the workers, pack by pack, neighbouring segments together.
+    /// Hands the window to the workers.
     fn flush(&mut self) -> Result<()> {
-        let mut groups: Vec<_> = std::mem::take(&mut self.groups).into_iter().collect();
-        self.pieces = 0;
-        groups.sort_unstable_by_key(|(place, _)| *place);
-        let mut run: Vec<SegmentTask> = Vec::new();
-        let mut current: Option<PackName> = None;
-        for ((pack, _), mut segment) in groups {
-            segment.pieces.sort_unstable_by_key(|p| (p.segment_offset, p.file_offset));
-            let joins = current == Some(pack)
-                && run.first().zip(run.last()).is_some_and(|(first, last)| {
-                    let end = last.entry.offset + last.entry.stored_len;
-                    segment.entry.offset - end <= GAP_BYTES
-                        && segment.entry.offset + segment.entry.stored_len - first.entry.offset <= RUN_BYTES
-                });
-            if !joins && let Some(pack) = current.filter(|_| !run.is_empty()) {
-                self.send(Task::Segments { pack, segments: std::mem::take(&mut run) })?;
-            }
-            current = Some(pack);
-            run.push(segment);
+        for task in self.window.take() {
+            self.send(task)?;
         }
-        match current {
-            Some(pack) if !run.is_empty() => self.send(Task::Segments { pack, segments: run }),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Removes what the snapshot does not have from directories the walk has left.

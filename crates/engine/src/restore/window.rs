@@ -1,0 +1,69 @@
+//! A window of the plan: wanted chunks grouped by segment, segments into runs fetched together.
+
+use super::work::{FileJob, Piece, SegmentTask, Task};
+use crate::index::Location;
+use decube_backup_format::ids::{ChunkId, PackName};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Pieces planned before the window is handed to the workers.
+const WINDOW_PIECES: usize = 64 << 10;
+/// Bytes fetched with one request, at most (one segment may be larger).
+const RUN_BYTES: u32 = 4 << 20;
+/// Gap between two wanted segments that is cheaper to read than to skip, bytes.
+const GAP_BYTES: u32 = 128 << 10;
+
+/// Whether a window takes more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    Open,
+    Full,
+}
+
+/// Pieces waiting to be handed out.
+#[derive(Default)]
+pub(super) struct Window {
+    groups: HashMap<(PackName, u32), SegmentTask>,
+    pieces: usize,
+}
+
+impl Window {
+    /// Adds one chunk of `file`.
+    pub(super) fn add(&mut self, file: &Arc<FileJob>, id: ChunkId, file_offset: u64, at: &Location) -> Fill {
+        let group = self.groups.entry((at.pack, at.segment)).or_insert_with(|| SegmentTask {
+            number: at.segment,
+            entry: at.entry,
+            pieces: Vec::new(),
+        });
+        group.pieces.push(Piece { file: file.clone(), id, file_offset, segment_offset: at.offset, len: at.len });
+        self.pieces += 1;
+        if self.pieces >= WINDOW_PIECES { Fill::Full } else { Fill::Open }
+    }
+
+    /// Empties the window into tasks, pack by pack, neighbouring segments together.
+    pub(super) fn take(&mut self) -> Vec<Task> {
+        self.pieces = 0;
+        let mut groups: Vec<_> = std::mem::take(&mut self.groups).into_iter().collect();
+        groups.sort_unstable_by_key(|(place, _)| *place);
+        let mut tasks: Vec<Task> = Vec::new();
+        for ((pack, _), mut segment) in groups {
+            segment.pieces.sort_unstable_by_key(|p| (p.segment_offset, p.file_offset));
+            match tasks.last_mut() {
+                Some(Task::Segments { pack: last, segments }) if *last == pack && joins(segments, &segment) => {
+                    segments.push(segment);
+                }
+                _ => tasks.push(Task::Segments { pack, segments: vec![segment] }),
+            }
+        }
+        tasks
+    }
+}
+
+/// Whether `next` is better fetched together with `run`.
+fn joins(run: &[SegmentTask], next: &SegmentTask) -> bool {
+    run.first().zip(run.last()).is_some_and(|(first, last)| {
+        let end = last.entry.offset + last.entry.stored_len;
+        next.entry.offset - end <= GAP_BYTES
+            && next.entry.offset + next.entry.stored_len - first.entry.offset <= RUN_BYTES
+    })
+}
