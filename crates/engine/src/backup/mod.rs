@@ -71,6 +71,7 @@ pub fn backup(
     monitor: &dyn Monitor,
 ) -> Result<BackupReport> {
     repo.header.check(Access::Write)?;
+    repo.check_writable()?;
     let begun = repo.env.clock.monotonic();
     let started = options.time.unwrap_or_else(|| repo.env.clock.now());
     for _ in 0..ATTEMPTS_MAX {

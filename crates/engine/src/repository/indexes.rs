@@ -31,7 +31,8 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
     let mut covered: HashSet<[u8; 16]> = run.as_ref().map(|r| r.covers().clone()).unwrap_or_default();
     let mut index = LocalIndex::new(run);
     let (mut temporary, mut damaged) = (None, false);
-    for (level, id, _) in state.indexes() {
+    let strays = repo.stray_indexes(&state)?;
+    for (level, id) in state.indexes().map(|(level, id, _)| (level, id)).chain(strays.into_iter().map(|id| (0, id))) {
         if covered.contains(&id.0) {
             continue;
         }

@@ -62,8 +62,12 @@ impl Repository {
             self.set_state(state);
         }
         let from = self.state().next_seq();
-        self.refresh()?;
-        self.check_no_gap()?;
+        match self.refresh().and_then(|_| self.check_no_gap()) {
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
+                return self.salvage(error);
+            }
+            other => other?,
+        }
         if self.state().next_seq() == 0 {
             return Err(Error::new(
                 ErrorKind::NotFound,
@@ -132,6 +136,9 @@ impl Repository {
     /// # Errors
     /// `Corrupt` if the chain is broken; what reading yields.
     pub fn refresh(&self) -> Result<u64> {
+        if !self.damaged_records().is_empty() {
+            return Ok(0);
+        }
         let mut chain = self.state().chain();
         let mut folded = 0;
         while let Some(bytes) = self.store.get(&log_key(self.state().next_seq())?)? {
@@ -160,6 +167,7 @@ impl Repository {
     /// may not be in the log; its objects are safe either way.
     pub fn append(&self, record: NewRecord, validate: &mut dyn FnMut(&State) -> Result<Verdict>) -> Result<Appended> {
         let _one_at_a_time = self.appending.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_writable()?;
         let NewRecord { payload, added, reclaimed, stamp } = record;
         let entropy = self.env.entropy.clone();
         let builder = RecordBuilder::new(self.id(), &stamp, &payload, added, reclaimed, entropy.as_ref())?;

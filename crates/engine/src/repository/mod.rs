@@ -10,11 +10,13 @@
 //! | [`log`] | reading the tail, appending a record |
 //! | [`cache`] | files under the cache directory |
 //! | [`indexes`] | loading the local index |
+//! | [`salvage`] | reading on past damaged log records |
 
 mod cache;
 mod indexes;
 mod init;
 mod log;
+mod salvage;
 mod unlock;
 
 use crate::environment::{Credentials, Environment};
@@ -28,12 +30,13 @@ use decube_backup_format::hash::{ContentHasher, Key32};
 use decube_backup_format::header::{Access, Header};
 use decube_backup_format::ids::{FORMAT_KEY, RepositoryId, SlotId};
 use decube_backup_format::keyring::Keyring;
-use decube_backup_format::log::LogKeys;
+use decube_backup_format::log::{LogKeys, ObjectName};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use cache::temporary;
 pub(crate) use indexes::indexed_footer;
 pub use log::{Appended, NewRecord, Verdict};
+pub(crate) use salvage::fold_readable;
 
 /// An open repository.
 pub struct Repository {
@@ -50,6 +53,7 @@ pub struct Repository {
     pub(crate) cache: Cache,
     state: RwLock<Arc<State>>,
     appending: Mutex<()>,
+    damaged: Mutex<Vec<u64>>,
     index: Mutex<Option<Arc<LocalIndex>>>,
 }
 
@@ -97,6 +101,7 @@ impl Repository {
             cut_key: keyring.chunker_key.derive("decube-backup 2026 v1 tree cut", &[]),
             state: RwLock::new(Arc::new(State::new(header.repository))),
             appending: Mutex::new(()),
+            damaged: Mutex::new(Vec::new()),
             index: Mutex::new(None),
             env,
             store,
@@ -124,6 +129,11 @@ impl Repository {
     /// A slot object that the log no longer lists must not open the repository.
     fn check_slot_in_force(&self) -> Result<()> {
         if self.state().slots().any(|(slot, _)| slot == self.slot) {
+            return Ok(());
+        }
+        // A lost record may be the one that added it; one that is known to be removed stays so.
+        let removed = |o: &ObjectName| matches!(o, ObjectName::KeySlot(slot) if *slot == self.slot);
+        if !self.damaged_records().is_empty() && !self.state().retired_objects().any(removed) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::WrongKey, "open", "this key was removed from the repository").with("slot", self.slot))

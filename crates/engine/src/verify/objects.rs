@@ -3,7 +3,7 @@
 use super::{Findings, store_of};
 use crate::environment::Environment;
 use crate::options::VerifyReport;
-use crate::repository::{Repository, format_key};
+use crate::repository::{Repository, fold_readable, format_key};
 use crate::store::Store;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Key, Result};
@@ -20,22 +20,45 @@ pub(super) fn check_log(repo: &Repository, findings: &mut Findings) -> Result<()
     let mut chain = fresh.chain();
     for seq in 0..state.next_seq() {
         let key = log_key(seq)?;
-        let Some(bytes) = repo.store.get(&key)? else {
-            findings.damage(&key, "log record is missing");
-            return Ok(());
+        let why = match repo.store.get(&key)? {
+            None => "log record is missing".to_owned(),
+            Some(bytes) => {
+                let applied = chain.accept(&bytes).and_then(|envelope| {
+                    let (_, payload) = envelope.open(&bytes, repo.log_keys.log_key())?;
+                    fresh.apply(&envelope, &payload)
+                });
+                match applied {
+                    Ok(()) => {
+                        findings.report.records += 1;
+                        continue;
+                    }
+                    Err(error) => error.chain(),
+                }
+            }
         };
-        let applied = chain.accept(&bytes).and_then(|envelope| {
-            let (_, payload) = envelope.open(&bytes, repo.log_keys.log_key())?;
-            fresh.apply(&envelope, &payload)
-        });
-        if let Err(error) = applied {
-            findings.damage(&key, error.chain());
-            return Ok(());
-        }
-        findings.report.records += 1;
+        findings.damage(&key, why);
+        break;
     }
-    if fresh.hash() != state.hash() {
-        findings.damage(log_key(state.next_seq().saturating_sub(1))?, "the log is not the one read before");
+    if fresh.next_seq() == state.next_seq() {
+        if fresh.hash() != state.hash() {
+            findings.damage(log_key(state.next_seq().saturating_sub(1))?, "the log is not the one read before");
+        }
+        return name_damaged(repo.damaged_records(), findings);
+    }
+    // Behind the first damage every record is judged by its own seal.
+    let before = fresh.next_seq();
+    let damaged = fold_readable(repo, &mut fresh)?;
+    findings.report.records +=
+        (before..fresh.next_seq()).count() as u64 - damaged.iter().filter(|n| **n < fresh.next_seq()).count() as u64;
+    name_damaged(damaged, findings)
+}
+
+fn name_damaged(records: Vec<u64>, findings: &mut Findings) -> Result<()> {
+    for seq in records {
+        let key = log_key(seq)?;
+        if !findings.report.damages.iter().any(|d| d.object == key.as_str()) {
+            findings.damage(&key, "log record is damaged or missing: what it recorded is unknown");
+        }
     }
     Ok(())
 }

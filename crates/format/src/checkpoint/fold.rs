@@ -41,6 +41,16 @@ impl State {
         Ok(())
     }
 
+    /// Goes on with `envelope` as the next record although records before it are damaged or missing.
+    ///
+    /// For reading what is left only: what the skipped records said is unknown, so nothing may be appended
+    /// to such a state. The caller vouches for the record by having opened its payload with the log key.
+    pub fn skip_to(&mut self, envelope: &Envelope) {
+        self.next_seq = envelope.seq;
+        self.hash = envelope.prev;
+        self.writers.insert(envelope.writer);
+    }
+
     fn check_next(&self, envelope: &Envelope) -> Result<()> {
         let next = envelope.repository == self.repository
             && envelope.seq == self.next_seq
