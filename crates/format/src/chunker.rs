@@ -124,9 +124,18 @@ impl Chunker {
             let h1 = (h << 2).wrapping_add(pair);
             let h2 = (h << 3).wrapping_add(triple);
             h = (h << 4).wrapping_add((triple << 1).wrapping_add(g3));
-            if (h0 & mask == 0) | (h1 & mask == 0) | (h2 & mask == 0) | (h & mask == 0) {
-                let within = [h0, h1, h2, h].iter().position(|h| h & mask == 0).unwrap_or(3);
-                return Some(step * 4 + within + 1);
+            // Four predictable branches cost less than one on their disjunction.
+            if h0 & mask == 0 {
+                return Some(step * 4 + 1);
+            }
+            if h1 & mask == 0 {
+                return Some(step * 4 + 2);
+            }
+            if h2 & mask == 0 {
+                return Some(step * 4 + 3);
+            }
+            if h & mask == 0 {
+                return Some(step * 4 + 4);
             }
         }
         for (at, &byte) in rest.iter().enumerate() {
