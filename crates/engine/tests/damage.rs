@@ -256,7 +256,7 @@ fn a_damaged_log_record_is_named_and_never_passes_for_sound() {
                 }
             }
         }
-        let refused = harness.backup_source(&common::source_of(world.trees[0].1.path()), "again").err().expect(context);
+        let refused = harness.backup_source(&common::source_of(world.trees[0].1.path()), "again").expect_err(context);
         assert_eq!(refused.kind(), ErrorKind::Corrupt, "{context}: {refused:?}");
     });
 }
