@@ -109,7 +109,8 @@ fn damage_is_found_named_and_has_its_code() {
     let record = world.path("repo/log/0000000000000001");
     std::fs::set_permissions(&record, std::fs::Permissions::from_mode(0o600)).expect("mode");
     std::fs::File::options().write(true).open(&record).and_then(|file| file.set_len(100)).expect("cut");
-    world.run(&["--no-cache", "verify"]).expect(13).says("error:");
-    world.run(&["--no-cache", "snapshots"]).expect(1);
+    world.run(&["--no-cache", "verify"]).expect(13).says("damaged: log/0000000000000001");
+    world.run(&["--no-cache", "snapshots"]).expect(0).says("the log is damaged");
+    world.run(&["--no-cache", "backup", "src", "-q"]).expect(1).says("nothing can be added");
     world.run(&["verify", "--scrub"]).expect(13).says("damaged: log/0000000000000001").says("no readable record");
 }
