@@ -115,13 +115,7 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
         let span = text.parse::<Span>().ok();
         span.and_then(|span| now.checked_sub(span.abs()).ok()).map(|z| z.timestamp())
     };
-    found.map(from_jiff).ok_or_else(wrong)
-}
-
-fn from_jiff(time: jiff::Timestamp) -> Timestamp {
-    let (seconds, nanoseconds) = (time.as_second(), time.subsec_nanosecond());
-    let borrow = i64::from(nanoseconds < 0);
-    Timestamp { seconds: seconds - borrow, nanoseconds: (i64::from(nanoseconds) + borrow * 1_000_000_000) as u32 }
+    found.map(Timestamp::from).ok_or_else(wrong)
 }
 
 /// A positive span such as `1h`, `30m`, `7 days`, in seconds.

@@ -186,6 +186,16 @@ impl Timestamp {
     }
 }
 
+impl From<jiff::Timestamp> for Timestamp {
+    fn from(time: jiff::Timestamp) -> Self {
+        // jiff counts the fraction towards zero, this type forward.
+        let fraction = time.subsec_nanosecond();
+        let borrow = i32::from(fraction < 0);
+        let nanoseconds = (fraction + borrow * 1_000_000_000) as u32;
+        Self { seconds: time.as_second() - i64::from(borrow), nanoseconds }
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC where representable, `@seconds.nanoseconds` elsewhere.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -46,12 +46,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let now = jiff::Timestamp::now();
-        let (mut seconds, mut nanoseconds) = (now.as_second(), now.subsec_nanosecond());
-        if nanoseconds < 0 {
-            (seconds, nanoseconds) = (seconds - 1, nanoseconds + 1_000_000_000);
-        }
-        Timestamp { seconds, nanoseconds: nanoseconds as u32 }
+        jiff::Timestamp::now().into()
     }
     fn monotonic(&self) -> Duration {
         self.start.elapsed()

@@ -53,8 +53,7 @@ fn add_slot(repo: &Repository, new: &Credentials, label: &str) -> Result<(SlotId
     let slot =
         KeySlot::seal(repo.id(), new.secret(), KDF_DEFAULT, label, repo.env.clock.now(), &repo.keyring_key, entropy)?;
     let bytes = slot.encode();
-    let object =
-        AddedObject { name: ObjectName::KeySlot(id), len: bytes.len() as u64, hash: *blake3::hash(&bytes).as_bytes() };
+    let object = AddedObject::of(ObjectName::KeySlot(id), &bytes);
     repo.store.put(&slot_key(&id.to_hex())?, bytes, PutMode::CreateNew)?;
     let change = SlotChange::Added { slot: id, label: label.to_owned() };
     let record = NewRecord {

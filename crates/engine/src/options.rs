@@ -1,8 +1,8 @@
 //! What callers may choose, and what they get back.
 
+use decube_backup_core::Timestamp;
 use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind};
-use decube_backup_core::{Error, Timestamp};
 use decube_backup_format::chunker::ChunkerParams;
 use decube_backup_format::codec::Effort;
 use decube_backup_format::ids::SnapshotId;
@@ -374,6 +374,3 @@ pub enum Difference {
     /// In both, only attributes differ.
     Attributes(Entry, Entry),
 }
-
-/// Outcome of anything that goes on after problems.
-pub type Outcome<T> = Result<T, Error>;

@@ -31,11 +31,7 @@ pub fn parse_time(text: &str) -> Result<Timestamp> {
         civil.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp())
     });
     match instant {
-        Some(t) => {
-            let (s, n) = (t.as_second(), t.subsec_nanosecond());
-            let (s, n) = if n < 0 { (s - 1, n + 1_000_000_000) } else { (s, n) };
-            Ok(Timestamp { seconds: s, nanoseconds: n as u32 })
-        }
+        Some(time) => Ok(time.into()),
         None => Err(Error::new(ErrorKind::Invalid, "select", "not a time")
             .with("time", format!("{text:?}"))
             .with_hint("write it like 2024-01-15T10:30:00Z; a date alone means the end of that day, UTC")),

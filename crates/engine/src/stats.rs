@@ -1,11 +1,9 @@
 //! Repository statistics, from the folded log and the index; reads no pack.
 
 use crate::options::StatsReport;
-use crate::repository::Repository;
+use crate::repository::{Repository, index_segment};
 use decube_backup_core::Result;
-use decube_backup_format::ids::{PackKind, index_key};
-use decube_backup_format::index::decode_index;
-use decube_backup_format::sealed;
+use decube_backup_format::ids::PackKind;
 use std::collections::HashSet;
 
 /// Counts what the repository holds.
@@ -34,10 +32,7 @@ pub fn stats(repo: &Repository) -> Result<StatsReport> {
     let mut packs = HashSet::new();
     for (level, id, info) in state.indexes() {
         report.bytes_index += u64::from(info.len);
-        let key = index_key(level, &id)?;
-        let bytes = repo.store.get_existing(&key)?;
-        let associated = sealed::aad("index", &repo.id(), key.as_str());
-        for (pack, footer) in decode_index(&sealed::open(&repo.keyring.index_key, &associated, &bytes)?)? {
+        for (pack, footer) in index_segment(repo, level, &id)? {
             if pack.kind == PackKind::Data && state.pack(&pack).is_some() && packs.insert(pack) {
                 report.chunks += footer.chunks.len() as u64;
                 report.bytes_raw += footer.chunks.iter().map(|c| u64::from(c.len)).sum::<u64>();

@@ -4,7 +4,7 @@ use super::Pass;
 use crate::index::LocalIndex;
 use crate::options::{BackupOptions, BackupReport};
 use crate::pipeline::{AddedPack, tables};
-use crate::repository::{Appended, NewRecord, Repository, Verdict};
+use crate::repository::{Appended, NewRecord, Repository, Verdict, index_associated};
 use decube_backup_core::source::Source;
 use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
 use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
@@ -140,7 +140,7 @@ fn publish_index(repo: &Repository, added: &[AddedPack]) -> Result<Vec<AddedObje
     let mut id = IndexId::default();
     repo.env.entropy.fill(&mut id.0)?;
     let key = index_key(0, &id)?;
-    let associated = sealed::aad("index", &repo.id(), key.as_str());
+    let associated = index_associated(repo, 0, &id)?;
     let bytes = sealed::seal(
         repo.keyring.cipher,
         &repo.keyring.index_key,
@@ -148,11 +148,7 @@ fn publish_index(repo: &Repository, added: &[AddedPack]) -> Result<Vec<AddedObje
         &encode_index(tables(added)),
         repo.env.entropy.as_ref(),
     )?;
-    let object = AddedObject {
-        name: ObjectName::Index { level: 0, id },
-        len: bytes.len() as u64,
-        hash: *blake3::hash(&bytes).as_bytes(),
-    };
+    let object = AddedObject::of(ObjectName::Index { level: 0, id }, &bytes);
     match repo.store.put(&key, bytes, PutMode::CreateNew)? {
         PutOutcome::Created => objects.push(object),
         PutOutcome::AlreadyExists => {

@@ -20,7 +20,7 @@ pub(super) type Checkpoint<'a> = dyn FnMut(Vec<AddedPack>) -> Result<Arc<LocalIn
 
 pub(super) struct Dedup<'a> {
     writer: ChunkWriter,
-    /// Loaded on first use: an unchanged backup never needs it.
+    /// Loaded on first use.
     index: Option<Arc<LocalIndex>>,
     load_index: Box<dyn FnMut() -> Result<Arc<LocalIndex>> + 'a>,
     excluded: &'a (dyn Fn(&PackName) -> bool + 'a),

@@ -151,7 +151,7 @@ fn run_pass(
             .inspect_err(|e| tracing::warn!(error = %e.chain(), "going on without a stat cache"))
             .ok()
     });
-    // Without a stat cache nothing can be recognised as unchanged, and the parent need not be read.
+    // Without a stat cache nothing is recognised as unchanged; the parent then only tells new from changed.
     let known = parent.filter(|_| options.detection == ChangeDetection::StatCache).and_then(|parent| {
         let tree = parent.manifest.tree;
         let stat = StatCacheReader::open(stat_path.as_deref()?, &tree.id, tree.entries)?;

@@ -101,10 +101,7 @@ impl LocalIndex {
         }
     }
 
-    /// Calls `visit` for every (pack, segment number, segment).
-    ///
-    /// # Errors
-    /// The run on disk cannot be read.
+    /// Every indexed pack; one in memory and in the run comes twice.
     pub fn packs(&self) -> impl Iterator<Item = PackName> + '_ {
         self.memory.packs().chain(self.run.iter().flat_map(|run| run.packs()))
     }

@@ -69,10 +69,7 @@ impl<'a> Packer<'a> {
     }
 
     fn segment(&mut self, kind: PackKind, segment: Compressed) -> Result<()> {
-        let target = match kind {
-            PackKind::Data => self.settings.data_pack_bytes,
-            PackKind::Meta => self.settings.meta_pack_bytes,
-        };
+        let target = self.target(kind);
         let mut pack = match self.open_pack(kind).take() {
             Some(pack) => pack,
             None => self.new_pack(kind)?,
@@ -90,6 +87,14 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
+    /// Size at which a pack of `kind` is closed, bytes.
+    fn target(&self, kind: PackKind) -> usize {
+        match kind {
+            PackKind::Data => self.settings.data_pack_bytes,
+            PackKind::Meta => self.settings.meta_pack_bytes,
+        }
+    }
+
     fn open_pack(&mut self, kind: PackKind) -> &mut Option<PackWriter> {
         match kind {
             PackKind::Data => &mut self.data,
@@ -104,10 +109,7 @@ impl<'a> Packer<'a> {
         let mut buffer = self.pack_pool.pop().unwrap_or_default();
         // Grown by doubling, a buffer would end up twice as large as the pack.
         buffer.clear();
-        let target = match kind {
-            PackKind::Data => self.settings.data_pack_bytes,
-            PackKind::Meta => self.settings.meta_pack_bytes,
-        };
+        let target = self.target(kind);
         buffer.reserve_exact(target + self.settings.segment_bytes + target / 16);
         let name = PackName { kind, id };
         Ok(PackWriter::new(self.context.repository, name, self.context.keyring.cipher, key.version, &key.key, buffer))

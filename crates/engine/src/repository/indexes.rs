@@ -12,7 +12,7 @@ use decube_backup_format::{ids, sealed};
 use std::collections::HashSet;
 
 /// What an index segment is sealed with.
-pub(crate) fn associated(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<u8>> {
+pub(crate) fn index_associated(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<u8>> {
     Ok(sealed::aad("index", &repo.id(), ids::index_key(level, id)?.as_str()))
 }
 
@@ -36,7 +36,7 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
         if covered.contains(&id.0) {
             continue;
         }
-        let tables = match segment(repo, level, &id) {
+        let tables = match index_segment(repo, level, &id) {
             Ok(tables) => tables,
             // A flipped byte may also look like a cipher of the future.
             Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt | Kind::Unsupported | Kind::Io) => {
@@ -74,10 +74,10 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
 }
 
 /// The packs in one index segment with their tables of contents.
-fn segment(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<(PackName, Footer)>> {
+pub(crate) fn index_segment(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<(PackName, Footer)>> {
     let key = index_key(level, id)?;
     let bytes = repo.store.get_existing(&key)?;
-    sealed::open(&repo.keyring.index_key, &associated(repo, level, id)?, &bytes)
+    sealed::open(&repo.keyring.index_key, &index_associated(repo, level, id)?, &bytes)
         .and_then(|plain| decode_index(&plain))
         .map_err(|e| e.with("key", &key).with_hint("run `decube-backup verify` to see what is affected"))
 }
@@ -113,7 +113,7 @@ pub(crate) fn indexed_footer(repo: &Repository, pack: &PackName) -> Result<Optio
     for (level, id, _) in repo.state().indexes() {
         let key = index_key(level, &id)?;
         let Some(bytes) = repo.store.get(&key)? else { continue };
-        let tables = sealed::open(&repo.keyring.index_key, &associated(repo, level, &id)?, &bytes)
+        let tables = sealed::open(&repo.keyring.index_key, &index_associated(repo, level, &id)?, &bytes)
             .and_then(|p| decode_index(&p));
         let footer = tables.ok().and_then(|tables| tables.into_iter().find(|(name, _)| name == pack));
         if let Some((_, footer)) = footer {

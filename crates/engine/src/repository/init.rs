@@ -51,12 +51,10 @@ impl Repository {
             Err(_) => make_keys(&env, &store, &header.repository, credentials, options)?,
         };
         let keyring_bytes = store.get_existing(&keyring_key(0)?)?;
-        let object =
-            |name, bytes: &[u8]| AddedObject { name, len: bytes.len() as u64, hash: *blake3::hash(bytes).as_bytes() };
         let added = vec![
-            object(ObjectName::Format, &format_bytes),
-            object(ObjectName::Keyring(0), &keyring_bytes),
-            object(ObjectName::KeySlot(unlocked.slot), &slot_bytes),
+            AddedObject::of(ObjectName::Format, &format_bytes),
+            AddedObject::of(ObjectName::Keyring(0), &keyring_bytes),
+            AddedObject::of(ObjectName::KeySlot(unlocked.slot), &slot_bytes),
         ];
         let repo = Self::assemble(env, store, header, unlocked)?;
         let stamp = repo.stamp("", "");

@@ -139,14 +139,20 @@ impl Repository {
         if !self.damaged_records().is_empty() {
             return Ok(0);
         }
-        let mut chain = self.state().chain();
         let mut folded = 0;
+        self.fold_tail(&mut |_| folded += 1)?;
+        Ok(folded)
+    }
+
+    /// Folds what was appended since, showing each record's envelope to `see`.
+    fn fold_tail(&self, see: &mut dyn FnMut(&Envelope)) -> Result<()> {
+        let mut chain = self.state().chain();
         while let Some(bytes) = self.store.get(&log_key(self.state().next_seq())?)? {
             let envelope = chain.accept(&bytes)?;
             self.fold(&envelope, &bytes)?;
-            folded += 1;
+            see(&envelope);
         }
-        Ok(folded)
+        Ok(())
     }
 
     fn fold(&self, envelope: &Envelope, bytes: &[u8]) -> Result<()> {
@@ -204,15 +210,12 @@ impl Repository {
 
     /// Folds the tail; the slot of the record with `nonce` if it is there at or after `from`.
     fn fold_until_nonce(&self, nonce: &[u8; 16], from: u64) -> Result<Option<u64>> {
-        let mut chain = self.state().chain();
         let mut found = None;
-        while let Some(bytes) = self.store.get(&log_key(self.state().next_seq())?)? {
-            let envelope = chain.accept(&bytes)?;
-            self.fold(&envelope, &bytes)?;
+        self.fold_tail(&mut |envelope| {
             if envelope.nonce == *nonce && envelope.seq >= from {
                 found = Some(envelope.seq);
             }
-        }
+        })?;
         Ok(found)
     }
 

@@ -69,8 +69,14 @@ pub fn restore(
     monitor.phase("restore", Some(tree.bytes), Some(tree.entries));
     let tally = Tally::new(monitor);
     let (tasks, queue) = crossbeam_channel::bounded(repo.env.workers() * 2);
-    let context =
-        work::WorkContext { repo, target, tally: &tally, options, segments: crate::segments::SegmentReader::new(repo) };
+    let context = work::WorkContext {
+        repo,
+        target,
+        tally: &tally,
+        options,
+        segments: crate::segments::SegmentReader::new(repo),
+        open_files: Default::default(),
+    };
     let after = std::thread::scope(|scope| {
         for _ in 0..repo.env.workers() {
             let (queue, context) = (queue.clone(), &context);

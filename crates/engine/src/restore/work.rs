@@ -17,7 +17,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Unfinished files kept open by all workers together; beyond, they are reopened for each piece.
 const OPEN_FILES_MAX: usize = 256;
-static OPEN_FILES: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether writing all pieces gives the file its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +71,8 @@ pub(super) struct WorkContext<'a> {
     pub tally: &'a Tally<'a>,
     pub options: &'a RestoreOptions,
     pub segments: SegmentReader<'a>,
+    /// Unfinished files open now.
+    pub open_files: AtomicUsize,
 }
 
 pub(super) fn run(context: &WorkContext<'_>, queue: &Receiver<Task>) {
@@ -190,11 +191,11 @@ impl WorkContext<'_> {
         if guard.is_none() {
             let mode = if file.opened.swap(true, Ordering::Relaxed) { FileMode::InPlace } else { file.mode };
             *guard = Some(self.target.create_file(&file.path, mode)?);
-            OPEN_FILES.fetch_add(1, Ordering::Relaxed);
+            self.open_files.fetch_add(1, Ordering::Relaxed);
         }
         let result = guard.as_deref().map_or(Ok(()), act);
-        if OPEN_FILES.load(Ordering::Relaxed) > OPEN_FILES_MAX && guard.take().is_some() {
-            OPEN_FILES.fetch_sub(1, Ordering::Relaxed);
+        if self.open_files.load(Ordering::Relaxed) > OPEN_FILES_MAX && guard.take().is_some() {
+            self.open_files.fetch_sub(1, Ordering::Relaxed);
         }
         result
     }
@@ -220,7 +221,7 @@ impl WorkContext<'_> {
         let handle = file.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let handle = match (settled, handle) {
             (Ok(()), Some(handle)) => {
-                OPEN_FILES.fetch_sub(1, Ordering::Relaxed);
+                self.open_files.fetch_sub(1, Ordering::Relaxed);
                 Ok(handle)
             }
             (Ok(()), None) => self.target.create_file(&file.path, FileMode::InPlace),

@@ -12,7 +12,6 @@ mod objects;
 mod packs;
 mod trees;
 
-use crate::environment::Environment;
 use crate::options::{Damage, Subset, VerifyDepth, VerifyReport};
 use crate::repository::Repository;
 use decube_backup_core::Result;
@@ -70,8 +69,4 @@ pub fn verify(repo: &Repository, options: &VerifyOptions, monitor: &dyn Monitor)
     report.damages.dedup();
     report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
     Ok(report)
-}
-
-fn store_of(env: &Environment) -> crate::store::Store {
-    crate::store::Store::new(env)
 }

@@ -1,6 +1,6 @@
 //! The log chain and the presence of everything it names.
 
-use super::{Findings, store_of};
+use super::Findings;
 use crate::environment::Environment;
 use crate::options::VerifyReport;
 use crate::repository::{Repository, fold_readable, format_key};
@@ -137,7 +137,7 @@ fn mismatch(len: Option<u64>, info: &ObjectInfo) -> Option<String> {
 /// `NotFound` if there is no repository; the store cannot be read at all.
 pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
     let begun = env.clock.monotonic();
-    let store = store_of(env);
+    let store = Store::new(env);
     let bytes = store.get(&format_key()?)?.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "scrub", "there is no repository here").with_hint("check the address")
     })?;

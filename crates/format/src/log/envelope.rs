@@ -110,6 +110,13 @@ pub struct AddedObject {
     pub hash: [u8; 32],
 }
 
+impl AddedObject {
+    /// `name` holding exactly `bytes`.
+    pub fn of(name: ObjectName, bytes: &[u8]) -> Self {
+        Self { name, len: bytes.len() as u64, hash: *blake3::hash(bytes).as_bytes() }
+    }
+}
+
 /// The plain part of a record whose signature has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
