@@ -30,8 +30,7 @@ fn main() -> Result<()> {
         let seconds = (clock.monotonic() - start).as_secs_f64();
         println!("scan: {entries} entries in {batches} batches, {seconds:.3} s, {:.0}/s", entries as f64 / seconds);
         if round == 2 {
-            read("open + read + finish", &source, &files, threads, false, &clock);
-            read("detail + open + read + finish", &source, &files, threads, true, &clock);
+            read("open + read + finish", &source, &files, threads, &clock);
         }
     }
     Ok(())
@@ -44,7 +43,7 @@ fn file(item: ScanItem) -> Option<Scanned> {
     }
 }
 
-fn read(what: &str, source: &FsSource, files: &[Scanned], threads: usize, detail: bool, clock: &dyn Clock) {
+fn read(what: &str, source: &FsSource, files: &[Scanned], threads: usize, clock: &dyn Clock) {
     let start = clock.monotonic();
     let (next, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -52,14 +51,11 @@ fn read(what: &str, source: &FsSource, files: &[Scanned], threads: usize, detail
             scope.spawn(|| {
                 let mut buffer = vec![0; 1 << 20];
                 while let Some(scanned) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if detail {
-                        source.detail(&mut scanned.entry.clone());
-                    }
                     let Ok(mut content) = source.open(scanned) else { continue };
                     while let Ok(Piece::Data(n)) = content.read(&mut buffer) {
                         bytes.fetch_add(n, Ordering::Relaxed);
                     }
-                    let _ = content.finish();
+                    let _ = content.finish(&mut scanned.entry.clone());
                 }
             });
         }

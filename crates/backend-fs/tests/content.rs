@@ -76,8 +76,8 @@ fn holds_still() {
     let (source, scanned) = scanned(&file);
     let mut content = source.open(&scanned).unwrap();
     content.read(&mut [0; 100]).unwrap();
-    let end = content.finish().unwrap();
-    assert_eq!((end.stable, end.identity), (Stability::Unchanged, scanned.identity));
+    let end = content.finish(&mut scanned.entry.clone()).unwrap();
+    assert_eq!((end.stable, end.identity, end.problems), (Stability::Unchanged, scanned.identity, vec![]));
 }
 
 fn changes_are_said() {
@@ -105,12 +105,12 @@ fn changes_are_said() {
         let mut buffer = [0; 100];
         assert_eq!(content.read(&mut buffer).unwrap(), Piece::Data(expected), "{name}");
         assert_eq!(content.read(&mut buffer).unwrap(), Piece::End, "{name}");
-        assert_eq!(content.finish().unwrap().stable, Stability::Changed, "{name}");
+        assert_eq!(content.finish(&mut scanned.entry.clone()).unwrap().stable, Stability::Changed, "{name}");
         // Between scan and open: all that is there is read.
         let mut content = source.open(&scanned).unwrap();
         let now = std::fs::metadata(&file).unwrap().len() as usize;
         assert_eq!(content.read(&mut buffer).unwrap(), Piece::Data(now), "{name}");
-        assert_eq!(content.finish().unwrap().stable, Stability::Changed, "{name}");
+        assert_eq!(content.finish(&mut scanned.entry.clone()).unwrap().stable, Stability::Changed, "{name}");
     }
 }
 

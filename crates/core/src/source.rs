@@ -8,7 +8,8 @@
 //! 3. **Problems travel in band.** What cannot be listed or described is a [`ScanItem::Problem`] at
 //!    its place in the order; the scan goes on. `Err` ends the scan: the source itself is gone.
 //! 4. **Cheap scan, costly detail.** `scan` fills what one `stat` gives. `detail` and `open` are
-//!    blocking calls made on the reader pool, only for entries that changed.
+//!    blocking calls made on the reader pool, only for entries that changed; a file whose content is
+//!    read gets its detail from [`Content::finish`], so that it is opened once.
 //! 5. **Honest content.** `finish` says whether the content changed between scan and end of reading.
 //! 6. **Leaves no trace.** Reading changes neither times nor content, and leaves caches as found.
 
@@ -57,12 +58,14 @@ pub enum Piece {
 }
 
 /// How reading a content ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentEnd {
     /// Whether size, times or identity differ from the scan: what was read may be a mixture.
     pub stable: Stability,
     /// Identity after reading, for the stat cache.
     pub identity: Option<Identity>,
+    /// Detail that could not be read; the entry is still usable.
+    pub problems: Vec<Problem>,
 }
 
 /// Whether content held still while it was read.
@@ -82,11 +85,12 @@ pub trait Content: Send {
     /// Reading failed; the caller reports the file as unreadable.
     fn read(&mut self, buf: &mut [u8]) -> Result<Piece>;
 
-    /// Ends reading and says whether the file held still.
+    /// Ends reading: fills in the detail of `entry`, the one that was opened, as [`Source::detail`]
+    /// does, and says whether the file held still.
     ///
     /// # Errors
     /// Its state could not be read again.
-    fn finish(self: Box<Self>) -> Result<ContentEnd>;
+    fn finish(self: Box<Self>, entry: &mut Entry) -> Result<ContentEnd>;
 }
 
 /// What a source calls itself in a snapshot's manifest.
@@ -108,6 +112,8 @@ pub trait Source: Send + Sync + 'static {
     fn scan(&self) -> Result<Box<dyn Scan>>;
 
     /// Fills in what `scan` left out (extended attributes, inode flags, birth time). Blocking.
+    ///
+    /// For entries without content; files get it from [`Content::finish`].
     ///
     /// Returns what could not be read; the entry is still usable.
     fn detail(&self, entry: &mut Entry) -> Vec<Problem>;

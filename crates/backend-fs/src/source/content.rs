@@ -1,12 +1,12 @@
 //! Reading one file's content.
 //!
-//! A small file costs one open, one stat, one read, one stat: its end is known from its size, growth
-//! shows in the second stat. Holes are looked for only where fewer blocks than bytes are allocated.
+//! A small file costs one open, one stat, one read, its detail and one stat: its end is known from its size,
+//! growth shows in the second stat. Holes are looked for only where fewer blocks than bytes are allocated.
 
 use crate::at::{Root, open_quietly};
 use crate::attributes::{Handle, STAT_MASK};
-use crate::source::describe;
-use decube_backup_core::entry::{Identity, Timestamp};
+use crate::source::{describe, detail};
+use decube_backup_core::entry::{Entry, Identity, Timestamp};
 use decube_backup_core::source::{Content, ContentEnd, Piece, Scanned, Stability};
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::{AsFd, OwnedFd};
@@ -149,14 +149,15 @@ impl Content for FileContent {
         Ok(if filled == 0 { Piece::End } else { Piece::Data(filled) })
     }
 
-    fn finish(mut self: Box<Self>) -> Result<ContentEnd> {
+    fn finish(mut self: Box<Self>, entry: &mut Entry) -> Result<ContentEnd> {
         self.give_back(1);
+        let problems = detail::fill(Handle::Open(self.fd.as_fd()), entry);
         let stat = rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, STAT_MASK)
             .map_err(|e| error(&self.path, "cannot stat the file after reading", e))?;
         let identity = describe::identity(&stat);
         let now = State { size: stat.stx_size, mtime: describe::timestamp(&stat.stx_mtime), identity };
         let stable = if now == self.scanned { Stability::Unchanged } else { Stability::Changed };
-        Ok(ContentEnd { stable, identity: Some(identity) })
+        Ok(ContentEnd { stable, identity: Some(identity), problems })
     }
 }
 

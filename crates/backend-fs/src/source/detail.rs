@@ -29,7 +29,13 @@ pub(crate) fn detail(root: &Root, entry: &mut Entry) -> Vec<Problem> {
         }
         Err(e) => return vec![problem(ProblemKind::Attribute, format!("cannot open to read attributes: {e}"))],
     };
-    let handle = if through_path { Handle::Path(fd.as_fd()) } else { Handle::Open(fd.as_fd()) };
+    fill(if through_path { Handle::Path(fd.as_fd()) } else { Handle::Open(fd.as_fd()) }, entry)
+}
+
+/// The same of an entry that is open.
+pub(crate) fn fill(handle: Handle<'_>, entry: &mut Entry) -> Vec<Problem> {
+    let path = entry.path.as_bytes();
+    let problem = |message: String| Problem::new(ProblemKind::Attribute, path, message);
     if let Ok(flags) = handle.flags() {
         entry.meta.flags = (flags & SETTABLE).bits();
     }
@@ -37,12 +43,12 @@ pub(crate) fn detail(root: &Root, entry: &mut Entry) -> Vec<Problem> {
         Ok((xattrs, failed)) => {
             let problems = failed.into_iter().map(|(name, e)| {
                 let name = display_bytes(&name);
-                problem(ProblemKind::Attribute, format!("cannot read extended attribute {name}: {e}"))
+                problem(format!("cannot read extended attribute {name}: {e}"))
             });
             let problems = problems.collect();
             entry.meta.xattrs = xattrs;
             problems
         }
-        Err(e) => vec![problem(ProblemKind::Attribute, format!("cannot list extended attributes: {e}"))],
+        Err(e) => vec![problem(format!("cannot list extended attributes: {e}"))],
     }
 }

@@ -197,7 +197,7 @@ pub fn copy(from: &Path, target: &dyn Target, mode: FileMode) -> Vec<Problem> {
                         Piece::End => break,
                     }
                 }
-                content.finish().unwrap();
+                content.finish(&mut entry.clone()).unwrap();
                 file.set_len(size).unwrap();
                 problems.extend(target.finish_file(file, &entry));
             }

@@ -7,7 +7,7 @@ use super::plan::{Item, Relation};
 use crossbeam_channel::{Receiver, Sender};
 use decube_backup_core::entry::{EntryKind, EntryPath, Identity};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress};
-use decube_backup_core::source::{Content, Piece, Scanned, Source, Stability};
+use decube_backup_core::source::{Content, ContentEnd, Piece, Scanned, Source, Stability};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::chunker::Chunker;
 use decube_backup_format::hash::{ContentHasher, Domain};
@@ -130,21 +130,20 @@ impl ReadContext<'_> {
             let result = self.source.open(&read.scanned).and_then(|mut content| {
                 let expected = usize::try_from(size).unwrap_or(usize::MAX).min(super::plan::BATCH_BYTES as usize);
                 let (pieces, len) = read_small(content.as_mut(), arena, expected)?;
-                Ok((pieces, len, content.finish()?))
+                Ok((pieces, len, content.finish(&mut read.scanned.entry)?))
             });
             match result {
                 Ok((pieces, len, end)) => {
                     self.monitor.advance(Progress::Bytes, len);
                     self.cut_small(arena, start, &pieces, len, &mut read.extents);
-                    settle(&mut read, len, end.stable, end.identity);
+                    settle(&mut read, len, end);
                 }
                 Err(error) => {
                     arena.truncate(start);
                     lose(&mut read, &error);
                 }
             }
-        }
-        if read.outcome == ReadOutcome::Whole {
+        } else {
             read.problems.extend(self.source.detail(&mut read.scanned.entry));
         }
         read
@@ -193,13 +192,10 @@ impl ReadContext<'_> {
         self.monitor.at(read.scanned.entry.path.as_bytes());
         let result = self.source.open(&read.scanned).and_then(|mut content| {
             let len = self.stream_content(content.as_mut(), blocks)?;
-            Ok((len, content.finish()?))
+            Ok((len, content.finish(&mut read.scanned.entry)?))
         });
         match result {
-            Ok((len, end)) => {
-                settle(&mut read, len, end.stable, end.identity);
-                read.problems.extend(self.source.detail(&mut read.scanned.entry));
-            }
+            Ok((len, end)) => settle(&mut read, len, end),
             Err(error) => lose(&mut read, &error),
         }
         let _ = blocks.send(StreamMessage::End(Box::new(read)));
@@ -304,9 +300,10 @@ fn read_small(content: &mut dyn Content, arena: &mut Vec<u8>, expected: usize) -
     }
 }
 
-fn settle(read: &mut ReadEntry, len: u64, stable: Stability, identity: Option<Identity>) {
+fn settle(read: &mut ReadEntry, len: u64, end: ContentEnd) {
+    read.problems.extend(end.problems);
     let entry = &mut read.scanned.entry;
-    if stable == Stability::Changed || entry.kind.size() != len {
+    if end.stable == Stability::Changed || entry.kind.size() != len {
         let path = entry.path.as_bytes().to_vec();
         read.problems.push(Problem::new(
             ProblemKind::Changed,
@@ -315,7 +312,7 @@ fn settle(read: &mut ReadEntry, len: u64, stable: Stability, identity: Option<Id
         ));
         read.scanned.identity = None;
     } else {
-        read.scanned.identity = identity.or(read.scanned.identity);
+        read.scanned.identity = end.identity.or(read.scanned.identity);
     }
     read.scanned.entry.kind = EntryKind::File { size: len };
 }

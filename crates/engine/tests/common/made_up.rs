@@ -92,9 +92,9 @@ impl Content for MadeUpContent {
         self.at += n;
         Ok(if n == 0 { Piece::End } else { Piece::Data(n) })
     }
-    fn finish(self: Box<Self>) -> Result<ContentEnd> {
+    fn finish(self: Box<Self>, _: &mut Entry) -> Result<ContentEnd> {
         let stable = if self.behaviour == Behaviour::Changes { Stability::Changed } else { Stability::Unchanged };
-        Ok(ContentEnd { stable, identity: None })
+        Ok(ContentEnd { stable, identity: None, problems: Vec::new() })
     }
 }
 
