@@ -9,7 +9,7 @@ use crate::environment::{Credentials, Environment};
 use crate::options::InitOptions;
 use crate::store::Store;
 use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result};
-use decube_backup_format::chunker::GEAR_CHUNKER_ID;
+use decube_backup_format::chunker::ARGMIN_CHUNKER_ID;
 use decube_backup_format::hash::Key32;
 use decube_backup_format::header::{Access, Features, Header};
 use decube_backup_format::ids::{RepositoryId, SlotId, keyring_key, log_key, slot_key};
@@ -96,7 +96,7 @@ fn decide_header(env: &Environment, store: &Store, options: &InitOptions) -> Res
     let header = Header {
         repository,
         features: Features::default(),
-        chunker_id: GEAR_CHUNKER_ID,
+        chunker_id: ARGMIN_CHUNKER_ID,
         chunker: options.chunker,
         pack_data_bytes: options.pack_bytes,
         pack_meta_bytes: META_PACK_BYTES.min(options.pack_bytes),

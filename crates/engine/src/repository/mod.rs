@@ -25,7 +25,7 @@ use crate::store::Store;
 use cache::Cache;
 use decube_backup_core::{Error, ErrorKind, Key, Result};
 use decube_backup_format::checkpoint::State;
-use decube_backup_format::chunker::{Chunker, GEAR_CHUNKER_ID};
+use decube_backup_format::chunker::{ARGMIN_CHUNKER_ID, Chunker};
 use decube_backup_format::hash::{ContentHasher, Key32};
 use decube_backup_format::header::{Access, Header};
 use decube_backup_format::ids::{FORMAT_KEY, RepositoryId, SlotId};
@@ -87,7 +87,7 @@ impl Repository {
     }
 
     fn assemble(env: Environment, store: Store, header: Header, unlocked: unlock::Unlocked) -> Result<Self> {
-        if header.chunker_id != GEAR_CHUNKER_ID {
+        if header.chunker_id != ARGMIN_CHUNKER_ID {
             return Err(Error::new(ErrorKind::Unsupported, "open", "repository cuts content with an unknown chunker")
                 .with("chunker", header.chunker_id)
                 .with_hint("a newer program made it: use that program"));

@@ -5,7 +5,7 @@ use decube_backup_core::entry::{Entry, EntryKind, EntryPath, Metadata, Xattr};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::checkpoint::State;
-use decube_backup_format::chunker::{ChunkerParams, GEAR_CHUNKER_ID};
+use decube_backup_format::chunker::{ARGMIN_CHUNKER_ID, ChunkerParams};
 use decube_backup_format::codec::{Codec, Compressor, Effort};
 use decube_backup_format::hash::Key32;
 use decube_backup_format::header::{Features, Header};
@@ -50,7 +50,7 @@ pub fn format_header() -> Vec<Vec<u8>> {
     let header = Header {
         repository: REPOSITORY,
         features: Features { read: 0, write: 1, gc: 2 },
-        chunker_id: GEAR_CHUNKER_ID,
+        chunker_id: ARGMIN_CHUNKER_ID,
         chunker: ChunkerParams::DEFAULT,
         pack_data_bytes: 16 << 20,
         pack_meta_bytes: 8 << 20,

@@ -2,7 +2,7 @@
 
 use crate::fixtures::{FixedEntropy, KEYRING_KEY, REPOSITORY, check_golden, keyring};
 use decube_backup_core::{ErrorKind, Timestamp};
-use decube_backup_format::chunker::{ChunkerParams, GEAR_CHUNKER_ID};
+use decube_backup_format::chunker::{ARGMIN_CHUNKER_ID, ChunkerParams};
 use decube_backup_format::hash::Key32;
 use decube_backup_format::header::{Access, Features, HEADER_BYTES, Header};
 use decube_backup_format::ids::{PackKind, RepositoryId};
@@ -18,7 +18,7 @@ fn header() -> Header {
     Header {
         repository: REPOSITORY,
         features: Features::default(),
-        chunker_id: GEAR_CHUNKER_ID,
+        chunker_id: ARGMIN_CHUNKER_ID,
         chunker: ChunkerParams::DEFAULT,
         pack_data_bytes: 64 << 20,
         pack_meta_bytes: 16 << 20,
