@@ -128,6 +128,11 @@ fn of_two_inits_at_once_one_wins_and_the_other_is_told() {
         assert_eq!(error.kind(), ErrorKind::AlreadyExists, "round {round}: {error:?}");
         let winner = &won[0].1;
         winner.assert_sound("after a race");
+        let objects = store.memory.objects();
+        for name in ["format", "keyring/00000000"] {
+            let copy = &objects[&common::key(&format!("copy/{name}"))];
+            assert_eq!(copy, &objects[&common::key(name)], "round {round}");
+        }
         let tree = tempfile::tempdir().expect("temp");
         std::fs::write(tree.path().join("file"), common::noise(1, 9000)).expect("file");
         let id = winner.backup(tree.path(), "tree").snapshot.expect("a snapshot");

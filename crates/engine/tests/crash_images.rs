@@ -3,6 +3,7 @@
 mod common;
 
 use bytes::Bytes;
+use common::damage::{Damage, EVERY, apply};
 use common::{Harness, plant, small_packs};
 use decube_backup_core::{ErrorKind, Key};
 use decube_backup_engine::options::SnapshotFilter;
@@ -62,7 +63,7 @@ fn an_init_killed_after_any_write_is_completed_by_the_next() {
     let start = Harness::over(Arc::new(MemorySink::new()));
     let images = images(&start, |harness| drop(harness.init(&small_packs()).expect("init")));
     let last = images.len() - 1;
-    assert_eq!(last, 4, "format, slot, keyring, record 0");
+    assert_eq!(last, 6, "format, slot, keyring, two copies, record 0");
     for (written, image) in images.into_iter().enumerate() {
         let context = format!("killed after {written} of {last} writes");
         let harness = start.on_image(image);
@@ -86,8 +87,36 @@ fn an_init_killed_after_any_write_is_completed_by_the_next() {
 fn an_init_begun_with_other_credentials_is_not_taken_over_once_its_keyring_is_there() {
     let start = Harness::over(Arc::new(MemorySink::new()));
     let images = images(&start, |harness| drop(harness.init(&small_packs()).expect("init")));
-    let other = Harness { credentials: common::password("other"), ..start.on_image(images[3].clone()) };
-    let error = other.init(&small_packs()).err().expect("refused");
-    assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error:?}");
-    assert!(error.hint().is_some());
+    for image in &images[3..=6] {
+        let other = Harness { credentials: common::key_file(2), ..start.on_image(image.clone()) };
+        let error = other.init(&small_packs()).err().expect("refused");
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error:?}");
+        assert!(error.hint().is_some());
+        assert_eq!(other.memory.objects().keys().collect::<Vec<_>>(), image.keys().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn an_unfinished_init_is_not_completed_over_damage() {
+    let start = Harness::over(Arc::new(MemorySink::new()));
+    let images = images(&start, |harness| drop(harness.init(&small_packs()).expect("init")));
+    for name in ["format", "keyring/00000000", "copy/format", "copy/keyring/00000000"] {
+        let is_copy = name.starts_with("copy/");
+        for damage in EVERY {
+            let context = format!("{name} {damage:?}");
+            let harness = start.on_image(images[5].clone());
+            apply(&harness, &common::key(name), *damage);
+            let before = harness.memory.objects();
+            let outcome = harness.init(&small_packs());
+            if is_copy && matches!(damage, Damage::Remove) {
+                drop(outcome.expect(&context));
+                harness.assert_sound(&context);
+                continue;
+            }
+            let error = outcome.err().expect(&context);
+            assert!(matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Corrupt), "{context}: {error:?}");
+            assert!(error.hint().is_some(), "{context}");
+            assert_eq!(harness.memory.objects(), before, "{context}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::damage::{EVERY, apply};
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
 use common::{ALL_DATA, Harness, inside, plant, small_packs};
 use decube_backup_backend_fs::compare::{CompareOptions, compare_trees};
@@ -12,34 +13,6 @@ use decube_backup_engine::verify::{VerifyOptions, scrub, verify};
 use decube_backup_format::ids::SnapshotId;
 use std::collections::BTreeSet;
 use std::path::Path;
-
-#[derive(Clone, Copy, Debug)]
-enum Damage {
-    /// The byte at this many thousandths of the object.
-    Flip(usize),
-    /// The byte this far from the end.
-    FlipFromEnd(usize),
-    /// Only this many thousandths stay.
-    Truncate(usize),
-    /// Only the last byte goes.
-    Shorten,
-    Remove,
-}
-
-const EVERY: &[Damage] = &[
-    Damage::Flip(0),
-    Damage::Flip(3),
-    Damage::Flip(250),
-    Damage::Flip(500),
-    Damage::Flip(900),
-    Damage::FlipFromEnd(1),
-    Damage::FlipFromEnd(40),
-    Damage::FlipFromEnd(80),
-    Damage::Truncate(0),
-    Damage::Truncate(500),
-    Damage::Shorten,
-    Damage::Remove,
-];
 
 struct World {
     harness: Harness,
@@ -58,19 +31,6 @@ fn world() -> World {
         trees.push((id, tree));
     }
     World { harness, trees }
-}
-
-fn apply(harness: &Harness, key: &Key, damage: Damage) {
-    let len = harness.memory.objects()[key].len();
-    let memory = &harness.memory;
-    match damage {
-        Damage::Flip(part) => memory.flip_byte(key, len * part / 1000),
-        Damage::FlipFromEnd(back) => memory.flip_byte(key, len.saturating_sub(back)),
-        Damage::Truncate(part) => memory.truncate(key, len * part / 1000),
-        Damage::Shorten => memory.truncate(key, len - 1),
-        Damage::Remove => memory.remove(key),
-    }
-    .expect("damaged");
 }
 
 /// Runs `check` for every object whose name begins with `prefix` and every damage.
@@ -208,29 +168,6 @@ fn a_damaged_key_slot_is_named_and_another_slot_still_opens() {
         let (id, tree) = &world.trees[1];
         harness.assert_restores(id, tree.path(), &context);
     }
-}
-
-#[test]
-fn a_damaged_keyring_is_named_by_scrub_and_nothing_opens() {
-    each("keyring/", |_, harness, key, context| {
-        let error = harness.open().err().expect(context);
-        assert_ne!(error.kind(), ErrorKind::Internal, "{context}: {error:?}");
-        assert_scrub_names(harness, key, context);
-    });
-}
-
-#[test]
-fn a_damaged_format_object_is_named() {
-    each("format", |_, harness, key, context| {
-        let error = harness.open().err().expect(context);
-        assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported), "{error:?}");
-        match scrub(&harness.environment(), &Silent) {
-            Ok(report) => assert_named(&report, key, context),
-            Err(error) => {
-                assert!(error.kind() == ErrorKind::NotFound || error.kind() == ErrorKind::Corrupt, "{error:?}")
-            }
-        }
-    });
 }
 
 #[test]

@@ -126,6 +126,8 @@ pub struct PackName {
 
 /// Plain header object: repository id, version, features, chunker.
 pub const FORMAT_KEY: &str = "format";
+/// The same bytes once more.
+pub const FORMAT_COPY_KEY: &str = "copy/format";
 /// Untrusted hint at the log's tail.
 pub const HINT_KEY: &str = "hint";
 
@@ -180,6 +182,14 @@ pub fn slot_key(slot: &str) -> Result<Key> {
 /// Never.
 pub fn keyring_key(generation: u32) -> Result<Key> {
     key(format!("keyring/{generation:08x}"))
+}
+
+/// `copy/keyring/<generation>`: the same bytes once more.
+///
+/// # Errors
+/// Never.
+pub fn keyring_copy_key(generation: u32) -> Result<Key> {
+    key(format!("copy/keyring/{generation:08x}"))
 }
 
 #[cfg(test)]

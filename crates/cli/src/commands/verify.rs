@@ -127,8 +127,8 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         n => console.warn(format_args!("{damages}; {} cannot be given back whole", units::count(n, "entry"))),
     }
     console.stderr(match args.scrub {
-        true => "hint: keep everything as it is; `verify --read-data` (with the password) says which files are hit",
-        false => "hint: keep everything as it is; what is not affected restores, and `backup --force` stores lost content again",
+        true => "hint: keep everything as it is, unless a line above says what to copy; `verify --read-data` (with the password) says which files are hit",
+        false => "hint: keep everything as it is, unless a line above says what to copy; what is not affected restores, and `backup --force` stores lost content again",
     });
     Ok(())
 }

@@ -114,3 +114,27 @@ fn damage_is_found_named_and_has_its_code() {
     world.run(&["--no-cache", "backup", "src", "-q"]).expect(1).says("nothing can be added");
     world.run(&["verify", "--scrub"]).expect(13).says("damaged: log/0000000000000001").says("no readable record");
 }
+
+#[test]
+fn a_lost_header_or_keyring_is_said_read_from_its_copy_and_copied_back() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "-q"]).expect(0);
+    for name in ["format", "keyring/00000000"] {
+        let (original, copy) = (world.path("repo").join(name), world.path("repo/copy").join(name));
+        std::fs::remove_file(&original).expect("removed");
+        // Also with -q, as in the nightly run that would be the only one to notice.
+        let sound = format!("`copy/{name}` is sound: copy it to `{name}`");
+        world.run(&["snapshots", "-q"]).expect(0).says(&sound).says("read from its copy");
+        world.run(&["backup", "src", "-q"]).expect(0).says(&sound);
+        world.run(&["verify"]).expect(13).says(&format!("damaged: {name}: object is missing; {sound}"));
+        world.run(&["verify", "--scrub"]).expect(13).says(&format!("damaged: {name}: object is missing; {sound}"));
+        world.run(&["init"]).expect(1).says("already");
+        std::fs::write(&original, "rubbish").expect("written");
+        world.run(&["verify"]).expect(13).says(&format!("damaged: {name}: ")).says(&sound);
+        std::fs::remove_file(&original).expect("removed");
+        std::fs::copy(copy, original).expect("copied");
+        let answer = world.run(&["snapshots", "-q"]).expect(0);
+        assert_eq!(answer.err, "");
+        world.run(&["verify"]).expect(0);
+    }
+}

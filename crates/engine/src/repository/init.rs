@@ -1,13 +1,20 @@
 //! Making a repository.
 //!
-//! Write order: `format` (CreateNew: decides the id) → key slot → `keyring` (CreateNew) → `log/0`
-//! (CreateNew: decides who made it). A crash leaves a beginning that the next `init` completes if its
-//! credentials open what is there; of two at once, one wins and the other is told.
+//! Write order: `format` (CreateNew: decides the id) → key slot → `keyring` (CreateNew) → the copies of
+//! `format` and `keyring` → `log/0` (CreateNew: decides who made it). A crash leaves a beginning that the
+//! next `init` completes if its credentials open what is there; of two at once, one wins and the other is
+//! told.
+//!
+//! A copy is made of the bytes read back from the store, and originals never change once they are there:
+//! whoever wins, all inits that get as far as the copies write the same bytes, and none of a lost race. A
+//! copy that differs is damage, and ends the init before there is a record.
 
-use super::{Repository, format_key, unlock};
+use super::copies::{self, Found};
+use super::{Repository, unlock};
 use crate::environment::{Credentials, Environment};
 use crate::options::InitOptions;
 use crate::store::Store;
+use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result};
 use decube_backup_format::chunker::ARGMIN_CHUNKER_ID;
 use decube_backup_format::hash::Key32;
@@ -25,6 +32,19 @@ fn exists() -> Error {
         .with_hint("open it with its own password, or choose another place")
 }
 
+/// Says so of a place where a repository is or began, but its header is gone.
+fn exists_damaged() -> Error {
+    let what = "there already is a repository here, and its header `format` is missing or damaged";
+    Error::new(ErrorKind::AlreadyExists, "init", what)
+        .with_hint("nothing was changed; copy `copy/format` to `format`, or put it back from a replica")
+}
+
+fn damaged_beginning(key: &Key) -> Error {
+    Error::new(ErrorKind::Corrupt, "init", "what an unfinished init left here is damaged")
+        .with("key", key)
+        .with_hint("unless another init is running, nothing is stored here yet: empty the place and run init again")
+}
+
 fn lost_race() -> Error {
     Error::new(ErrorKind::AlreadyExists, "init", "another init made a repository here at the same moment")
         .with_hint("that repository is complete: use it with its password")
@@ -38,23 +58,28 @@ impl Repository {
     /// an object exactly once; what writing yields.
     pub fn init(env: Environment, credentials: &Credentials, options: &InitOptions) -> Result<Self> {
         let store = Store::new(&env);
-        let (header, format_bytes) = decide_header(&env, &store, options)?;
-        header.check(Access::Write)?;
-        if store.stat(&log_key(0)?)?.is_some() {
+        let header = decide_header(&env, &store, options)?;
+        header.value.check(Access::Write)?;
+        if copies::has_log(&store)? {
             return Err(exists());
         }
-        let (unlocked, slot_bytes) = match unlock::unlock(&store, &header.repository, credentials, &|_| true) {
+        let id = header.value.repository;
+        let (unlocked, slot_bytes) = match unlock::unlock(&store, &id, credentials, &|_| true) {
             Ok(unlocked) => {
                 let bytes = store.get_existing(&slot_key(&unlocked.slot.to_hex())?)?;
                 (unlocked, bytes.to_vec())
             }
-            Err(_) => make_keys(&env, &store, &header.repository, credentials, options)?,
+            Err(_) => make_keys(&env, &store, &id, credentials, options)?,
         };
-        let keyring_bytes = store.get_existing(&keyring_key(0)?)?;
+        if unlocked.keyring.damage.is_some() {
+            return Err(damaged_beginning(&ObjectName::Keyring(0).key()?));
+        }
         let added = vec![
-            AddedObject::of(ObjectName::Format, &format_bytes),
-            AddedObject::of(ObjectName::Keyring(0), &keyring_bytes),
+            AddedObject::of(ObjectName::Format, &header.bytes),
+            AddedObject::of(ObjectName::Keyring(0), &unlocked.keyring.bytes),
             AddedObject::of(ObjectName::KeySlot(unlocked.slot), &slot_bytes),
+            put_copy(&store, ObjectName::FormatCopy, &header.bytes)?,
+            put_copy(&store, ObjectName::KeyringCopy(0), &unlocked.keyring.bytes)?,
         ];
         let repo = Self::assemble(env, store, header, unlocked)?;
         let stamp = repo.stamp("", "");
@@ -86,10 +111,17 @@ impl Repository {
 }
 
 /// Writes `format`, or takes the one an unfinished init left.
-fn decide_header(env: &Environment, store: &Store, options: &InitOptions) -> Result<(Header, Vec<u8>)> {
-    let key = format_key()?;
-    if let Some(bytes) = store.get(&key)? {
-        return Ok((Header::decode(&bytes)?, bytes.to_vec()));
+fn decide_header(env: &Environment, store: &Store, options: &InitOptions) -> Result<Found<Header>> {
+    let key = ObjectName::Format.key()?;
+    // Asked before `format` is read: whoever wrote a copy or a record had written `format` before.
+    let begun = store.stat(&ObjectName::FormatCopy.key()?)?.is_some() || copies::has_log(store)?;
+    match store.get(&key)? {
+        Some(bytes) => match Header::decode(&bytes) {
+            Err(error) if begun && error.kind() == ErrorKind::Corrupt => return Err(exists_damaged()),
+            decoded => return Ok(Found { value: decoded?, bytes, damage: None }),
+        },
+        None if begun => return Err(exists_damaged()),
+        None => {}
     }
     let mut repository = RepositoryId::default();
     env.entropy.fill(&mut repository.0)?;
@@ -107,7 +139,17 @@ fn decide_header(env: &Environment, store: &Store, options: &InitOptions) -> Res
         probe_create(store, &key, &bytes)?;
     }
     let there = store.get_existing(&key)?;
-    Ok((Header::decode(&there)?, there.to_vec()))
+    Ok(Found { value: Header::decode(&there)?, bytes: there, damage: None })
+}
+
+/// Writes the copy `name` of an original whose `bytes` were read back, or finds it written.
+fn put_copy(store: &Store, name: ObjectName, bytes: &Bytes) -> Result<AddedObject> {
+    let key = name.key()?;
+    let put = store.put(&key, bytes.clone(), PutMode::CreateNew)?;
+    if put == PutOutcome::AlreadyExists && store.get_existing(&key)? != *bytes {
+        return Err(damaged_beginning(&key));
+    }
+    Ok(AddedObject::of(name, bytes))
 }
 
 /// Creating the same object again must lose: without that, two writers could both take a log slot.
@@ -128,7 +170,8 @@ fn make_keys(
     options: &InitOptions,
 ) -> Result<(unlock::Unlocked, Vec<u8>)> {
     let entropy = env.entropy.as_ref();
-    if store.stat(&keyring_key(0)?)?.is_some() {
+    let there = |name: ObjectName| Ok::<_, Error>(store.stat(&name.key()?)?.is_some());
+    if there(ObjectName::Keyring(0))? || there(ObjectName::KeyringCopy(0))? {
         return Err(Error::new(
             ErrorKind::AlreadyExists,
             "init",
@@ -149,7 +192,7 @@ fn make_keys(
     let bytes = keyring.seal(&key, repository, entropy)?;
     let put = store.put(&keyring_key(0)?, bytes, PutMode::CreateNew);
     // Whoever's keyring is there decides; after an error only reading tells.
-    match unlock::open_keyring(store, repository, &key) {
+    match copies::keyring(store, repository, &key) {
         Ok(keyring) => Ok((unlock::Unlocked { keyring, keyring_key: key, slot: slot_id }, slot_bytes)),
         Err(_) if matches!(put, Ok(PutOutcome::AlreadyExists)) => Err(lost_race()),
         Err(error) => Err(put.err().unwrap_or(error)),

@@ -4,7 +4,7 @@
 //! folds the winner's record, asks its own validation whether the record still stands, and tries the
 //! next slot. Our own record is recognised by its nonce, so a lost acknowledgement is no lost race.
 
-use super::{Repository, cache};
+use super::{Repository, cache, unfinished};
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
 use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result};
 use decube_backup_format::checkpoint::State;
@@ -69,12 +69,7 @@ impl Repository {
             other => other?,
         }
         if self.state().next_seq() == 0 {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                "open",
-                "the repository was never finished: it has no first record",
-            )
-            .with_hint("run `decube-backup init` with the same password to finish it; nothing is stored in it yet"));
+            return Err(unfinished());
         }
         if self.state().next_seq() > from {
             self.save_state();

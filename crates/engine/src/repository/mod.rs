@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`init`] | making a repository; two makers at once |
+//! | [`copies`] | header and keyring, each kept twice |
 //! | [`unlock`] | credentials → keyring |
 //! | [`log`] | reading the tail, appending a record |
 //! | [`cache`] | files under the cache directory |
@@ -13,6 +14,7 @@
 //! | [`salvage`] | reading on past damaged log records |
 
 mod cache;
+pub(crate) mod copies;
 mod indexes;
 mod init;
 mod log;
@@ -21,14 +23,16 @@ mod unlock;
 
 use crate::environment::{Credentials, Environment};
 use crate::index::LocalIndex;
+use crate::options::Damage;
 use crate::store::Store;
 use cache::Cache;
-use decube_backup_core::{Error, ErrorKind, Key, Result};
+use copies::Found;
+use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::chunker::{ARGMIN_CHUNKER_ID, Chunker};
 use decube_backup_format::hash::{ContentHasher, Key32};
 use decube_backup_format::header::{Access, Header};
-use decube_backup_format::ids::{FORMAT_KEY, RepositoryId, SlotId};
+use decube_backup_format::ids::{RepositoryId, SlotId};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::log::{LogKeys, ObjectName};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -54,15 +58,14 @@ pub struct Repository {
     state: RwLock<Arc<State>>,
     appending: Mutex<()>,
     damaged: Mutex<Vec<u64>>,
+    damaged_originals: Vec<Damage>,
     index: Mutex<Option<Arc<LocalIndex>>>,
 }
 
-/// The key of the plain header object.
-///
-/// # Errors
-/// Never: the name is a constant.
-pub(crate) fn format_key() -> Result<Key> {
-    Key::new(FORMAT_KEY)
+/// Said of what an init left that did not come to its end.
+fn unfinished() -> Error {
+    Error::new(ErrorKind::NotFound, "open", "the repository was never finished: it has no first record")
+        .with_hint("run `decube-backup init` with the same password to finish it; nothing is stored in it yet")
 }
 
 impl Repository {
@@ -70,29 +73,51 @@ impl Repository {
     ///
     /// # Errors
     /// `NotFound` if there is none, `WrongKey` if no slot opens, `Unsupported` for a newer format,
-    /// `Corrupt` if log or keys are damaged.
+    /// `Corrupt` if log or keys are damaged; a header or keyring whose copy is sound is reported instead.
     pub fn open(env: Environment, credentials: &Credentials) -> Result<Self> {
         let store = Store::new(&env);
-        let Some(bytes) = store.get(&format_key()?)? else {
-            return Err(Error::new(ErrorKind::NotFound, "open", "there is no repository here")
-                .with_hint("check the address; to make a new repository run `decube-backup init`"));
-        };
-        let header = Header::decode(&bytes)?;
-        header.check(Access::Read)?;
-        let unlocked = unlock::unlock(&store, &header.repository, credentials, &|_| true)?;
-        let mut repo = Self::assemble(env, store, header, unlocked)?;
+        let header = copies::header(&store)?;
+        let outcome = Self::open_with(env.clone(), credentials, header.clone());
+        let Err(why) = outcome else { return outcome };
+        // A header can be whole and yet not this repository's.
+        if matches!(why.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported)
+            && let Ok(Some(copy)) = copies::other_header(&store, &header)
+            && let Ok(repo) = Self::open_with(env, credentials, copy)
+        {
+            return Ok(repo);
+        }
+        Err(why)
+    }
+
+    fn open_with(env: Environment, credentials: &Credentials, header: Found<Header>) -> Result<Self> {
+        header.value.check(Access::Read)?;
+        let store = Store::new(&env);
+        let unlocked = unlock::unlock(&store, &header.value.repository, credentials, &|_| true)?;
+        let mut repo = Self::assemble(env, store, header.clone(), unlocked)?;
         repo.load_state()?;
+        copies::check_recorded(&header, &repo.state())?;
         repo.settle_slot(credentials)?;
+        for Damage { object, what } in &repo.damaged_originals {
+            tracing::error!(key = %object, "an object of the repository was read from its copy: {what}");
+        }
         Ok(repo)
     }
 
+<<<<<<< HEAD
     fn assemble(env: Environment, store: Store, header: Header, unlocked: unlock::Unlocked) -> Result<Self> {
         if header.chunker_id != ARGMIN_CHUNKER_ID {
+=======
+    fn assemble(env: Environment, store: Store, header: Found<Header>, unlocked: unlock::Unlocked) -> Result<Self> {
+        let Found { value: header, damage, .. } = header;
+        if header.chunker_id != GEAR_CHUNKER_ID {
+>>>>>>> help-a
             return Err(Error::new(ErrorKind::Unsupported, "open", "repository cuts content with an unknown chunker")
                 .with("chunker", header.chunker_id)
                 .with_hint("a newer program made it: use that program"));
         }
         let unlock::Unlocked { keyring, keyring_key, slot } = unlocked;
+        let damaged_originals = damage.into_iter().chain(keyring.damage).collect();
+        let keyring = keyring.value;
         let cache = Cache::new(env.cache_dir.as_deref(), &header.repository);
         Ok(Self {
             log_keys: LogKeys::new(&keyring)?,
@@ -102,6 +127,7 @@ impl Repository {
             state: RwLock::new(Arc::new(State::new(header.repository))),
             appending: Mutex::new(()),
             damaged: Mutex::new(Vec::new()),
+            damaged_originals,
             index: Mutex::new(None),
             env,
             store,
@@ -137,6 +163,12 @@ impl Repository {
             return Ok(());
         }
         Err(Error::new(ErrorKind::WrongKey, "open", "this key was removed from the repository").with("slot", self.slot))
+    }
+
+    /// Header and keyring, if they were missing or damaged when this handle was opened and their copies stand in;
+    /// empty in a sound repository. Nothing is at risk while the copies last, so writing goes on.
+    pub fn damaged_originals(&self) -> &[Damage] {
+        &self.damaged_originals
     }
 
     /// Its random name.

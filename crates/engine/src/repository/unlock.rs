@@ -1,15 +1,16 @@
 //! From a password or key file to the keyring.
 
+use super::copies::{self, Found};
 use crate::environment::Credentials;
 use crate::store::Store;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Key32;
-use decube_backup_format::ids::{RepositoryId, SlotId, keyring_key};
+use decube_backup_format::ids::{RepositoryId, SlotId};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::keyslot::{KeySlot, SlotKdf, SlotSecret};
 
 pub(super) struct Unlocked {
-    pub keyring: Keyring,
+    pub keyring: Found<Keyring>,
     pub keyring_key: Key32,
     pub slot: SlotId,
 }
@@ -60,7 +61,7 @@ pub(super) fn unlock(
             }
         });
         match opened {
-            Ok(Some(key)) => match open_keyring(store, repository, &key) {
+            Ok(Some(key)) => match copies::keyring(store, repository, &key) {
                 Ok(keyring) => return Ok(Unlocked { keyring, keyring_key: key, slot: slot_id }),
                 Err(error) => damaged = Some(error),
             },
@@ -69,16 +70,13 @@ pub(super) fn unlock(
         }
     }
     match damaged {
-        Some(error) => Err(error
-            .with_hint("a key slot or the keyring is damaged; try another password or key file of this repository")),
+        Some(error) if error.hint().is_some() => Err(error),
+        Some(error) => Err(error.with_hint(
+            "a key slot, or the keyring with its copy, is damaged; try another password or key file, \
+             or put them back from a replica of this repository",
+        )),
         None => Err(Error::new(ErrorKind::WrongKey, "open", "no key slot opens with this password or key file")
             .with("slots_tried", tried)
             .with_hint("check the password source; `decube-backup key list` shows the slots to who can open one")),
     }
-}
-
-pub(super) fn open_keyring(store: &Store, repository: &RepositoryId, key: &Key32) -> Result<Keyring> {
-    // Generation 0 is where every repository starts; a later one is named by the log.
-    let bytes = store.get_existing(&keyring_key(0)?)?;
-    Keyring::open(key, repository, 0, &bytes)
 }

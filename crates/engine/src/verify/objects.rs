@@ -2,14 +2,14 @@
 
 use super::Findings;
 use crate::environment::Environment;
-use crate::options::VerifyReport;
-use crate::repository::{Repository, fold_readable, format_key};
+use crate::options::{Damage, VerifyReport};
+use crate::repository::{Repository, copies, fold_readable};
 use crate::store::Store;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
-use decube_backup_core::{Error, ErrorKind, Key, Result};
+use decube_backup_core::{Error, Key, Result};
 use decube_backup_format::checkpoint::{ObjectInfo, State};
-use decube_backup_format::header::{Access, Header};
-use decube_backup_format::ids::log_key;
+use decube_backup_format::header::Access;
+use decube_backup_format::ids::{RepositoryId, log_key};
 use decube_backup_format::log::ObjectName;
 use std::collections::{HashMap, HashSet};
 
@@ -79,6 +79,27 @@ pub(super) fn check_presence(repo: &Repository, findings: &mut Findings, monitor
             findings.damage(&key, "content differs from what was written");
         }
     }
+    tell_of_twins(&state, repo.damaged_originals(), findings)
+}
+
+/// Says of each damaged object that is kept twice how the other one is.
+///
+/// `replaced` are originals found damaged on opening: with record 0 lost, no record tells of them.
+fn tell_of_twins(state: &State, replaced: &[Damage], findings: &mut Findings) -> Result<()> {
+    let damages = &mut findings.report.damages;
+    let named: HashSet<String> = damages.iter().map(|damage| damage.object.clone()).collect();
+    let twice: Vec<_> = state.objects().filter_map(|(name, _)| Some((name, name.twin()?))).collect();
+    for (name, twin) in twice.iter().filter(|(_, twin)| twice.iter().any(|(name, _)| name == twin)) {
+        let (object, twin) = (name.key()?.to_string(), twin.key()?.to_string());
+        let how = match named.contains(&twin) {
+            true => format!("`{twin}` is damaged too: put both back from a replica"),
+            false => copies::twin_is_sound(&object, &twin),
+        };
+        for damage in damages.iter_mut().filter(|damage| damage.object == object) {
+            damage.what = format!("{}; {how}", damage.what);
+        }
+    }
+    damages.extend(replaced.iter().filter(|damage| !named.contains(&damage.object)).cloned());
     Ok(())
 }
 
@@ -131,6 +152,18 @@ fn mismatch(len: Option<u64>, info: &ObjectInfo) -> Option<String> {
     }
 }
 
+/// Folds the plain parts of the log; with what ended that, if it was not the log's end.
+fn fold_plain(store: &Store, repository: RepositoryId) -> Result<(State, Option<Error>)> {
+    let mut state = State::new(repository);
+    let mut chain = state.chain();
+    while let Some(bytes) = store.get(&log_key(state.next_seq())?)? {
+        if let Err(error) = chain.accept(&bytes).and_then(|envelope| state.apply_plain(&envelope)) {
+            return Ok((state, Some(error)));
+        }
+    }
+    Ok((state, None))
+}
+
 /// Checks log chain, presence and every object's hash without any key.
 ///
 /// # Errors
@@ -138,20 +171,22 @@ fn mismatch(len: Option<u64>, info: &ObjectInfo) -> Option<String> {
 pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
     let begun = env.clock.monotonic();
     let store = Store::new(env);
-    let bytes = store.get(&format_key()?)?.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "scrub", "there is no repository here").with_hint("check the address")
-    })?;
-    let header = Header::decode(&bytes)?;
-    header.check(Access::Read)?;
-    let mut findings = Findings::default();
-    let mut state = State::new(header.repository);
-    let mut chain = state.chain();
-    while let Some(bytes) = store.get(&log_key(state.next_seq())?)? {
-        if let Err(error) = chain.accept(&bytes).and_then(|envelope| state.apply_plain(&envelope)) {
-            findings.damage(log_key(state.next_seq())?, error.chain());
-            break;
+    let mut header = copies::header(&store)?;
+    let (mut state, mut broken) = fold_plain(&store, header.value.repository)?;
+    // A header that is not this repository's makes all of its log look wrong, or asks for what it does not need.
+    if (state.next_seq() == 0 || copies::check_recorded(&header, &state).is_err())
+        && let Ok(Some(other)) = copies::other_header(&store, &header)
+    {
+        let (by_copy, broken_by_copy) = fold_plain(&store, other.value.repository)?;
+        if by_copy.next_seq() > 0 && copies::check_recorded(&other, &by_copy).is_ok() {
+            (header, state, broken) = (other, by_copy, broken_by_copy);
         }
-        findings.report.records += 1;
+    }
+    header.value.check(Access::Read)?;
+    let mut findings = Findings::default();
+    findings.report.records = state.next_seq();
+    if let Some(error) = broken {
+        findings.damage(log_key(state.next_seq())?, error.chain());
     }
     presence(&store, &state, &mut findings, monitor)?;
     let total = state.objects().map(|(_, info)| u64::from(info.len)).sum();
@@ -170,6 +205,7 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
             }
         }
     }
+    tell_of_twins(&state, header.damage.as_slice(), &mut findings)?;
     let mut report = findings.report;
     report.seconds = (env.clock.monotonic() - begun).as_secs_f64();
     Ok(report)

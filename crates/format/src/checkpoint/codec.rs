@@ -58,6 +58,7 @@ impl State {
         out.extend_from_slice(&self.hash);
         write_all(&mut out, &self.writers, |out, writer| out.extend_from_slice(writer));
         write_all(&mut out, &self.format, write_info);
+        write_all(&mut out, &self.format_copy, write_info);
         for packs in [&self.data_packs, &self.meta_packs] {
             write_all(&mut out, packs, |out, (id, info)| {
                 out.extend_from_slice(&id.0);
@@ -74,10 +75,12 @@ impl State {
             out.extend_from_slice(&id.0);
             write_info(out, info);
         });
-        write_all(&mut out, &self.keyrings, |out, (generation, info)| {
-            out.write_u32(*generation);
-            write_info(out, info);
-        });
+        for keyrings in [&self.keyrings, &self.keyring_copies] {
+            write_all(&mut out, keyrings, |out, (generation, info)| {
+                out.write_u32(*generation);
+                write_info(out, info);
+            });
+        }
         out.write_u32(self.keyring_current);
         write_all(&mut out, &self.slots, |out, (slot, info)| {
             out.extend_from_slice(&slot.0);
@@ -105,14 +108,15 @@ impl State {
         state.next_seq = reader.u64()?;
         state.hash = reader.array()?;
         state.writers = read_set(&mut reader, 32, Reader::array)?;
-        state.format = read_set(&mut reader, 36, |r| Ok(((), read_info(r)?)))
-            .map(|found: BTreeMap<(), ObjectInfo>| found.into_values().next())?;
+        state.format = read_optional(&mut reader)?;
+        state.format_copy = read_optional(&mut reader)?;
         state.data_packs = read_set(&mut reader, 52, |r| Ok((PackId(r.array()?), read_info(r)?)))?;
         state.meta_packs = read_set(&mut reader, 52, |r| Ok((PackId(r.array()?), read_info(r)?)))?;
         state.condemned = read_set(&mut reader, 25, |r| Ok((read_pack(r)?, r.u64()?)))?;
         state.reclaimed = read_set(&mut reader, 17, read_pack)?;
         state.indexes = read_set(&mut reader, 53, |r| Ok(((r.u8()?, IndexId(r.array()?)), read_info(r)?)))?;
         state.keyrings = read_set(&mut reader, 40, |r| Ok((r.u32()?, read_info(r)?)))?;
+        state.keyring_copies = read_set(&mut reader, 40, |r| Ok((r.u32()?, read_info(r)?)))?;
         state.keyring_current = reader.u32()?;
         state.slots = read_set(&mut reader, 44, |r| Ok((SlotId(r.array()?), read_info(r)?)))?;
         state.checkpoints = read_set(&mut reader, 44, |r| Ok((r.u64()?, read_info(r)?)))?;
@@ -151,6 +155,11 @@ fn read_set<'a, T, C: FromIterator<T> + Sized>(
 ) -> Result<C> {
     let count = reader.count(item_bytes_min)?;
     (0..count).map(|_| read(reader)).collect()
+}
+
+fn read_optional(reader: &mut Reader<'_>) -> Result<Option<ObjectInfo>> {
+    let found: BTreeMap<(), ObjectInfo> = read_set(reader, 36, |r| Ok(((), read_info(r)?)))?;
+    Ok(found.into_values().next())
 }
 
 fn write_info(out: &mut Vec<u8>, info: &ObjectInfo) {
@@ -225,6 +234,8 @@ mod tests {
         let mut state = State::new(RepositoryId([1; 16]));
         let info = ObjectInfo { len: 9, hash: [2; 32] };
         state.format = Some(info);
+        state.format_copy = Some(info);
+        state.keyring_copies.insert(1, info);
         state.writers.insert([3; 32]);
         state.data_packs.insert(PackId([4; 16]), info);
         state.reclaimed.insert(PackName { kind: PackKind::Meta, id: PackId([5; 16]) });
@@ -245,7 +256,7 @@ mod tests {
 
     #[test]
     fn the_plain_form_is_settled() {
-        const GOLDEN: &str = "23959ac7bf8a7383020f6eeff9b4cf627bc96711a9a40283ee44275c127d5b84";
+        const GOLDEN: &str = "b6db2819dc79425b1744c2b6e263170abb57d6aaefa53c42ed2436259b9d4853";
         let plain = sample().encode_plain().expect("encodes");
         assert_eq!(crate::ids::hex(blake3::hash(&plain).as_bytes()), GOLDEN, "{}", crate::ids::hex(&plain));
     }

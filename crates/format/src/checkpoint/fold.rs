@@ -82,6 +82,7 @@ impl State {
         }
         match object.name {
             ObjectName::Format => _ = self.format.get_or_insert(info),
+            ObjectName::FormatCopy => _ = self.format_copy.get_or_insert(info),
             ObjectName::Pack(name) if self.reclaimed.contains(&name) => {}
             ObjectName::Pack(name) => {
                 let packs = match name.kind {
@@ -92,6 +93,7 @@ impl State {
             }
             ObjectName::Index { level, id } => _ = self.indexes.entry((level, id)).or_insert(info),
             ObjectName::Keyring(generation) => _ = self.keyrings.entry(generation).or_insert(info),
+            ObjectName::KeyringCopy(generation) => _ = self.keyring_copies.entry(generation).or_insert(info),
             ObjectName::KeySlot(slot) => _ = self.slots.entry(slot).or_insert(info),
             ObjectName::Checkpoint(seq) => _ = self.checkpoints.entry(seq).or_insert(info),
         }
@@ -99,7 +101,7 @@ impl State {
 
     fn fold_reclaimed(&mut self, name: &ObjectName) {
         match name {
-            ObjectName::Format => return,
+            ObjectName::Format | ObjectName::FormatCopy => return,
             ObjectName::Pack(pack) => {
                 match pack.kind {
                     PackKind::Data => self.data_packs.remove(&pack.id),
@@ -111,6 +113,7 @@ impl State {
             }
             ObjectName::Index { level, id } => self.indexes.remove(&(*level, *id)),
             ObjectName::Keyring(generation) => self.keyrings.remove(generation),
+            ObjectName::KeyringCopy(generation) => self.keyring_copies.remove(generation),
             ObjectName::KeySlot(slot) => self.slots.remove(slot),
             ObjectName::Checkpoint(seq) => self.checkpoints.remove(seq),
         };

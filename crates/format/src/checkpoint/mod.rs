@@ -76,12 +76,14 @@ pub struct State {
     hash: RecordHash,
     writers: BTreeSet<WriterId>,
     format: Option<ObjectInfo>,
+    format_copy: Option<ObjectInfo>,
     data_packs: BTreeMap<PackId, ObjectInfo>,
     meta_packs: BTreeMap<PackId, ObjectInfo>,
     condemned: BTreeMap<PackName, u64>,
     reclaimed: BTreeSet<PackName>,
     indexes: BTreeMap<(u8, IndexId), ObjectInfo>,
     keyrings: BTreeMap<u32, ObjectInfo>,
+    keyring_copies: BTreeMap<u32, ObjectInfo>,
     keyring_current: u32,
     slots: BTreeMap<SlotId, ObjectInfo>,
     checkpoints: BTreeMap<u64, ObjectInfo>,
@@ -101,12 +103,14 @@ impl State {
             hash: [0; 32],
             writers: BTreeSet::new(),
             format: None,
+            format_copy: None,
             data_packs: BTreeMap::new(),
             meta_packs: BTreeMap::new(),
             condemned: BTreeMap::new(),
             reclaimed: BTreeSet::new(),
             indexes: BTreeMap::new(),
             keyrings: BTreeMap::new(),
+            keyring_copies: BTreeMap::new(),
             keyring_current: 0,
             slots: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
@@ -215,12 +219,15 @@ impl State {
     /// Every object in force with its length and hash, for structure checks, scrubbing and replication.
     pub fn objects(&self) -> impl Iterator<Item = (ObjectName, &ObjectInfo)> {
         let format = self.format.iter().map(|info| (ObjectName::Format, info));
+        let format_copy = self.format_copy.iter().map(|info| (ObjectName::FormatCopy, info));
         let packs = self.live_packs().map(|(name, info)| (ObjectName::Pack(name), info));
         let indexes = self.indexes().map(|(level, id, info)| (ObjectName::Index { level, id }, info));
         let keyrings = self.keyrings().map(|(generation, info)| (ObjectName::Keyring(generation), info));
+        let keyring_copies = self.keyring_copies.iter().map(|(at, info)| (ObjectName::KeyringCopy(*at), info));
         let slots = self.slots().map(|(slot, info)| (ObjectName::KeySlot(slot), info));
         let checkpoints = self.checkpoints().map(|(seq, info)| (ObjectName::Checkpoint(seq), info));
-        format.chain(keyrings).chain(slots).chain(indexes).chain(packs).chain(checkpoints)
+        let twice = format.chain(format_copy).chain(keyrings).chain(keyring_copies);
+        twice.chain(slots).chain(indexes).chain(packs).chain(checkpoints)
     }
 
     fn packs(&self, kind: PackKind) -> &BTreeMap<PackId, ObjectInfo> {

@@ -69,7 +69,7 @@ fn smallest_of<S: Simd>(simd: S, keys: &CutKeys, block: &[u8; BLOCK_BYTES]) -> u
         for at in group..group + 4 {
             let mut sum = offset;
             for (key, word_at) in words.into_iter().zip(WORDS_AT) {
-                sum = sum + load(at + word_at) * key;
+                sum += load(at + word_at) * key;
             }
             smallest = smallest.min((sum ^ (sum >> 15)) * finish);
         }

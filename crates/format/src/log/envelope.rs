@@ -40,6 +40,10 @@ pub enum ObjectName {
     KeySlot(SlotId),
     /// A checkpoint after that record.
     Checkpoint(u64),
+    /// The plain header's copy.
+    FormatCopy,
+    /// The copy of a keyring generation.
+    KeyringCopy(u32),
 }
 
 impl ObjectName {
@@ -55,6 +59,19 @@ impl ObjectName {
             Self::Keyring(generation) => ids::keyring_key(*generation),
             Self::KeySlot(slot) => ids::slot_key(&slot.to_hex()),
             Self::Checkpoint(seq) => ids::checkpoint_key(*seq),
+            Self::FormatCopy => Key::new(ids::FORMAT_COPY_KEY),
+            Self::KeyringCopy(generation) => ids::keyring_copy_key(*generation),
+        }
+    }
+
+    /// The other of two objects that hold the same bytes; `None` for what is kept once.
+    pub fn twin(&self) -> Option<Self> {
+        match self {
+            Self::Format => Some(Self::FormatCopy),
+            Self::FormatCopy => Some(Self::Format),
+            Self::Keyring(generation) => Some(Self::KeyringCopy(*generation)),
+            Self::KeyringCopy(generation) => Some(Self::Keyring(*generation)),
+            Self::Pack(_) | Self::Index { .. } | Self::KeySlot(_) | Self::Checkpoint(_) => None,
         }
     }
 
@@ -82,6 +99,11 @@ impl ObjectName {
                 out.write_u8(6);
                 out.write_u64(*seq);
             }
+            Self::FormatCopy => out.write_u8(7),
+            Self::KeyringCopy(generation) => {
+                out.write_u8(8);
+                out.write_u32(*generation);
+            }
         }
     }
 
@@ -94,6 +116,8 @@ impl ObjectName {
             4 => Self::Keyring(reader.u32()?),
             5 => Self::KeySlot(SlotId(reader.array()?)),
             6 => Self::Checkpoint(reader.u64()?),
+            7 => Self::FormatCopy,
+            8 => Self::KeyringCopy(reader.u32()?),
             _ => return Err(reader.corrupt()),
         })
     }

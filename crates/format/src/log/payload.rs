@@ -30,7 +30,8 @@ pub struct Stamp {
 /// What a record means. The objects it adds or reclaims are in its envelope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload {
-    /// The repository exists; always and only record 0. The envelope adds `format`, the keyring and the first slot.
+    /// The repository exists; always and only record 0. The envelope adds `format`, the keyring, the copies of both,
+    /// and the first slot.
     Init,
     /// A snapshot exists.
     Commit {

@@ -100,11 +100,16 @@ fn objects() -> Vec<ObjectName> {
     vec![ObjectName::Pack(PACK), ObjectName::Pack(meta), index, ObjectName::Checkpoint(31)]
 }
 
+fn first_objects() -> Vec<ObjectName> {
+    let twice = [ObjectName::Format, ObjectName::FormatCopy, ObjectName::Keyring(0), ObjectName::KeyringCopy(0)];
+    twice.into_iter().chain([ObjectName::KeySlot(SlotId([5; 8]))]).collect()
+}
+
 pub fn record() -> Vec<Vec<u8>> {
     let added = |names: Vec<ObjectName>| {
         names.into_iter().map(|name| AddedObject { name, len: 1000, hash: [0xab; 32] }).collect::<Vec<_>>()
     };
-    let first = added(vec![ObjectName::Format, ObjectName::Keyring(0), ObjectName::KeySlot(SlotId([5; 8]))]);
+    let first = added(first_objects());
     [
         build(&Payload::Init, first, Vec::new()),
         build(&commit(), added(objects()), Vec::new()),
@@ -175,8 +180,7 @@ pub fn checkpoint() -> Vec<Vec<u8>> {
     let (keyring, keys) = keys();
     let mut state = State::new(REPOSITORY);
     let mut seeds = Vec::new();
-    let first = [ObjectName::Format, ObjectName::Keyring(0), ObjectName::KeySlot(SlotId([5; 8]))];
-    for (payload, names) in [(Payload::Init, first.to_vec()), (commit(), objects())] {
+    for (payload, names) in [(Payload::Init, first_objects()), (commit(), objects())] {
         let added = names.into_iter().map(|name| AddedObject { name, len: 9, hash: [2; 32] }).collect();
         let builder = must(RecordBuilder::new(REPOSITORY, &stamp(), &payload, added, Vec::new(), &NoEntropy));
         let builder = builder.admitting(keys.writer());

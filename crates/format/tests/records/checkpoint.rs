@@ -109,12 +109,36 @@ fn slots_and_keyrings_follow_the_log() {
     log.append(&Payload::KeySlot(change), Vec::new(), vec![ObjectName::KeySlot(first)]);
     log.append(&Payload::Keyring { generation: 9 }, Vec::new(), Vec::new());
     assert_eq!(folded(&log).keyring_current(), 0, "a generation that was never added");
-    log.append(&Payload::Keyring { generation: 1 }, vec![added(ObjectName::Keyring(1))], Vec::new());
+    let both = [ObjectName::Keyring(1), ObjectName::KeyringCopy(1)].map(added).to_vec();
+    log.append(&Payload::Keyring { generation: 1 }, both, Vec::new());
     let state = folded(&log);
     assert_eq!(state.slots().map(|(slot, _)| slot).collect::<Vec<_>>(), [second]);
     assert_eq!((state.keyring_current(), state.keyrings().count()), (1, 2));
     let keys: Vec<_> = state.objects().map(|(name, _)| name.key().expect("legal").as_str().to_owned()).collect();
-    assert_eq!(keys, ["format", "keyring/00000000", "keyring/00000001", "keys/0606060606060606"]);
+    let expected = [
+        "format",
+        "copy/format",
+        "keyring/00000000",
+        "keyring/00000001",
+        "copy/keyring/00000000",
+        "copy/keyring/00000001",
+        "keys/0606060606060606",
+    ];
+    assert_eq!(keys, expected);
+    assert_eq!(through_bytes(&state), state);
+}
+
+#[test]
+fn what_is_kept_twice_is_listed_twice_and_each_finds_the_other() {
+    let state = folded(&Log::new());
+    let twice: Vec<_> = state.objects().filter_map(|(name, info)| Some((name, name.twin()?, info))).collect();
+    assert_eq!(twice.len(), 4);
+    for (name, twin, info) in twice {
+        assert_eq!(twin.twin(), Some(name));
+        assert!(state.objects().any(|(other, same)| other == twin && same == info), "{twin:?}");
+        let copy = [&name, &twin].map(|name| name.key().expect("legal").as_str().to_owned());
+        assert!(copy[0] == format!("copy/{}", copy[1]) || copy[1] == format!("copy/{}", copy[0]), "{copy:?}");
+    }
 }
 
 #[test]

@@ -49,7 +49,8 @@ pub fn added_pack(number: u8) -> AddedObject {
 }
 
 pub fn init_objects() -> Vec<AddedObject> {
-    [ObjectName::Format, ObjectName::Keyring(0), ObjectName::KeySlot(SlotId([5; 8]))].map(added).to_vec()
+    let twice = [ObjectName::Format, ObjectName::FormatCopy, ObjectName::Keyring(0), ObjectName::KeyringCopy(0)];
+    twice.into_iter().chain([ObjectName::KeySlot(SlotId([5; 8]))]).map(added).collect()
 }
 
 pub fn index(number: u8) -> ObjectName {

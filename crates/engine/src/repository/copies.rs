@@ -1,0 +1,150 @@
+//! The header and the keyring, which are kept twice.
+//!
+//! *Invariant*: a copy counts by the proof its original counts by, and by no other. A header has its
+//! checksum and, once the log is folded, the hash that record 0 lists; a keyring has its seal. So a copy
+//! that is stale, damaged or another repository's is refused like such an original.
+//!
+//! While the originals are sound nobody reads the copies but verification.
+
+use super::unfinished;
+use crate::options::Damage;
+use crate::store::Store;
+use bytes::Bytes;
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::checkpoint::State;
+use decube_backup_format::hash::Key32;
+use decube_backup_format::header::Header;
+use decube_backup_format::ids::{RepositoryId, log_key};
+use decube_backup_format::keyring::Keyring;
+use decube_backup_format::log::ObjectName;
+
+const REPLICA_HINT: &str = "nothing was changed; put `format` back from a replica of this repository";
+
+/// An object that is kept twice, from whichever place it was read.
+#[derive(Clone)]
+pub(crate) struct Found<T> {
+    /// What it says.
+    pub value: T,
+    /// Its bytes, the same in both places.
+    pub bytes: Bytes,
+    /// What is wrong with the original, if this is the copy.
+    pub damage: Option<Damage>,
+}
+
+/// The header, from its copy if the original is missing or damaged.
+///
+/// # Errors
+/// `NotFound` if there is no repository; `Corrupt` if neither is whole; `Unsupported` for a newer format.
+pub(crate) fn header(store: &Store) -> Result<Found<Header>> {
+    let found = find(store, &ObjectName::Format, &Header::decode).map_err(|e| match e.kind() {
+        ErrorKind::Corrupt => e.with_hint(REPLICA_HINT),
+        _ => e,
+    })?;
+    match found {
+        Some(found) => Ok(found),
+        None if has_log(store)? => {
+            let what = "the repository's header is missing, and so is its copy";
+            Err(Error::new(ErrorKind::Corrupt, "open", what)
+                .with("key", ObjectName::Format.key()?)
+                .with("copy", ObjectName::FormatCopy.key()?)
+                .with_hint(REPLICA_HINT))
+        }
+        None => Err(Error::new(ErrorKind::NotFound, "open", "there is no repository here")
+            .with_hint("check the address; to make a new repository run `decube-backup init`")),
+    }
+}
+
+/// The header's copy if it is whole and other bytes than `original`, which turned out not to be this repository's.
+///
+/// # Errors
+/// As reading it yields.
+pub(crate) fn other_header(store: &Store, original: &Found<Header>) -> Result<Option<Found<Header>>> {
+    if original.damage.is_some() {
+        return Ok(None);
+    }
+    let Some(copy) = read(store, &ObjectName::FormatCopy, &Header::decode)? else { return Ok(None) };
+    let damage = Some(damage(&ObjectName::Format, &ObjectName::FormatCopy, "not this repository's header")?);
+    Ok((copy.bytes != original.bytes).then_some(Found { damage, ..copy }))
+}
+
+/// Compares a header with what record 0, folded into `state`, lists; without record 0 there is nothing to compare.
+///
+/// # Errors
+/// `Corrupt` if it is another one.
+pub(crate) fn check_recorded(header: &Found<Header>, state: &State) -> Result<()> {
+    if state.format().is_none_or(|recorded| blake3::hash(&header.bytes) == recorded.hash) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Corrupt, "open", "the repository's header is not the one its log lists")
+        .with("key", ObjectName::Format.key()?)
+        .with_hint(REPLICA_HINT))
+}
+
+/// The keyring that opens under `key`, from its copy if the original does not.
+///
+/// # Errors
+/// `NotFound` if an unfinished init left none; `Corrupt` or `Unsupported` if neither opens.
+pub(crate) fn keyring(store: &Store, repository: &RepositoryId, key: &Key32) -> Result<Found<Keyring>> {
+    // Generation 0 is where every repository starts; a later one is named by the log.
+    let name = ObjectName::Keyring(0);
+    match find(store, &name, &|bytes| Keyring::open(key, repository, 0, bytes))? {
+        Some(found) => Ok(found),
+        None if has_log(store)? => {
+            Err(Error::new(ErrorKind::Corrupt, "open", "the keyring is missing, and so is its copy")
+                .with("key", name.key()?)
+                .with("copy", ObjectName::KeyringCopy(0).key()?))
+        }
+        None => Err(unfinished()),
+    }
+}
+
+/// Whether any log record is here: then so is a repository, whatever else is lost.
+///
+/// # Errors
+/// As looking yields.
+pub(crate) fn has_log(store: &Store) -> Result<bool> {
+    // The first look is certain; the listing finds a log that has lost its beginning.
+    Ok(store.stat(&log_key(0)?)?.is_some() || !store.list("log/")?.is_empty())
+}
+
+/// What to say of a damaged object whose `twin` is sound: true of either of the two.
+pub(crate) fn twin_is_sound(object: &str, twin: &str) -> String {
+    format!("`{twin}` is sound: copy it to `{object}`")
+}
+
+fn damage(original: &ObjectName, copy: &ObjectName, why: &str) -> Result<Damage> {
+    let (object, copy) = (original.key()?.to_string(), copy.key()?.to_string());
+    let what = format!("{why}; {}", twin_is_sound(&object, &copy));
+    Ok(Damage { object, what })
+}
+
+/// The original if `accept` takes it, else the copy if `accept` takes that; `None` if both are missing.
+///
+/// # Errors
+/// What is wrong with the original, or with the copy of a missing one.
+fn find<T>(store: &Store, original: &ObjectName, accept: &dyn Fn(&[u8]) -> Result<T>) -> Result<Option<Found<T>>> {
+    let why = match read(store, original, accept) {
+        Ok(None) => None,
+        // A disk says `Io` of what it can no longer read; other kinds tell nothing about the object.
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Io) => {
+            Some(error)
+        }
+        settled => return settled,
+    };
+    let Some(copy) = original.twin() else { return why.map_or(Ok(None), Err) };
+    match (read(store, &copy, accept), why) {
+        (Ok(Some(found)), why) => {
+            let why = why.map_or_else(|| "object is missing".to_owned(), |error| error.chain());
+            Ok(Some(Found { damage: Some(damage(original, &copy, &why)?), ..found }))
+        }
+        (_, Some(why)) => Err(why),
+        (failed, None) => failed,
+    }
+}
+
+fn read<T>(store: &Store, name: &ObjectName, accept: &dyn Fn(&[u8]) -> Result<T>) -> Result<Option<Found<T>>> {
+    let key = name.key()?;
+    let Some(bytes) = store.get(&key)? else { return Ok(None) };
+    let value = accept(&bytes).map_err(|e| e.with("key", key))?;
+    Ok(Some(Found { value, bytes, damage: None }))
+}
