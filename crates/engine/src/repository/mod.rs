@@ -103,14 +103,9 @@ impl Repository {
         Ok(repo)
     }
 
-<<<<<<< HEAD
-    fn assemble(env: Environment, store: Store, header: Header, unlocked: unlock::Unlocked) -> Result<Self> {
-        if header.chunker_id != ARGMIN_CHUNKER_ID {
-=======
     fn assemble(env: Environment, store: Store, header: Found<Header>, unlocked: unlock::Unlocked) -> Result<Self> {
         let Found { value: header, damage, .. } = header;
-        if header.chunker_id != GEAR_CHUNKER_ID {
->>>>>>> help-a
+        if header.chunker_id != ARGMIN_CHUNKER_ID {
             return Err(Error::new(ErrorKind::Unsupported, "open", "repository cuts content with an unknown chunker")
                 .with("chunker", header.chunker_id)
                 .with_hint("a newer program made it: use that program"));

@@ -72,6 +72,15 @@ impl Scan for MadeUpScan {
     }
 }
 
+fn detail(behaviour: Behaviour, entry: &Entry) -> Vec<Problem> {
+    match behaviour {
+        Behaviour::Shy => {
+            vec![Problem::new(ProblemKind::Attribute, entry.path.as_bytes().to_vec(), "no attributes today")]
+        }
+        _ => Vec::new(),
+    }
+}
+
 struct MadeUpContent {
     bytes: Vec<u8>,
     at: usize,
@@ -92,9 +101,9 @@ impl Content for MadeUpContent {
         self.at += n;
         Ok(if n == 0 { Piece::End } else { Piece::Data(n) })
     }
-    fn finish(self: Box<Self>, _: &mut Entry) -> Result<ContentEnd> {
+    fn finish(self: Box<Self>, entry: &mut Entry) -> Result<ContentEnd> {
         let stable = if self.behaviour == Behaviour::Changes { Stability::Changed } else { Stability::Unchanged };
-        Ok(ContentEnd { stable, identity: None, problems: Vec::new() })
+        Ok(ContentEnd { stable, identity: None, problems: detail(self.behaviour, entry) })
     }
 }
 
@@ -130,13 +139,8 @@ impl Source for MadeUp {
     }
 
     fn detail(&self, entry: &mut Entry) -> Vec<Problem> {
-        let found = self.files.binary_search_by(|f| f.path.cmp(&entry.path)).ok().map(|at| &self.files[at]);
-        match found {
-            Some(file) if file.behaviour == Behaviour::Shy => {
-                vec![Problem::new(ProblemKind::Attribute, file.path.as_bytes().to_vec(), "no attributes today")]
-            }
-            _ => Vec::new(),
-        }
+        let found = self.files.binary_search_by(|f| f.path.cmp(&entry.path));
+        found.map_or(Vec::new(), |at| detail(self.files[at].behaviour, entry))
     }
 
     fn open(&self, scanned: &Scanned) -> Result<Box<dyn Content>> {
