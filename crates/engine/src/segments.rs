@@ -7,7 +7,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::Decompressor;
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{self, ChunkId, PackName};
-use decube_backup_format::pack::{PackHeader, PackReader, SegmentEntry};
+use decube_backup_format::pack::{Footer, PackHeader, PackReader, SegmentEntry};
 use decube_backup_format::tree::NodeReader;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const PACKS_MAX: usize = 512;
 /// Decoded metadata segments kept at most; each is up to 1 MiB.
 const NODE_SEGMENTS_MAX: usize = 8;
+/// Read from the end of a pack in one go, bytes: holds most footers.
+const TAIL_BYTES: u64 = 64 << 10;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -36,6 +38,19 @@ impl Scratch {
     /// `Internal` if zstd refuses its bounds.
     pub fn new() -> Result<Self> {
         Ok(Self { decompressor: Decompressor::new()?, sealed: Vec::new(), raw: Vec::new() })
+    }
+
+    /// Where a sealed segment goes for [`Self::open`].
+    pub(crate) fn sealed_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.sealed
+    }
+
+    /// Decodes the sealed segment into `raw`; its bytes are overwritten.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn open(&mut self, pack: &PackReader, number: u32, entry: &SegmentEntry) -> Result<()> {
+        pack.segment(number, entry, &mut self.sealed, &mut self.decompressor, &mut self.raw)
     }
 }
 
@@ -81,6 +96,24 @@ impl<'a> SegmentReader<'a> {
         PackReader::new(header.clone(), self.repo.keyring.pack_key(name.kind, header.key_version)?)
     }
 
+    /// The footer of a pack whose object has `len` bytes, by one read of its tail, or two if it is long.
+    ///
+    /// # Errors
+    /// `NotFound` or `Corrupt`.
+    pub(crate) fn footer(&self, pack: &PackReader, len: u64) -> Result<Footer> {
+        let key = ids::pack_key(&pack.header().name)?;
+        let last = self.repo.store.get_exactly(&key, len.saturating_sub(TAIL_BYTES), len.min(TAIL_BYTES))?;
+        let tail = pack.tail(&last, len)?;
+        let start = last.len().checked_sub((len - tail.footer_offset) as usize);
+        match start.and_then(|start| last.get(start..start + tail.footer_len as usize)) {
+            Some(sealed) => pack.footer(sealed, &tail),
+            None => {
+                let sealed = self.repo.store.get_exactly(&key, tail.footer_offset, u64::from(tail.footer_len))?;
+                pack.footer(&sealed, &tail)
+            }
+        }
+    }
+
     /// Decodes one segment from its sealed bytes into `scratch.raw`.
     ///
     /// # Errors
@@ -95,7 +128,7 @@ impl<'a> SegmentReader<'a> {
     ) -> Result<()> {
         scratch.sealed.clear();
         scratch.sealed.extend_from_slice(sealed);
-        self.pack(pack)?.segment(number, entry, &mut scratch.sealed, &mut scratch.decompressor, &mut scratch.raw)
+        scratch.open(&*self.pack(pack)?, number, entry)
     }
 
     /// Fetches and decodes one segment into `scratch.raw`.

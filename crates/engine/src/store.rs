@@ -10,9 +10,6 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-/// Bytes fetched at once where a whole object is read into a reused buffer.
-const PIECE_BYTES: u64 = 4 << 20;
-
 /// A sink and the runtime that drives it.
 #[derive(Clone)]
 pub struct Store {
@@ -52,7 +49,7 @@ impl Store {
     /// # Errors
     /// `NotFound` if the object is missing, `Corrupt` if it is shorter.
     pub fn get_exactly(&self, key: &Key, offset: u64, len: u64) -> Result<Bytes> {
-        match self.runtime.block_on(self.sink.get(key, ByteRange::From { offset, len }))? {
+        match self.get_range(key, offset, len)? {
             Some(bytes) if bytes.len() as u64 == len => Ok(bytes),
             Some(_) => Err(Error::new(ErrorKind::Corrupt, "get", "object is shorter than recorded").with("key", key)),
             None => {
@@ -61,21 +58,12 @@ impl Store {
         }
     }
 
-    /// Replaces `buffer` by the whole object, fetched in pieces: the buffer is reused, a fresh one
-    /// costs more than what is read into it. `None` if absent.
+    /// Up to `len` bytes from `offset`, fewer at the object's end; `None` if it is absent.
     ///
     /// # Errors
     /// As [`Sink::get`].
-    pub fn get_into(&self, key: &Key, buffer: &mut Vec<u8>) -> Result<Option<()>> {
-        buffer.clear();
-        loop {
-            let range = ByteRange::From { offset: buffer.len() as u64, len: PIECE_BYTES };
-            let Some(piece) = self.runtime.block_on(self.sink.get(key, range))? else { return Ok(None) };
-            buffer.extend_from_slice(&piece);
-            if (piece.len() as u64) < PIECE_BYTES {
-                return Ok(Some(()));
-            }
-        }
+    pub fn get_range(&self, key: &Key, offset: u64, len: u64) -> Result<Option<Bytes>> {
+        self.runtime.block_on(self.sink.get(key, ByteRange::From { offset, len }))
     }
 
     /// As [`Sink::stat`].

@@ -86,12 +86,8 @@ pub(crate) fn index_segment(repo: &Repository, level: u8, id: &IndexId) -> Resul
 fn from_packs(repo: &Repository, state: &State, index: &mut LocalIndex) {
     let known: HashSet<PackName> = index.packs().collect();
     let segments = SegmentReader::new(repo);
-    for (name, _) in state.live_packs().filter(|(name, _)| !known.contains(name)) {
-        let read = || {
-            let bytes = repo.store.get_existing(&ids::pack_key(&name)?)?;
-            segments.open_header(&name, &bytes)?.footer_of(&bytes)
-        };
-        match read() {
+    for (name, info) in state.live_packs().filter(|(name, _)| !known.contains(name)) {
+        match segments.pack(&name).and_then(|reader| segments.footer(&reader, u64::from(info.len))) {
             Ok(footer) => index.add(name, &footer),
             Err(error) => tracing::warn!(error = %error.chain(), pack = %name.id, "a pack cannot be indexed"),
         }

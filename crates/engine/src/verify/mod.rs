@@ -10,6 +10,7 @@
 
 mod objects;
 mod packs;
+mod pass;
 mod trees;
 
 use crate::options::{Damage, Subset, VerifyDepth, VerifyReport};

@@ -1,6 +1,7 @@
 //! The log chain and the presence of everything it names.
 
 use super::Findings;
+use super::pass::Pass;
 use crate::environment::Environment;
 use crate::options::{Damage, VerifyReport};
 use crate::repository::{Repository, copies, fold_readable};
@@ -194,10 +195,12 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
     for (name, info) in state.objects() {
         check_stop(monitor)?;
         let key = name.key()?;
-        if let Some(bytes) = store.get(&key)? {
-            findings.report.bytes_read += bytes.len() as u64;
-            monitor.advance(Progress::Bytes, bytes.len() as u64);
-            if *blake3::hash(&bytes).as_bytes() != info.hash {
+        let mut pass = Pass::new(&store, key.clone());
+        let hash = pass.finish()?;
+        if !pass.absent {
+            findings.report.bytes_read += pass.at;
+            monitor.advance(Progress::Bytes, pass.at);
+            if hash != info.hash {
                 findings.damage(&key, "content differs from what was written");
             }
             if matches!(name, ObjectName::Pack(_)) {

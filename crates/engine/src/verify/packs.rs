@@ -1,6 +1,7 @@
 //! Reading packs: plain hashes, or everything decoded and every id recomputed.
 
 use super::Findings;
+use super::pass::Pass;
 use crate::options::Subset;
 use crate::repository::Repository;
 use crate::segments::{Scratch, SegmentReader};
@@ -9,7 +10,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::ObjectInfo;
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
-use decube_backup_format::pack::{Footer, SegmentEntry};
+use decube_backup_format::pack::{Footer, PackHeader, PackReader};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -133,79 +134,94 @@ fn one(
     name: &PackName,
     info: &ObjectInfo,
     mode: Mode,
-    scratch: &mut Option<(Scratch, Vec<u8>)>,
+    scratch: &mut Option<Scratch>,
 ) -> Result<PackResult> {
     let mut result = PackResult::default();
     let scratch = match scratch {
         Some(ready) => ready,
-        none => none.insert((Scratch::new()?, Vec::new())),
+        none => none.insert(Scratch::new()?),
     };
-    let (scratch, bytes) = (&mut scratch.0, &mut scratch.1);
-    match repo.store.get_into(&pack_key(name)?, bytes) {
-        Ok(Some(())) => {}
-        Ok(None) => {
-            result.lost = true;
-            result.damages.push("object is missing".into());
-            return Ok(result);
+    let key = pack_key(name)?;
+    let read = (|| {
+        let mut pass = Pass::new(&repo.store, key.clone());
+        if mode == Mode::Scrub {
+            let intact = pass.finish()? == info.hash;
+            result.bytes = pass.at;
+            if intact {
+                return Ok(());
+            }
+            // A damaged pack is decoded at every level, to say which chunks are hit.
+            pass = Pass::new(&repo.store, key.clone());
         }
+        match open(segments, name, info, &mut pass, scratch) {
+            Ok((reader, footer)) => decode(repo, name, &reader, &footer, &mut pass, scratch, &mut result)?,
+            Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+            Err(_) if pass.absent => {
+                result.lost = true;
+                result.damages.push("object is missing".into());
+                return Ok(());
+            }
+            Err(error) => {
+                result.damages.push(format!("table of contents cannot be read: {}", error.chain()));
+                // Without a footer the index still says where the segments are.
+                let footer = crate::repository::indexed_footer(repo, name)?;
+                match (footer, segments.pack(name)) {
+                    (Some(footer), Ok(reader)) => {
+                        pass = Pass::new(&repo.store, key.clone());
+                        pass.read_to(PackHeader::BYTES as u64, scratch.sealed_mut())?;
+                        decode(repo, name, &reader, &footer, &mut pass, scratch, &mut result)?;
+                    }
+                    _ => result.lost = true,
+                }
+            }
+        }
+        if pass.finish()? != info.hash {
+            result.damages.push("content differs from what was written".into());
+        }
+        result.bytes = pass.at;
+        Ok(())
+    })();
+    match read {
+        Ok(()) => Ok(result),
         // One unreadable object is damage; a store that does not answer is not.
-        Err(error) if error.kind() == ErrorKind::Io => {
+        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Corrupt) => {
             result.lost = true;
             result.damages.push(format!("object cannot be read: {}", error.chain()));
-            return Ok(result);
+            Ok(result)
         }
-        Err(error) => return Err(error),
-    };
-    let bytes = bytes.as_slice();
-    result.bytes = bytes.len() as u64;
-    let intact = *blake3::hash(bytes).as_bytes() == info.hash;
-    if !intact {
-        result.damages.push("content differs from what was written".into());
+        Err(error) => Err(error),
     }
-    if mode == Mode::Scrub && intact {
-        return Ok(result);
-    }
-    // A damaged pack is decoded at every level, to say which chunks are hit.
-    let opened = segments.open_header(name, bytes).and_then(|reader| Ok((reader.footer_of(bytes)?, reader)));
-    match opened {
-        Ok((footer, _)) => decode(repo, segments, name, &footer, bytes, scratch, &mut result),
-        Err(error) => {
-            result.damages.push(format!("table of contents cannot be read: {}", error.chain()));
-            by_index(repo, segments, name, bytes, scratch, &mut result)?;
-        }
-    }
-    Ok(result)
 }
 
-/// Without a footer the index still says where the segments are.
-fn by_index(
-    repo: &Repository,
+/// Reads the header and, from the end, the footer.
+fn open(
     segments: &SegmentReader<'_>,
     name: &PackName,
-    bytes: &[u8],
+    info: &ObjectInfo,
+    pass: &mut Pass<'_>,
+    scratch: &mut Scratch,
+) -> Result<(PackReader, Footer)> {
+    pass.read_to(PackHeader::BYTES as u64, scratch.sealed_mut())?;
+    let reader = segments.open_header(name, scratch.sealed_mut())?;
+    let footer = segments.footer(&reader, u64::from(info.len))?;
+    Ok((reader, footer))
+}
+
+/// Decodes the segments in order; they follow each other without gaps.
+fn decode(
+    repo: &Repository,
+    name: &PackName,
+    reader: &PackReader,
+    footer: &Footer,
+    pass: &mut Pass<'_>,
     scratch: &mut Scratch,
     result: &mut PackResult,
 ) -> Result<()> {
-    match crate::repository::indexed_footer(repo, name)? {
-        Some(footer) => decode(repo, segments, name, &footer, bytes, scratch, result),
-        None => result.lost = true,
-    }
-    Ok(())
-}
-
-fn decode(
-    repo: &Repository,
-    segments: &SegmentReader<'_>,
-    name: &PackName,
-    footer: &Footer,
-    bytes: &[u8],
-    scratch: &mut Scratch,
-    result: &mut PackResult,
-) {
     let domain = if name.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
     for (number, entry) in footer.segments.iter().enumerate() {
         let chunks = footer.chunks_of(entry);
-        if let Err(error) = decode_segment(segments, name, number as u32, entry, bytes, scratch) {
+        pass.read_to(u64::from(entry.offset) + u64::from(entry.stored_len), scratch.sealed_mut())?;
+        if let Err(error) = scratch.open(reader, number as u32, entry) {
             result.damages.push(format!("segment {number} cannot be decoded: {}", error.chain()));
             result.lost_chunks.extend(chunks.iter().map(|c| c.id));
             continue;
@@ -220,19 +236,5 @@ fn decode(
             }
         }
     }
-}
-
-fn decode_segment(
-    segments: &SegmentReader<'_>,
-    name: &PackName,
-    number: u32,
-    entry: &SegmentEntry,
-    bytes: &[u8],
-    scratch: &mut Scratch,
-) -> Result<()> {
-    let (from, to) = (entry.offset as usize, entry.offset as usize + entry.stored_len as usize);
-    let sealed = bytes
-        .get(from..to)
-        .ok_or_else(|| Error::new(ErrorKind::Corrupt, "verify", "segment lies outside the object"))?;
-    segments.decode(name, number, entry, sealed, scratch)
+    Ok(())
 }
