@@ -273,7 +273,7 @@ pub struct Damage {
     pub what: String,
 }
 
-/// A file hit by damage.
+/// A file whose stored content is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct AffectedEntry {
     /// Snapshot id, hex.
@@ -291,6 +291,11 @@ pub struct VerifyReport {
     pub affected: Vec<AffectedEntry>,
     /// How many there are.
     pub affected_count: u64,
+    /// Entries that are given back whole although a stored copy of their content is damaged, because
+    /// another pack holds it too; the first thousand.
+    pub spared: Vec<AffectedEntry>,
+    /// How many there are.
+    pub spared_count: u64,
     /// Log records checked.
     pub records: u64,
     /// Snapshots whose trees were walked.
