@@ -43,6 +43,22 @@ fn a_password_opens_and_a_wrong_one_does_not() {
 }
 
 #[test]
+fn where_there_is_no_repository_nobody_is_asked_for_a_password() {
+    let world = World::new();
+    let ways: [&[&str]; 5] = [
+        &["snapshots"],
+        &["-p", "missing", "snapshots"],
+        &["--key-file", "missing", "verify"],
+        &["--password-command", "touch asked; echo x", "restore", "latest", "-t", "out"],
+        &["backup", "src"],
+    ];
+    for args in ways {
+        world.run(args).expect(10).says("no repository");
+    }
+    assert!(!world.path("asked").exists());
+}
+
+#[test]
 fn errors_are_json_for_programs() {
     let world = World::with_repository();
     let answer = world.run(&["-r", "none", "snapshots", "--json"]).expect(10);

@@ -72,6 +72,15 @@ impl Repository {
     /// `NotFound` if there is none, `WrongKey` if no slot opens, `Unsupported` for a newer format,
     /// `Corrupt` if log or keys are damaged.
     pub fn open(env: Environment, credentials: &Credentials) -> Result<Self> {
+        Self::open_with(env, || Ok(credentials.clone()))
+    }
+
+    /// As [`Self::open`]; `credentials` is called only if there is a repository: nobody is asked for the password of
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and what `credentials` yields.
+    pub fn open_with(env: Environment, credentials: impl FnOnce() -> Result<Credentials>) -> Result<Self> {
         let store = Store::new(&env);
         let Some(bytes) = store.get(&format_key()?)? else {
             return Err(Error::new(ErrorKind::NotFound, "open", "there is no repository here")
@@ -79,10 +88,11 @@ impl Repository {
         };
         let header = Header::decode(&bytes)?;
         header.check(Access::Read)?;
-        let unlocked = unlock::unlock(&store, &header.repository, credentials, &|_| true)?;
+        let credentials = credentials()?;
+        let unlocked = unlock::unlock(&store, &header.repository, &credentials, &|_| true)?;
         let mut repo = Self::assemble(env, store, header, unlocked)?;
         repo.load_state()?;
-        repo.settle_slot(credentials)?;
+        repo.settle_slot(&credentials)?;
         Ok(repo)
     }
 
