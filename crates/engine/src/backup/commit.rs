@@ -1,4 +1,4 @@
-//! Publishing: first the index segment, then one log record.
+//! Publishing: first the index segment (several for very many packs), then one log record.
 
 use super::Pass;
 use crate::index::LocalIndex;
@@ -130,28 +130,19 @@ impl Commit<'_> {
     }
 }
 
-/// Stores the index segment of `added`; lists it and the packs for a record.
+/// Stores the index segments of `added`; lists them and the packs for a record.
 fn publish_index(repo: &Repository, added: &[AddedPack]) -> Result<Vec<AddedObject>> {
     let mut objects: Vec<AddedObject> =
         added.iter().map(|p| AddedObject { name: ObjectName::Pack(p.name), len: p.len, hash: p.hash }).collect();
-    if added.is_empty() {
-        return Ok(objects);
-    }
-    let mut id = IndexId::default();
-    repo.env.entropy.fill(&mut id.0)?;
-    let key = index_key(0, &id)?;
-    let associated = index_associated(repo, 0, &id)?;
-    let bytes = sealed::seal(
-        repo.keyring.cipher,
-        &repo.keyring.index_key,
-        &associated,
-        &encode_index(tables(added)),
-        repo.env.entropy.as_ref(),
-    )?;
-    let object = AddedObject::of(ObjectName::Index { level: 0, id }, &bytes);
-    match repo.store.put(&key, bytes, PutMode::CreateNew)? {
-        PutOutcome::Created => objects.push(object),
-        PutOutcome::AlreadyExists => {
+    for plain in encode_index(tables(added)) {
+        let mut id = IndexId::default();
+        repo.env.entropy.fill(&mut id.0)?;
+        let key = index_key(0, &id)?;
+        let associated = index_associated(repo, 0, &id)?;
+        let entropy = repo.env.entropy.as_ref();
+        let bytes = sealed::seal(repo.keyring.cipher, &repo.keyring.index_key, &associated, &plain, entropy)?;
+        objects.push(AddedObject::of(ObjectName::Index { level: 0, id }, &bytes));
+        if repo.store.put(&key, bytes, PutMode::CreateNew)? == PutOutcome::AlreadyExists {
             return Err(Error::new(ErrorKind::AlreadyExists, "commit", "a random index name is taken").with("key", key));
         }
     }
