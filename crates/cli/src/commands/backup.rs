@@ -100,6 +100,8 @@ fn summary_json(report: &BackupReport, options: &BackupOptions) -> serde_json::V
         "data_added": report.bytes_new,
         "data_added_packed": report.bytes_stored,
         "data_blobs": report.chunks_new,
+        "data_blobs_reused": report.chunks_reused,
+        "packs_new": report.packs_new,
         "total_duration": report.seconds,
         "error_count": report.problems.iter().filter(|(kind, _)| kind.counts()).map(|(_, n)| n).sum::<u64>(),
         "problems": problem_counts_json(&report.problems),

@@ -98,6 +98,7 @@ impl<'a> Builder<'a> {
 
     fn content(&mut self, extents: &[RawExtent], arena: &[u8]) -> Result<Content> {
         if let [RawExtent::Inline { start, len }] = extents {
+            self.report.bytes_read += u64::from(*len);
             let bytes = arena.get(*start as usize..(*start + *len) as usize).unwrap_or_default();
             return Ok(Content::Inline(bytes.to_vec()));
         }
@@ -113,6 +114,7 @@ impl<'a> Builder<'a> {
             let extent = match *extent {
                 RawExtent::Hole(len) => Extent::Hole { len },
                 RawExtent::Chunk { id, start, len } => {
+                    self.report.bytes_read += u64::from(len);
                     let bytes = arena.get(start as usize..(start + len) as usize).unwrap_or_default();
                     self.dedup.content(&id, bytes)?;
                     Extent::Chunk { id, len }
@@ -159,7 +161,6 @@ impl<'a> Builder<'a> {
             let kind = EntryKind::File { size: *size };
             self.links.insert(path, LinkGroup { kind, content: content.clone(), meta: scanned.entry.meta.clone() });
         }
-        self.report.bytes_read += scanned.entry.kind.size();
         self.count_changed(&scanned.entry.kind, relation);
         self.push(TreeEntry { entry: scanned.entry, content }, scanned.identity, seen)
     }

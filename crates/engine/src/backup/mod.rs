@@ -29,7 +29,7 @@ use crate::options::{BackupOptions, BackupReport, ChangeDetection, Effect};
 use crate::pipeline::{AddedPack, ChunkWriter, Failure, WriterContext, WriterSettings};
 use crate::repository::Repository;
 use crate::segments::Nodes;
-use commit::{Commit, Committed};
+use commit::{Commit, Committed, Run, Stored};
 use crossbeam_channel::{bounded, unbounded};
 use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
 use decube_backup_core::monitor::Monitor;
@@ -74,12 +74,12 @@ pub fn backup(
     repo.check_writable()?;
     let begun = repo.env.clock.monotonic();
     let started = options.time.unwrap_or_else(|| repo.env.clock.now());
+    let run = Run::new(repo, options.name.clone().unwrap_or_else(|| default_name(source)))?;
     for _ in 0..ATTEMPTS_MAX {
         repo.refresh()?;
-        let name = options.name.clone().unwrap_or_else(|| default_name(source));
         // Parent and count from one state: nothing reclaimed in between may go unnoticed.
         let state = repo.state();
-        let parent = choose_parent(&state, options, &name)?;
+        let parent = choose_parent(&state, options, &run.name)?;
         let reclaimed = state.reclaimed_packs().len();
         drop(state);
         monitor.phase(
@@ -88,15 +88,15 @@ pub fn backup(
             parent.as_ref().map(|p| p.manifest.tree.entries),
         );
         let mut scan = source.scan()?;
-        let mut pass = run_pass(repo, source, scan.as_mut(), options, &name, parent.as_ref(), monitor)?;
-        pass.report.name = name.clone();
+        let mut pass = run_pass(repo, &run, source, scan.as_mut(), options, parent.as_ref(), monitor)?;
+        pass.report.name = run.name.clone();
         pass.report.parent = parent.as_ref().map(|p| p.id);
         if options.effect == Effect::DryRun {
-            pass.report.bytes_stored = pass.added.iter().map(|p| p.len).sum();
+            (pass.report.packs_new, pass.report.bytes_stored) = (run.stored().packs, run.stored().bytes);
             pass.report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
             return Ok(pass.report);
         }
-        let commit = Commit { repo, source, options, name: &name, started, parent: parent.as_ref(), reclaimed };
+        let commit = Commit { repo, run: &run, source, options, started, parent: parent.as_ref(), reclaimed };
         match commit.run(pass)? {
             Committed::Done(mut report) => {
                 report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
@@ -136,16 +136,16 @@ fn choose_parent(state: &State, options: &BackupOptions, name: &str) -> Result<O
 
 fn run_pass(
     repo: &Repository,
+    run: &Run,
     source: &dyn Source,
     scan: &mut dyn Scan,
     options: &BackupOptions,
-    name: &str,
     parent: Option<&SnapshotEntry>,
     monitor: &dyn Monitor,
 ) -> Result<Pass> {
     let dry = options.effect == Effect::DryRun;
     let store = if dry { dry::discarding(&repo.env) } else { repo.store.clone() };
-    let stat_path = repo.cache.stat(name, &options.host);
+    let stat_path = repo.cache.stat(&run.name, &options.host);
     let stat = stat_path.as_deref().filter(|_| !dry).and_then(|path| {
         StatCacheWriter::create(path)
             .inspect_err(|e| tracing::warn!(error = %e.chain(), "going on without a stat cache"))
@@ -207,7 +207,10 @@ fn run_pass(
                 planner_failure.set(error);
             }
         });
-        let checkpoint: Box<dedup::Checkpoint<'_>> = Box::new(|added| commit::record_progress(repo, added));
+        let checkpoint: Box<dedup::Checkpoint<'_>> = Box::new(|added: Vec<AddedPack>| {
+            run.count_packs(&added);
+            commit::record_progress(repo, run, added)
+        });
         let dedup = dedup::Dedup::new(
             writer,
             Box::new(|| repo.index()),
@@ -230,9 +233,11 @@ fn run_pass(
             return Err(error);
         }
         let (dedup, mut report, root, stat) = builder.finish()?;
-        report.chunks_new = dedup.chunks_new;
-        report.bytes_new = dedup.bytes_new;
+        run.count(Stored { chunks: dedup.chunks_new, chunk_bytes: dedup.bytes_new, ..Stored::default() });
+        (report.chunks_new, report.bytes_new) = (run.stored().chunks, run.stored().chunk_bytes);
+        report.chunks_reused = dedup.chunks_reused;
         let (added, deps) = dedup.finish()?;
+        run.count_packs(&added);
         Ok(Pass { report, root, added, deps, stat })
     })
 }
