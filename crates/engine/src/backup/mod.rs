@@ -200,12 +200,15 @@ fn run_pass(
             (Some(nodes), Some((tree, stat))) => Some(plan::Parent::new(TreeCursor::new(nodes, &tree), Some(stat))),
             _ => parent_without_stat(nodes.as_ref(), parent),
         };
+        let unfinished = order.clone();
         let planner = plan::Planner::new(old, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
         let planner_failure = failure.clone();
         scope.spawn(move || {
             if let Err(error) = planner.run(scan) {
                 planner_failure.set(error);
             }
+            // The builder takes the end of the work for the end of the scan: it may see it only now.
+            drop(unfinished);
         });
         let checkpoint: Box<dedup::Checkpoint<'_>> = Box::new(|added: Vec<AddedPack>| {
             run.count_packs(&added);
