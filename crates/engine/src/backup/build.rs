@@ -89,10 +89,13 @@ impl<'a> Builder<'a> {
         Ok((dedup, report, root, stat))
     }
 
-    /// Gives a cache in the making up after an error.
+    /// Gives up after an error: what was uploaded is recorded if it can be.
     pub(super) fn abandon(self) {
         if let Some(stat) = self.stat {
             stat.abandon();
+        }
+        if let Err(error) = self.dedup.keep_uploaded() {
+            tracing::debug!(error = %error.chain(), "what was uploaded could not be recorded");
         }
     }
 

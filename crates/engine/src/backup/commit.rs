@@ -24,6 +24,8 @@ pub(super) struct Run {
     /// Of the series.
     pub name: String,
     stored: Cell<Stored>,
+    /// Bytes of packs that are in an `Add` record.
+    recorded: Cell<u64>,
 }
 
 /// What a run stored.
@@ -42,7 +44,7 @@ impl Run {
     pub(super) fn new(repo: &Repository, name: String) -> Result<Self> {
         let mut id = RunId::default();
         repo.env.entropy.fill(&mut id)?;
-        Ok(Self { id, name, stored: Cell::default() })
+        Ok(Self { id, name, stored: Cell::default(), recorded: Cell::default() })
     }
 
     pub(super) fn stored(&self) -> Stored {
@@ -57,6 +59,18 @@ impl Run {
             packs: packs + more.packs,
             bytes: bytes + more.bytes,
         });
+    }
+
+    /// Says of an interruption what is kept.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        match self.recorded.get() {
+            _ if error.kind() != ErrorKind::Interrupted => error,
+            0 => error.with_hint("no snapshot was made, and no pack was full yet: the next backup begins anew"),
+            bytes => error.with_hint(format!(
+                "no snapshot was made; {} MiB in full packs are kept, and the next backup does not store their content again",
+                bytes.div_ceil(1 << 20)
+            )),
+        }
     }
 
     pub(super) fn count_packs(&self, added: &[AddedPack]) {
@@ -214,7 +228,9 @@ pub(super) fn record_progress(repo: &Repository, run: &Run, added: Vec<AddedPack
             let lost = added.iter().any(|p| state.is_reclaimed(&p.name));
             Ok(if lost { Verdict::Void } else { Verdict::Stands })
         };
-        repo.append(record, &mut validate)?;
+        if let Appended::At(_) = repo.append(record, &mut validate)? {
+            run.recorded.set(run.recorded.get() + added.iter().map(|p| p.len).sum::<u64>());
+        }
     }
     repo.index()
 }

@@ -111,6 +111,12 @@ impl<'a> Dedup<'a> {
         Ok(())
     }
 
+    /// Records the packs that are full, so that the next backup finds what is in them.
+    pub(super) fn keep_uploaded(mut self) -> Result<()> {
+        let Some(checkpoint) = &mut self.checkpoint else { return Ok(()) };
+        checkpoint(self.writer.stop()?).map(drop)
+    }
+
     /// Waits until everything is durable; returns the packs no record names yet.
     pub(super) fn finish(mut self) -> Result<(Vec<AddedPack>, HashSet<PackName>)> {
         Ok((self.writer.flush()?, self.deps))

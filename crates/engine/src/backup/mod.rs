@@ -62,8 +62,8 @@ struct Pass {
 ///
 /// # Errors
 /// `NotFound` if a required root is missing, `Interrupted` on request, what storing yields. No
-/// snapshot exists after an error; what was uploaded is reused by the next backup where a progress
-/// record names it. Problems with single entries are in the report, not errors.
+/// snapshot exists after an error; packs that were full and uploaded are recorded if the store still
+/// answers, and the next backup reuses them. Problems with single entries are in the report, not errors.
 pub fn backup(
     repo: &Repository,
     source: &dyn Source,
@@ -227,13 +227,9 @@ fn run_pass(
         let mut builder = build::Builder::new(dedup, tree, stat, monitor, arenas.0.clone(), list);
         let built = builder.run(&order_out);
         drop(order_out);
-        if let Some(error) = failure.try_take() {
+        if let Some(error) = failure.try_take().or_else(|| built.err()) {
             builder.abandon();
-            return Err(error);
-        }
-        if let Err(error) = built {
-            builder.abandon();
-            return Err(error);
+            return Err(run.explain(error));
         }
         let (dedup, mut report, root, stat) = builder.finish()?;
         run.count(Stored { chunks: dedup.chunks_new, chunk_bytes: dedup.bytes_new, ..Stored::default() });
