@@ -3,6 +3,7 @@
 mod about;
 mod backup;
 mod configuration;
+mod damage;
 mod diff;
 mod dump;
 mod entries;

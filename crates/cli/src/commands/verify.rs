@@ -1,6 +1,7 @@
 //! `verify`.
 
 use crate::args::VerifyArgs;
+use crate::commands::damage::hints;
 use crate::commands::report::{rate, short};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Bar, Console, Format, put_path};
@@ -68,6 +69,7 @@ fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         "sound": report.damages.is_empty(),
         "num_errors": report.damages.len(),
         "damages": report.damages,
+        "hints": hints(report, args.scrub),
         "affected": entries(&report.affected),
         "affected_count": report.affected_count,
         "not_hit": entries(&report.spared),
@@ -137,9 +139,8 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         0 => console.warn(format_args!("{damages}; no file in a snapshot is known to be hit")),
         n => console.warn(format_args!("{damages}; {} cannot be given back whole", units::count(n, "entry"))),
     }
-    console.stderr(match args.scrub {
-        true => "hint: keep everything as it is; `verify --read-data` (with the password) says which files are hit",
-        false => "hint: keep everything as it is; what is not affected restores, and `backup --force` stores lost content again",
-    });
+    for hint in hints(report, args.scrub) {
+        console.stderr(format_args!("hint: {hint}"));
+    }
     Ok(())
 }
