@@ -75,11 +75,15 @@ pub fn backup(
     let begun = repo.env.clock.monotonic();
     let started = options.time.unwrap_or_else(|| repo.env.clock.now());
     let run = Run::new(repo, options.name.clone().unwrap_or_else(|| default_name(source)))?;
-    for _ in 0..ATTEMPTS_MAX {
+    for attempt in 0..ATTEMPTS_MAX {
         repo.refresh()?;
         // Parent and count from one state: nothing reclaimed in between may go unnoticed.
         let state = repo.state();
-        let parent = choose_parent(&state, options, &run.name)?;
+        let parent = match choose_parent(&state, options, &run.name) {
+            // It was there when the backup began. Forgotten since, it costs reading everything, and no more.
+            Err(error) if attempt > 0 && error.kind() == ErrorKind::NotFound => None,
+            chosen => chosen?,
+        };
         let reclaimed = state.reclaimed_packs().len();
         drop(state);
         monitor.phase(
