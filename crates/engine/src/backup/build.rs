@@ -91,9 +91,6 @@ impl<'a> Builder<'a> {
 
     /// Gives up after an error: what was uploaded is recorded if it can be.
     pub(super) fn abandon(self) {
-        if let Some(stat) = self.stat {
-            stat.abandon();
-        }
         if let Err(error) = self.dedup.keep_uploaded() {
             tracing::debug!(error = %error.chain(), "what was uploaded could not be recorded");
         }
@@ -212,8 +209,11 @@ impl<'a> Builder<'a> {
     fn push(&mut self, entry: TreeEntry, identity: Option<Identity>, seen: Timestamp) -> Result<()> {
         self.report.entries += 1;
         self.report.bytes += entry.entry.kind.size();
-        if let Some(stat) = &mut self.stat {
-            stat.push(identity, seen)?;
+        if let Some(stat) = &mut self.stat
+            && let Err(error) = stat.push(identity, seen)
+        {
+            tracing::warn!(error = %error.chain(), "going on without a stat cache; the next backup reads more");
+            self.stat = None;
         }
         self.tree.push(entry, &mut self.dedup)
     }

@@ -140,9 +140,6 @@ impl Commit<'_> {
                 Ok(Committed::Done(Box::new(report)))
             }
             Appended::Void => {
-                if let Some(stat) = stat {
-                    stat.abandon();
-                }
                 // What is still good need not be uploaded again.
                 let state = self.repo.state();
                 let good: Vec<AddedPack> = added.into_iter().filter(|p| !state.is_reclaimed(&p.name)).collect();

@@ -33,7 +33,7 @@ use decube_backup_format::keyring::Keyring;
 use decube_backup_format::log::{LogKeys, ObjectName};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-pub(crate) use cache::temporary;
+pub(crate) use cache::Temporary;
 pub(crate) use indexes::{index_associated, index_segment, indexed_footer};
 pub use log::{Appended, NewRecord, Verdict};
 pub(crate) use salvage::fold_readable;
