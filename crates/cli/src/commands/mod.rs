@@ -10,6 +10,7 @@ mod entries;
 mod find;
 mod init;
 mod key;
+mod live;
 mod ls;
 mod report;
 mod restore;
@@ -20,6 +21,7 @@ mod stats;
 mod tag;
 mod verify;
 
+pub(crate) use live::run as compare_live;
 pub(crate) use verify::run as verify;
 
 use crate::args::{BackupArgs, Command, RestoreArgs, SmallSnapshotCommand, SnapshotsArgs};
