@@ -185,7 +185,8 @@ pub fn index_segment(data: &[u8]) -> bool {
     let Ok(packs) = decode_index(data) else { return false };
     packs.iter().for_each(|(_, footer)| check_footer(footer));
     assert!(packs.iter().map(|(_, f)| 18 + f.segments.len() * 4 + f.chunks.len() * 17).sum::<usize>() <= data.len());
-    assert_eq!(encode_index(packs.iter().map(|(name, footer)| (*name, footer))), data);
+    let again = encode_index(packs.iter().map(|(name, footer)| (*name, footer)));
+    assert!(if packs.is_empty() { again.is_empty() } else { again == [data] });
     true
 }
 

@@ -68,6 +68,10 @@ pub fn run_snapshot(registry: Registry, args: impl IntoIterator<Item = OsString>
 /// Runs `decube-verify` with `args`.
 pub fn run_verify(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match args::SmallVerifyArgs::try_parse_from(args) {
+        Ok(args::SmallVerifyArgs { data_dir: Some(directory), snapshot, global, .. }) => {
+            let compare = |session: &Session| commands::compare_live(session, &directory, snapshot.as_deref());
+            finish(Session::new(registry, global), compare)
+        }
         Ok(cli) => {
             let verify = args::VerifyArgs {
                 read_data: cli.read_data,

@@ -242,8 +242,14 @@ impl Session {
     /// As [`Session::open`].
     pub(crate) fn open_at(&self, place: &Place) -> Outcome<Repository> {
         let environment = self.environment(place)?;
-        let credentials = self.credentials(place, Asking::Once)?;
-        Repository::open(environment, &credentials).map_err(|e| Failure::opening(e.with("repository", place.shown())))
+        let mut refused = false;
+        let credentials = || self.credentials(place, Asking::Once).inspect_err(|_| refused = true);
+        let opened = Repository::open_with(environment, credentials);
+        opened.map_err(|error| match refused {
+            // A key file that is not there is no missing repository.
+            true => error.into(),
+            false => Failure::opening(error.with("repository", place.shown())),
+        })
     }
 
     /// Shows progress of `during`; from now on a signal asks to stop instead of ending the process.

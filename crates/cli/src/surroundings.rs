@@ -61,6 +61,11 @@ pub(crate) fn host() -> String {
         .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
 }
 
+/// Numeric user and group this process runs as.
+pub(crate) fn owner() -> (u32, u32) {
+    (uzers::get_effective_uid(), uzers::get_effective_gid())
+}
+
 /// The name of the user this process runs as, or the number.
 pub(crate) fn user() -> String {
     let uid = uzers::get_current_uid();

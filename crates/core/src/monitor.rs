@@ -117,7 +117,7 @@ impl Monitor for Silent {}
 pub fn check_stop(monitor: &dyn Monitor) -> Result<()> {
     if monitor.stop_requested() {
         return Err(Error::new(ErrorKind::Interrupted, "stop", "interrupted")
-            .with_hint("nothing was published; run the same command again and it continues from what was uploaded"));
+            .with_hint("nothing was published; run the same command again"));
     }
     Ok(())
 }

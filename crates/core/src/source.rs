@@ -11,12 +11,17 @@
 //!    blocking calls made on the reader pool, only for entries that changed; a file whose content is
 //!    read gets its detail from [`Content::finish`], so that it is opened once.
 //! 5. **Honest content.** `finish` says whether the content changed between scan and end of reading.
-//! 6. **Leaves no trace.** Reading changes neither times nor content, and leaves caches as found.
+//! 6. **Unknown size.** A file whose length only reading tells has the size [`SIZE_UNKNOWN`]; whoever reads it streams
+//!    it and takes what it gives for its size.
+//! 7. **Leaves no trace.** Reading changes neither times nor content, and leaves caches as found.
 
 use crate::entry::{Entry, Identity};
 use crate::error::Result;
 use crate::monitor::Problem;
 use async_trait::async_trait;
+
+/// Size of a file whose length only reading tells.
+pub const SIZE_UNKNOWN: u64 = u64::MAX;
 
 /// One item of a scan.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! Content to a stream: one file as it is, or a subtree as tar.
 
 use crate::browse;
-use crate::index::LocalIndex;
+use crate::index::{LocalIndex, Location};
 use crate::options::Snapshot;
 use crate::repository::Repository;
-use crate::segments::{Nodes, Scratch, SegmentReader, locate};
+use crate::segments::{Nodes, Scratch, SegmentReader};
 use decube_backup_core::entry::{EntryKind, EntryPath};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -18,13 +18,16 @@ use std::sync::Arc;
 /// Decoded segments kept while reading one content after the other.
 const SEGMENTS_KEPT: usize = 4;
 
+/// Decoded segments: pack, number, raw bytes.
+type Segments = VecDeque<(PackName, u32, Vec<u8>)>;
+
 /// Reads chunks one by one, with the last few segments kept.
 struct ChunkReader<'a> {
     repo: &'a Repository,
     index: Arc<LocalIndex>,
     segments: SegmentReader<'a>,
     scratch: Scratch,
-    kept: VecDeque<(PackName, u32, Vec<u8>)>,
+    kept: Segments,
 }
 
 impl<'a> ChunkReader<'a> {
@@ -39,21 +42,29 @@ impl<'a> ChunkReader<'a> {
     }
 
     fn chunk(&mut self, id: &ChunkId) -> Result<&[u8]> {
-        let at = locate(self.repo, &self.index, id)?;
-        if !self.kept.iter().any(|(p, n, _)| *p == at.pack && *n == at.segment) {
-            self.segments.read(&at.pack, at.segment, &at.entry, &mut self.scratch)?;
-            let mut old = if self.kept.len() >= SEGMENTS_KEPT { self.kept.pop_front().map(|k| k.2) } else { None }
-                .unwrap_or_default();
-            std::mem::swap(&mut old, &mut self.scratch.raw);
-            self.kept.push_back((at.pack, at.segment, old));
-        }
-        let raw = self.kept.iter().find(|(p, n, _)| *p == at.pack && *n == at.segment).map(|k| k.2.as_slice());
-        let bytes = raw.and_then(|raw| raw.get(at.offset as usize..(at.offset + at.len) as usize));
-        match bytes {
-            Some(bytes) if self.repo.hasher.id(Domain::Content, bytes) == *id => Ok(bytes),
-            _ => Err(Error::new(ErrorKind::Corrupt, "dump", "content does not match its id").with("pack", at.pack.id)),
-        }
+        let Self { repo, index, segments, scratch, kept } = self;
+        let mismatch = |at: &Location| {
+            Error::new(ErrorKind::Corrupt, "dump", "content does not match its id").with("pack", at.pack.id)
+        };
+        let at = segments.read_any_copy(index, id, |at| {
+            if slice(kept, at).is_none() {
+                segments.read(&at.pack, at.segment, &at.entry, scratch)?;
+                let mut old =
+                    if kept.len() >= SEGMENTS_KEPT { kept.pop_front().map(|k| k.2) } else { None }.unwrap_or_default();
+                std::mem::swap(&mut old, &mut scratch.raw);
+                kept.push_back((at.pack, at.segment, old));
+            }
+            let whole = slice(kept, at).is_some_and(|bytes| repo.hasher.id(Domain::Content, bytes) == *id);
+            if whole { Ok(*at) } else { Err(mismatch(at)) }
+        })?;
+        slice(kept, &at).ok_or_else(|| mismatch(&at))
     }
+}
+
+/// The bytes at `at` if its segment is kept.
+fn slice<'k>(kept: &'k Segments, at: &Location) -> Option<&'k [u8]> {
+    let (.., raw) = kept.iter().find(|(pack, number, _)| *pack == at.pack && *number == at.segment)?;
+    raw.get(at.offset as usize..(at.offset + at.len) as usize)
 }
 
 /// A file's content as a reader; holes read as zeros.

@@ -14,6 +14,7 @@
 //! | [`segments`] | reading segments and nodes back |
 //! | [`backup`], [`restore`], [`dump`], [`verify`] | the main jobs |
 //! | [`browse`], [`select`], [`stats`] | looking around |
+//! | [`live`] | a directory against a snapshot of it |
 //! | [`keys`], [`tags`] | changing what is known, not what is stored |
 //!
 //! *Deliberately absent*: concrete backends, printing, reading the environment.
@@ -24,6 +25,7 @@ pub mod dump;
 pub mod environment;
 pub mod index;
 pub mod keys;
+pub mod live;
 pub mod options;
 pub mod pipeline;
 pub mod repository;

@@ -112,7 +112,7 @@ pub struct BackupReport {
     pub entries: u64,
     /// Content bytes of the snapshot.
     pub bytes: u64,
-    /// Content bytes read.
+    /// Content bytes read; holes are not.
     pub bytes_read: u64,
     /// Content bytes not known before, uncompressed.
     pub bytes_new: u64,
@@ -120,6 +120,10 @@ pub struct BackupReport {
     pub bytes_stored: u64,
     /// Chunks not known before.
     pub chunks_new: u64,
+    /// Chunks read that were known, from this run or an earlier one.
+    pub chunks_reused: u64,
+    /// Packs uploaded.
+    pub packs_new: u64,
     /// Problems by kind.
     pub problems: BTreeMap<ProblemKind, u64>,
     /// The first problems in detail.
@@ -273,7 +277,7 @@ pub struct Damage {
     pub what: String,
 }
 
-/// A file hit by damage.
+/// A file whose stored content is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct AffectedEntry {
     /// Snapshot id, hex.
@@ -291,6 +295,11 @@ pub struct VerifyReport {
     pub affected: Vec<AffectedEntry>,
     /// How many there are.
     pub affected_count: u64,
+    /// Entries that are given back whole although a stored copy of their content is damaged, because
+    /// another pack holds it too; the first thousand.
+    pub spared: Vec<AffectedEntry>,
+    /// How many there are.
+    pub spared_count: u64,
     /// Log records checked.
     pub records: u64,
     /// Snapshots whose trees were walked.

@@ -58,12 +58,14 @@ impl Scratch {
 pub struct SegmentReader<'a> {
     repo: &'a Repository,
     packs: Mutex<HashMap<PackName, Arc<PackReader>>>,
+    /// Damaged packs that were told of.
+    damaged: Mutex<HashSet<PackName>>,
 }
 
 impl<'a> SegmentReader<'a> {
     /// A reader of `repo`'s packs.
     pub fn new(repo: &'a Repository) -> Self {
-        Self { repo, packs: Mutex::default() }
+        Self { repo, packs: Mutex::default(), damaged: Mutex::default() }
     }
 
     /// The opened header of `pack`.
@@ -140,6 +142,56 @@ impl<'a> SegmentReader<'a> {
         let sealed = self.repo.store.get_exactly(&key, u64::from(entry.offset), u64::from(entry.stored_len))?;
         self.decode(pack, number, entry, &sealed, scratch).map_err(|e| e.with("key", &key).with("segment", number))
     }
+
+    /// What `read` makes of a stored copy of `id` that is whole.
+    ///
+    /// The first copy costs one look-up; others are looked for only if it is damaged.
+    ///
+    /// # Errors
+    /// What the first copy yielded if no other is whole; that the store does not answer.
+    pub(crate) fn read_any_copy<T>(
+        &self,
+        index: &LocalIndex,
+        id: &ChunkId,
+        mut read: impl FnMut(&Location) -> Result<T>,
+    ) -> Result<T> {
+        let first = locate(self.repo, index, id)?;
+        match read(&first) {
+            Err(error) if is_damage(&error) => match self.read_other_copy(index, id, &first.pack, read)? {
+                Some(found) => Ok(found),
+                None => Err(error),
+            },
+            done => done,
+        }
+    }
+
+    /// What `read` makes of a copy of `id` outside the pack `damaged`; `None` if no other copy is whole.
+    ///
+    /// # Errors
+    /// The local index cannot be read, the store does not answer.
+    pub(crate) fn read_other_copy<T>(
+        &self,
+        index: &LocalIndex,
+        id: &ChunkId,
+        damaged: &PackName,
+        mut read: impl FnMut(&Location) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let state = self.repo.state();
+        let mut tried = vec![*damaged];
+        while let Some(at) = index.find(&id.short(), &|pack| state.is_reclaimed(pack) || tried.contains(pack))? {
+            match read(&at) {
+                Ok(found) => {
+                    if locked(&self.damaged).insert(*damaged) {
+                        tracing::warn!(pack = %damaged.id, "a pack is damaged; what other packs hold too is taken from there");
+                    }
+                    return Ok(Some(found));
+                }
+                Err(error) if is_damage(&error) => tried.push(at.pack),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Reads tree and list nodes, with the last few metadata segments kept decoded.
@@ -180,12 +232,16 @@ impl<'a> Nodes<'a> {
         self.seen.as_ref().is_some_and(|seen| locked(seen).contains(id))
     }
 
-    /// Where `id` is.
-    ///
-    /// # Errors
-    /// `NotFound` if the index does not know it.
-    pub fn locate(&self, id: &ChunkId) -> Result<Location> {
-        locate(self.repo, &self.index, id)
+    /// The node `id` as stored at `location`, checked.
+    fn read_at(&self, id: &ChunkId, location: &Location) -> Result<Bytes> {
+        let segment = self.segment(location)?;
+        let (from, to) = (location.offset as usize, (location.offset + location.len) as usize);
+        let node = (to <= segment.len()).then(|| segment.slice(from..to));
+        node.filter(|node| self.repo.hasher.id(Domain::Node, node) == *id).ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "node", "tree node does not match its id")
+                .with("node", id)
+                .with("pack", location.pack.id)
+        })
     }
 
     fn segment(&self, location: &Location) -> Result<Bytes> {
@@ -219,23 +275,16 @@ pub fn locate(repo: &Repository, index: &LocalIndex, id: &ChunkId) -> Result<Loc
     })
 }
 
+/// Whether `error` says that a stored copy is no good: another one may be.
+///
+/// A flipped byte may also look like a codec of the future, and a bad sector is an error of reading.
+fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Io)
+}
+
 impl NodeReader for Nodes<'_> {
     fn node(&self, id: &ChunkId) -> Result<Bytes> {
-        let location = self.locate(id)?;
-        let segment = self.segment(&location)?;
-        let (from, to) = (location.offset as usize, (location.offset + location.len) as usize);
-        let damaged = || {
-            Error::new(ErrorKind::Corrupt, "node", "tree node does not match its id")
-                .with("node", id)
-                .with("pack", location.pack.id)
-        };
-        if to > segment.len() {
-            return Err(damaged());
-        }
-        let node = segment.slice(from..to);
-        if self.repo.hasher.id(Domain::Node, &node) != *id {
-            return Err(damaged());
-        }
+        let node = self.segments.read_any_copy(&self.index, id, |at| self.read_at(id, at))?;
         if let Some(seen) = &self.seen {
             locked(seen).insert(*id);
         }

@@ -169,6 +169,21 @@ fn a_parent_forgotten_and_reclaimed_meanwhile_is_read_again() {
 }
 
 #[test]
+fn a_chosen_parent_forgotten_and_reclaimed_meanwhile_is_done_without() {
+    let tree = Tree::new();
+    let harness = Harness::with_repository(&small_packs());
+    let parent = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    tree.write("z", 3, 600_000);
+    let options = BackupOptions { parent: Some(parent), ..series("another") };
+    let report = backup_while(&harness, &tree, options, move |other| {
+        forget(other, parent);
+        reclaim(other, &packs(other));
+    });
+    assert_eq!(report.parent, None);
+    assert_survives(&harness, &report, &tree, "chosen parent reclaimed");
+}
+
+#[test]
 fn a_parent_only_forgotten_meanwhile_still_serves() {
     let tree = Tree::new();
     let harness = Harness::with_repository(&small_packs());

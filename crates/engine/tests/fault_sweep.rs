@@ -24,9 +24,19 @@ fn sweep(start: &Harness, operation: impl Fn(&Harness) -> Result<()>, check: imp
             let copy = copy_of(start);
             let faulty = Arc::new(FaultySink::new(copy.sink.clone(), Some(Fault::at(call, when))));
             let outcome = operation(&copy.through(faulty));
-            check(&copy, outcome, &format!("call {call} of {calls} failing {when:?}"));
+            let context = format!("call {call} of {calls} failing {when:?}");
+            assert_eq!(half_made(&copy), Vec::<String>::new(), "{context}");
+            check(&copy, outcome, &context);
         }
     }
+}
+
+/// Temporary files left in the cache.
+fn half_made(harness: &Harness) -> Vec<String> {
+    let cache = harness.cache.as_ref().expect("a cache").path();
+    let folders = std::fs::read_dir(cache).expect("cache").flatten();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).expect("folder").flatten());
+    files.map(|file| file.file_name().to_string_lossy().into_owned()).filter(|name| name.contains(".tmp")).collect()
 }
 
 /// Another user on a copy of the store.

@@ -29,7 +29,7 @@ const PROBLEMS_BYTES_MAX: usize = 2 << 20;
 /// Random number of one backup run: the same in its progress records and its snapshot.
 pub type RunId = [u8; 16];
 
-/// What a backup did, in numbers.
+/// What a backup did, in numbers: of its last pass over the source; what is new or stored, of the whole run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SnapshotStats {
     /// Regular files not in the parent.
@@ -42,17 +42,17 @@ pub struct SnapshotStats {
     pub dirs: u64,
     /// Symlinks, devices, pipes.
     pub others: u64,
-    /// Content bytes read.
+    /// Content bytes read; holes are not.
     pub bytes_read: u64,
     /// Content bytes that were new to the repository, before compression.
     pub bytes_added: u64,
-    /// Bytes of new objects.
+    /// Bytes of new packs and index segments.
     pub bytes_stored: u64,
-    /// Chunks stored.
+    /// Content chunks stored.
     pub chunks_new: u64,
-    /// Chunks found in the repository.
+    /// Content chunks read that were stored already, by this run or an earlier one.
     pub chunks_reused: u64,
-    /// Packs written.
+    /// Packs written, data and metadata.
     pub packs_new: u64,
 }
 

@@ -43,13 +43,22 @@ pub struct ExcludeArgs {
 #[command(after_help = "Examples:\n  \
     decube-backup backup --name home ~ --exclude-caches -e '*.o'\n  \
     decube-backup backup --name etc --tag daily --label site=berlin /etc\n  \
-    decube-backup backup -n ~          what would be done, without writing\n\n\
+    decube-backup backup -n ~          what would be done, without writing\n  \
+    set -o pipefail; pg_dump db | decube-backup backup --name db --stdin --stdin-filename db.sql\n\n\
+    With --stdin, a program that dies looks like one that is done: what it wrote becomes a snapshot. `set -o pipefail`\n\
+    lets the script see it. An input that cannot be read on is a failure: no snapshot is made.\n\
     Unreadable files do not stop a backup: they are listed, counted in the snapshot, and the exit code is 3.\n\
     Patterns are those of .gitignore; ask `explain-exclude` why a path stays out.")]
 pub struct BackupArgs {
     /// What to back up
-    #[arg(value_name = "PATH", required_unless_present = "optional_source")]
+    #[arg(value_name = "PATH", required_unless_present_any = ["optional_source", "stdin"])]
     pub paths: Vec<PathBuf>,
+    /// Back up standard input as one file instead
+    #[arg(long, conflicts_with_all = ["paths", "optional_source", "ExcludeArgs"])]
+    pub stdin: bool,
+    /// Path of that file in the snapshot [default: stdin]
+    #[arg(long, value_name = "NAME", requires = "stdin", conflicts_with_all = ["paths", "optional_source"])]
+    pub stdin_filename: Option<String>,
     /// Back this up too if it exists; if not, say so and go on
     #[arg(long, value_name = "PATH")]
     pub optional_source: Vec<PathBuf>,

@@ -139,6 +139,7 @@ mod tests {
             "decube-backup init --cipher chacha20-poly1305 --pack-size 32MiB --chunk-size 64KiB --segment-size 1MiB",
             "decube-backup backup -n -x -e *.o --iexclude *.TMP --exclude-file f --exclude-caches --tag a,b --label k=v P Q",
             "decube-backup backup --optional-source Q --compression 9 --force --host h --time now P",
+            "decube-backup backup --stdin --stdin-filename db/dump.sql --name db --tag t",
             "decube-backup restore latest:/p -t D --include a --exclude b --overwrite if-newer --delete --sparse --no-owner -n",
             "decube-backup restore n --timestamp 2024-01-15T10:30:00Z -t D",
             "decube-backup restore n --as-of 2h -t D",

@@ -53,20 +53,28 @@ pub enum SmallSnapshotCommand {
 
 /// Integrity checks.
 ///
-/// Exit code 0 means sound, 13 means damage was found.
+/// Exit code 0 means sound, 13 means damage or silent corruption was found.
 #[derive(Debug, Parser)]
 #[command(name = "decube-verify", version, max_term_width = 100)]
 #[command(
     after_help = "Examples:\n  decube-verify --check-integrity\n  decube-verify --check-integrity --read-data\n  \
-    decube-verify --check-integrity --read-data-subset 1/30"
+    decube-verify --check-integrity --read-data-subset 1/30\n  \
+    decube-verify --data-dir /var/lib/decube\n\n\
+    --data-dir lists what is missing, new, changed, and corrupted: content that differs while size and time do not."
 )]
 pub struct SmallVerifyArgs {
     /// Options every command takes.
     #[command(flatten)]
     pub global: GlobalArgs,
     /// Check the repository: the log's chain, every object, trees and index
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "data_dir")]
     pub check_integrity: bool,
+    /// Compare a live directory with its newest snapshot
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check_integrity", "read_data", "read_data_subset"])]
+    pub data_dir: Option<PathBuf>,
+    /// Compare with this snapshot instead
+    #[arg(short, long, value_name = "SNAPSHOT", requires = "data_dir", conflicts_with = "check_integrity")]
+    pub snapshot: Option<String>,
     /// Read and check all content too
     #[arg(long, conflicts_with = "read_data_subset")]
     pub read_data: bool,

@@ -7,13 +7,17 @@ use crate::local::{self, Paths};
 use crate::output::{Bar, Format, problem_counts_json, problem_json};
 use crate::session::Session;
 use crate::{surroundings, units};
-use decube_backup_core::Result;
 use decube_backup_core::monitor::ProblemKind;
+use decube_backup_core::{Error, Result, Source};
 use decube_backup_engine::backup;
 use decube_backup_engine::options::{BackupOptions, BackupReport, ChangeDetection, Effect};
 use decube_backup_engine::repository::Repository;
+use decube_backup_engine::select::parse_path;
 use decube_backup_format::codec::Effort;
+use decube_backup_sources::stream::{Attributes, StreamSource};
 use serde_json::json;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
 /// Runs `backup`.
 ///
@@ -38,12 +42,26 @@ pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
         ..choices(args.force, args.dry_run)
     };
     // A bad path or pattern is said before anybody is asked for a password.
-    let source = local::source(&paths)?;
+    let source = match args.stdin {
+        true => standard_input(session, args)?,
+        false => local::source(&paths)?,
+    };
     let mut repository = session.open()?;
     if let Some(parent) = &args.parent {
         options.parent = Some(repository.select(parent, None)?.0.id);
     }
     one(session, &mut repository, &*source, &options)
+}
+
+/// Standard input as the file that --stdin-filename names.
+fn standard_input(session: &Session, args: &BackupArgs) -> Result<Box<dyn Source>> {
+    let path = parse_path(args.stdin_filename.as_deref().unwrap_or("stdin").as_bytes())?;
+    let input = std::io::stdin().as_fd().try_clone_to_owned();
+    let input = input.map_err(|e| Error::io("backup", "cannot open standard input", e))?;
+    let (uid, gid) = surroundings::owner();
+    let attributes = Attributes { uid, gid, mtime: args.time.unwrap_or_else(|| session.clock.now()) };
+    let stop = session.stop.clone();
+    Ok(Box::new(StreamSource::new(path, attributes, input, Arc::new(move || stop.is_raised()))?))
 }
 
 /// How hard to compress.
@@ -67,7 +85,7 @@ pub(super) fn choices(read_all: bool, dry_run: bool) -> BackupOptions {
 pub(super) fn one(
     session: &Session,
     repository: &mut Repository,
-    source: &dyn decube_backup_core::Source,
+    source: &dyn Source,
     options: &BackupOptions,
 ) -> Outcome {
     let reporter = session.reporter("backup", Bar::Shown)?;
@@ -100,6 +118,8 @@ fn summary_json(report: &BackupReport, options: &BackupOptions) -> serde_json::V
         "data_added": report.bytes_new,
         "data_added_packed": report.bytes_stored,
         "data_blobs": report.chunks_new,
+        "data_blobs_reused": report.chunks_reused,
+        "packs_new": report.packs_new,
         "total_duration": report.seconds,
         "error_count": report.problems.iter().filter(|(kind, _)| kind.counts()).map(|(_, n)| n).sum::<u64>(),
         "problems": problem_counts_json(&report.problems),

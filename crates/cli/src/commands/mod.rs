@@ -3,12 +3,14 @@
 mod about;
 mod backup;
 mod configuration;
+mod damage;
 mod diff;
 mod dump;
 mod entries;
 mod find;
 mod init;
 mod key;
+mod live;
 mod ls;
 mod report;
 mod restore;
@@ -19,6 +21,7 @@ mod stats;
 mod tag;
 mod verify;
 
+pub(crate) use live::run as compare_live;
 pub(crate) use verify::run as verify;
 
 use crate::args::{BackupArgs, Command, RestoreArgs, SmallSnapshotCommand, SnapshotsArgs};

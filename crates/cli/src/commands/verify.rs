@@ -1,19 +1,20 @@
 //! `verify`.
 
 use crate::args::VerifyArgs;
+use crate::commands::damage::hints;
 use crate::commands::report::{rate, short};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Bar, Format, put_path};
+use crate::output::{Bar, Console, Format, put_path};
 use crate::session::Session;
 use crate::units;
 use decube_backup_core::entry::display_bytes;
 use decube_backup_core::{ErrorKind, Result};
-use decube_backup_engine::options::{Subset, VerifyDepth, VerifyReport};
+use decube_backup_engine::options::{AffectedEntry, Subset, VerifyDepth, VerifyReport};
 use decube_backup_engine::verify::{self, VerifyOptions};
 use serde_json::{Map, Value, json};
 
-/// Affected entries listed for a person; JSON has all that were kept.
-const AFFECTED_SHOWN: usize = 50;
+/// Entries listed for a person; JSON has all that were kept.
+const ENTRIES_SHOWN: usize = 50;
 
 /// Verifies the repository.
 ///
@@ -54,19 +55,25 @@ fn check(session: &Session, args: &VerifyArgs) -> Outcome<VerifyReport> {
 }
 
 fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
-    let affected = report.affected.iter().map(|entry| {
-        let mut object = Map::new();
-        object.insert("snapshot".into(), entry.snapshot.as_str().into());
-        put_path(&mut object, &[b"/", entry.path.as_slice()].concat());
-        Value::Object(object)
-    });
+    let entries = |entries: &[AffectedEntry]| -> Vec<Value> {
+        let shown = entries.iter().map(|entry| {
+            let mut object = Map::new();
+            object.insert("snapshot".into(), entry.snapshot.as_str().into());
+            put_path(&mut object, &[b"/", entry.path.as_slice()].concat());
+            Value::Object(object)
+        });
+        shown.collect()
+    };
     session.console.json(&json!({
         "message_type": "summary",
         "sound": report.damages.is_empty(),
         "num_errors": report.damages.len(),
         "damages": report.damages,
-        "affected": affected.collect::<Vec<_>>(),
+        "hints": hints(report, args.scrub),
+        "affected": entries(&report.affected),
         "affected_count": report.affected_count,
+        "not_hit": entries(&report.spared),
+        "not_hit_count": report.spared_count,
         "read_data": args.read_data || args.read_data_subset.is_some(),
         "scrub": args.scrub,
         "records": report.records,
@@ -80,19 +87,25 @@ fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
     }))
 }
 
+fn print_entries(console: &Console, what: &str, entries: &[AffectedEntry], count: u64) -> Result<()> {
+    for entry in entries.iter().take(ENTRIES_SHOWN) {
+        console.line(format_args!("{what}: {} /{}", short(&entry.snapshot), display_bytes(&entry.path)))?;
+    }
+    let shown = entries.len().min(ENTRIES_SHOWN) as u64;
+    if count > shown {
+        let more = units::count(count - shown, "entry");
+        console.line(format_args!("{what}: {more} more; --json lists the first {}", entries.len()))?;
+    }
+    Ok(())
+}
+
 fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
     let console = &session.console;
     for damage in &report.damages {
         console.line(format_args!("damaged: {}: {}", damage.object, damage.what))?;
     }
-    for entry in report.affected.iter().take(AFFECTED_SHOWN) {
-        console.line(format_args!("affected: {} /{}", short(&entry.snapshot), display_bytes(&entry.path)))?;
-    }
-    let shown = report.affected.len().min(AFFECTED_SHOWN) as u64;
-    if report.affected_count > shown {
-        let more = units::count(report.affected_count - shown, "entry");
-        console.line(format_args!("affected: {more} more; --json lists the first {}", report.affected.len()))?;
-    }
+    print_entries(console, "affected", &report.affected, report.affected_count)?;
+    print_entries(console, "not hit, another copy is whole", &report.spared, report.spared_count)?;
     console.summary(format_args!(
         "checked {}, {}, {}; read {} of {} ({}) in {} ({})",
         units::count(report.records, "record"),
@@ -126,9 +139,8 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         0 => console.warn(format_args!("{damages}; no file in a snapshot is known to be hit")),
         n => console.warn(format_args!("{damages}; {} cannot be given back whole", units::count(n, "entry"))),
     }
-    console.stderr(match args.scrub {
-        true => "hint: keep everything as it is, unless a line above says what to copy; `verify --read-data` (with the password) says which files are hit",
-        false => "hint: keep everything as it is, unless a line above says what to copy; what is not affected restores, and `backup --force` stores lost content again",
-    });
+    for hint in hints(report, args.scrub) {
+        console.stderr(format_args!("hint: {hint}"));
+    }
     Ok(())
 }

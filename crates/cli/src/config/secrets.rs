@@ -4,6 +4,7 @@ use crate::config::model::SinkConfig;
 use crate::surroundings;
 use decube_backup_core::{Error, ErrorKind, Result};
 use serde_json::Value;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -104,7 +105,8 @@ pub(crate) fn first_line_of_file(file: &Path) -> Result<String> {
 pub(crate) fn first_line_of_command(command: &str) -> Result<String> {
     let output = Command::new("/bin/sh")
         .args(["-c", command])
-        .stdin(Stdio::inherit())
+        // What is piped in is somebody else's: content to back up.
+        .stdin(if std::io::stdin().is_terminal() { Stdio::inherit() } else { Stdio::null() })
         .stderr(Stdio::inherit())
         .output()
         .map_err(|e| Error::io("secret", "cannot run the secret's command", e))?;

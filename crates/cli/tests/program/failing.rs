@@ -43,6 +43,22 @@ fn a_password_opens_and_a_wrong_one_does_not() {
 }
 
 #[test]
+fn where_there_is_no_repository_nobody_is_asked_for_a_password() {
+    let world = World::new();
+    let ways: [&[&str]; 5] = [
+        &["snapshots"],
+        &["-p", "missing", "snapshots"],
+        &["--key-file", "missing", "verify"],
+        &["--password-command", "touch asked; echo x", "restore", "latest", "-t", "out"],
+        &["backup", "src"],
+    ];
+    for args in ways {
+        world.run(args).expect(10).says("no repository");
+    }
+    assert!(!world.path("asked").exists());
+}
+
+#[test]
 fn errors_are_json_for_programs() {
     let world = World::with_repository();
     let answer = world.run(&["-r", "none", "snapshots", "--json"]).expect(10);
@@ -94,22 +110,31 @@ fn damage_is_found_named_and_has_its_code() {
     world.run(&["backup", "src", "-q"]).expect(0);
     let packs = world.path("repo/packs/d");
     let pack = crate::world::contents(&packs).into_iter().next().expect("a data pack");
-    let mut bytes = pack.1;
+    let whole = pack.1;
+    let mut bytes = whole.clone();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     let path = packs.join(&pack.0);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("mode");
-    std::fs::write(path, bytes).expect("written");
+    std::fs::write(&path, bytes).expect("written");
     world.run(&["verify", "--scrub"]).expect(13).says("damaged: packs/d/");
     let report = world.run(&["verify", "--read-data", "--json"]).expect(13).summary();
     assert_eq!(report["sound"], false);
     assert!(report["affected_count"].as_u64() > Some(0), "{report}");
-    world.run(&["verify", "--read-data"]).expect(13).says("hint:");
+    world.run(&["verify", "--read-data"]).expect(13).says("back them up into a new repository");
+    // What the hints say is so: this repository does not store it again, a new one does, and the object can be put back.
+    world.run(&["backup", "--force", "src", "-q"]).expect(0);
+    world.run(&["restore", "latest", "-t", "lacking", "-q"]).expect(3);
+    world.run(&["-r", "new", "init"]).expect(0);
+    world.run(&["-r", "new", "backup", "src", "-q"]).expect(0);
+    world.run(&["-r", "new", "restore", "latest", "-t", "all", "-q"]).expect(0);
+    std::fs::write(&path, whole).expect("put back");
+    world.run(&["verify", "--read-data"]).expect(0);
 
     let record = world.path("repo/log/0000000000000001");
     std::fs::set_permissions(&record, std::fs::Permissions::from_mode(0o600)).expect("mode");
     std::fs::File::options().write(true).open(&record).and_then(|file| file.set_len(100)).expect("cut");
-    world.run(&["--no-cache", "verify"]).expect(13).says("damaged: log/0000000000000001");
+    world.run(&["--no-cache", "verify"]).expect(13).says("damaged: log/0000000000000001").says("nothing can be added");
     world.run(&["--no-cache", "snapshots"]).expect(0).says("the log is damaged");
     world.run(&["--no-cache", "backup", "src", "-q"]).expect(1).says("nothing can be added");
     world.run(&["verify", "--scrub"]).expect(13).says("damaged: log/0000000000000001").says("no readable record");

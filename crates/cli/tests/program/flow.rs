@@ -129,3 +129,54 @@ fn the_small_programs_do_the_same() {
     verify(&["--check-integrity", "--read-data"]).expect(0).says("sound");
     verify(&[]).expect(1);
 }
+
+#[test]
+fn a_live_directory_is_compared_with_its_newest_snapshot() {
+    let world = World::with_repository();
+    let long: String = (0..200_000).map(|n: u32| format!("{n}\n")).collect();
+    world.write("src/long", &long);
+    world.write("src/small", "few bytes");
+    world.write("src/holes", "");
+    std::fs::File::options().write(true).open(world.path("src/holes")).and_then(|f| f.set_len(5 << 20)).expect("hole");
+    world.run(&["backup", "src", "--name", "data", "-q"]).expect(0);
+    world.write("other/x", "x");
+    world.run(&["backup", "other", "-q"]).expect(0);
+    let verify = |args: &[&str]| said(world.program("decube-verify").args(args));
+    let counts = |said: &crate::world::Said| said.summary()["deviations"].clone();
+    let none = json!({"missing": 0, "new": 0, "changed": 0, "corrupted": 0});
+    assert_eq!(counts(&verify(&["--data-dir", "src", "--json"]).expect(0)), none);
+
+    // Changed with and without a trace.
+    let rewrite = |name: &str, content: &[u8]| {
+        let path = world.path(name);
+        let time = std::fs::metadata(&path).and_then(|m| m.modified()).expect("time");
+        std::fs::write(&path, content).expect("written");
+        std::fs::File::options().write(true).open(&path).and_then(|f| f.set_modified(time)).expect("time");
+    };
+    let mut flipped = long.into_bytes();
+    flipped[700_000] ^= 1;
+    rewrite("src/long", &flipped);
+    rewrite("src/small", b"few bites");
+    let mut ones = vec![0; 5 << 20];
+    ones[4 << 20] = 1;
+    rewrite("src/holes", &ones);
+    world.write("src/a/two.rs", "fn other() {}\n");
+    world.write("src/added", "x");
+    std::fs::remove_file(world.path("src/a/one.txt")).expect("removed");
+    let told = verify(&["--data-dir", &world.shown("src")]).expect(13);
+    for (what, name) in [
+        ("corrupted", "long"),
+        ("corrupted", "small"),
+        ("corrupted", "holes"),
+        ("changed", "a/two.rs"),
+        ("new", "added"),
+        ("missing", "a/one.txt"),
+    ] {
+        told.says(&format!("{what}: {}/{name}\n", world.shown("src")));
+    }
+    assert_eq!(told.out.lines().filter(|line| !line.starts_with("compared")).count(), 6, "{}", told.out);
+    verify(&["--data-dir", "src", "--snapshot", "data", "-q"]).expect(13).says("suspect the disk");
+    verify(&["--data-dir", "home-of-nobody"]).expect(1).says("cannot look into");
+    verify(&["--data-dir", &world.shown("repo")]).expect(1).says("no snapshot holds this directory");
+    verify(&["--data-dir", "src", "--check-integrity"]).expect(1).says("Usage");
+}

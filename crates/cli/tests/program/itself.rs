@@ -7,11 +7,11 @@ fn help_manual_and_completions_tell_everything() {
     let world = World::new();
     world.run(&["--help"]).expect(0).says("explain-exclude").says("130  interrupted");
     world.run(&["-h"]).expect(0).says("DECUBE_BACKUP_PASSWORD_FILE");
-    world.run(&["backup", "--help"]).expect(0).says("Examples:").says("gitignore");
+    world.run(&["backup", "--help"]).expect(0).says("Examples:").says("gitignore").says("pipefail");
     world.run(&["man"]).expect(0).says(".TH").says("EXIT CODES").says("exclude\\-if\\-present").says("key generate");
     for shell in ["bash", "zsh", "fish"] {
         let script = world.run(&["completions", shell]).expect(0).out;
-        assert!(script.contains("read-data-subset"), "{shell}");
+        assert!(script.contains("read-data-subset") && script.contains("stdin-filename"), "{shell}");
     }
     world.run(&["version"]).expect(0).says("storage: fs");
     world.run(&["--version"]).expect(0).says(env!("CARGO_PKG_VERSION"));

@@ -5,4 +5,5 @@ mod configured;
 mod failing;
 mod flow;
 mod itself;
+mod piped;
 mod world;

@@ -89,15 +89,16 @@ impl<'a> Builder<'a> {
         Ok((dedup, report, root, stat))
     }
 
-    /// Gives a cache in the making up after an error.
+    /// Gives up after an error: what was uploaded is recorded if it can be.
     pub(super) fn abandon(self) {
-        if let Some(stat) = self.stat {
-            stat.abandon();
+        if let Err(error) = self.dedup.keep_uploaded() {
+            tracing::debug!(error = %error.chain(), "what was uploaded could not be recorded");
         }
     }
 
     fn content(&mut self, extents: &[RawExtent], arena: &[u8]) -> Result<Content> {
         if let [RawExtent::Inline { start, len }] = extents {
+            self.report.bytes_read += u64::from(*len);
             let bytes = arena.get(*start as usize..(*start + *len) as usize).unwrap_or_default();
             return Ok(Content::Inline(bytes.to_vec()));
         }
@@ -113,6 +114,7 @@ impl<'a> Builder<'a> {
             let extent = match *extent {
                 RawExtent::Hole(len) => Extent::Hole { len },
                 RawExtent::Chunk { id, start, len } => {
+                    self.report.bytes_read += u64::from(len);
                     let bytes = arena.get(start as usize..(start + len) as usize).unwrap_or_default();
                     self.dedup.content(&id, bytes)?;
                     Extent::Chunk { id, len }
@@ -159,7 +161,6 @@ impl<'a> Builder<'a> {
             let kind = EntryKind::File { size: *size };
             self.links.insert(path, LinkGroup { kind, content: content.clone(), meta: scanned.entry.meta.clone() });
         }
-        self.report.bytes_read += scanned.entry.kind.size();
         self.count_changed(&scanned.entry.kind, relation);
         self.push(TreeEntry { entry: scanned.entry, content }, scanned.identity, seen)
     }
@@ -208,8 +209,11 @@ impl<'a> Builder<'a> {
     fn push(&mut self, entry: TreeEntry, identity: Option<Identity>, seen: Timestamp) -> Result<()> {
         self.report.entries += 1;
         self.report.bytes += entry.entry.kind.size();
-        if let Some(stat) = &mut self.stat {
-            stat.push(identity, seen)?;
+        if let Some(stat) = &mut self.stat
+            && let Err(error) = stat.push(identity, seen)
+        {
+            tracing::warn!(error = %error.chain(), "going on without a stat cache; the next backup reads more");
+            self.stat = None;
         }
         self.tree.push(entry, &mut self.dedup)
     }

@@ -1,4 +1,4 @@
-//! Publishing: first the index segment, then one log record.
+//! Publishing: first the index segment (several for very many packs), then one log record.
 
 use super::Pass;
 use crate::index::LocalIndex;
@@ -11,10 +11,73 @@ use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
 use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::encode_index;
 use decube_backup_format::log::{AddedObject, ObjectName, Payload};
-use decube_backup_format::manifest::{SnapshotManifest, SnapshotStats};
+use decube_backup_format::manifest::{RunId, SnapshotManifest, SnapshotStats};
 use decube_backup_format::sealed;
 use hashbrown::HashSet;
+use std::cell::Cell;
 use std::sync::Arc;
+
+/// One call of `backup`: all its passes over the source together.
+pub(super) struct Run {
+    /// Random; the same in its `Add` records and its snapshot.
+    pub id: RunId,
+    /// Of the series.
+    pub name: String,
+    stored: Cell<Stored>,
+    /// Bytes of packs that are in an `Add` record.
+    recorded: Cell<u64>,
+}
+
+/// What a run stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stored {
+    /// Content chunks.
+    pub chunks: u64,
+    /// Their bytes before compression.
+    pub chunk_bytes: u64,
+    pub packs: u64,
+    /// Bytes of packs and index segments.
+    pub bytes: u64,
+}
+
+impl Run {
+    pub(super) fn new(repo: &Repository, name: String) -> Result<Self> {
+        let mut id = RunId::default();
+        repo.env.entropy.fill(&mut id)?;
+        Ok(Self { id, name, stored: Cell::default(), recorded: Cell::default() })
+    }
+
+    pub(super) fn stored(&self) -> Stored {
+        self.stored.get()
+    }
+
+    pub(super) fn count(&self, more: Stored) {
+        let Stored { chunks, chunk_bytes, packs, bytes } = self.stored.get();
+        self.stored.set(Stored {
+            chunks: chunks + more.chunks,
+            chunk_bytes: chunk_bytes + more.chunk_bytes,
+            packs: packs + more.packs,
+            bytes: bytes + more.bytes,
+        });
+    }
+
+    /// Says of an interruption what is kept.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        match self.recorded.get() {
+            _ if error.kind() != ErrorKind::Interrupted => error,
+            0 => error.with_hint("no snapshot was made, and no pack was full yet: the next backup begins anew"),
+            bytes => error.with_hint(format!(
+                "no snapshot was made; {} MiB in full packs are kept, and the next backup does not store their content again",
+                bytes.div_ceil(1 << 20)
+            )),
+        }
+    }
+
+    pub(super) fn count_packs(&self, added: &[AddedPack]) {
+        let bytes = added.iter().map(|p| p.len).sum();
+        self.count(Stored { packs: added.len() as u64, bytes, ..Stored::default() });
+    }
+}
 
 pub(super) enum Committed {
     Done(Box<BackupReport>),
@@ -24,9 +87,9 @@ pub(super) enum Committed {
 
 pub(super) struct Commit<'a> {
     pub repo: &'a Repository,
+    pub run: &'a Run,
     pub source: &'a dyn Source,
     pub options: &'a BackupOptions,
-    pub name: &'a str,
     pub started: Timestamp,
     pub parent: Option<&'a SnapshotEntry>,
     /// Packs reclaimed when the pass began: its view of the log.
@@ -55,8 +118,9 @@ fn stands(
 impl Commit<'_> {
     pub(super) fn run(self, pass: Pass) -> Result<Committed> {
         let Pass { mut report, root, added, deps, stat } = pass;
-        let objects = publish_index(self.repo, &added)?;
-        report.bytes_stored = objects.iter().map(|o| o.len).sum();
+        let objects = publish_index(self.repo, self.run, &added)?;
+        let stored = self.run.stored();
+        (report.packs_new, report.bytes_stored) = (stored.packs, stored.bytes);
         let manifest = self.manifest(&report, root)?.encode()?;
         let record = NewRecord {
             payload: Payload::Commit { manifest: manifest.clone() },
@@ -76,13 +140,10 @@ impl Commit<'_> {
                 Ok(Committed::Done(Box::new(report)))
             }
             Appended::Void => {
-                if let Some(stat) = stat {
-                    stat.abandon();
-                }
                 // What is still good need not be uploaded again.
                 let state = self.repo.state();
                 let good: Vec<AddedPack> = added.into_iter().filter(|p| !state.is_reclaimed(&p.name)).collect();
-                record_progress(self.repo, good)?;
+                record_progress(self.repo, self.run, good)?;
                 Ok(Committed::Void)
             }
         }
@@ -90,11 +151,9 @@ impl Commit<'_> {
 
     fn manifest(&self, report: &BackupReport, root: decube_backup_format::tree::TreeRoot) -> Result<SnapshotManifest> {
         let options = self.options;
-        let mut run = [0; 16];
-        self.repo.env.entropy.fill(&mut run)?;
         let mut manifest = SnapshotManifest {
-            run,
-            name: self.name.to_owned(),
+            run: self.run.id,
+            name: self.run.name.clone(),
             host: options.host.clone(),
             username: options.username.clone(),
             paths: self.source.describe().paths,
@@ -116,7 +175,8 @@ impl Commit<'_> {
                 bytes_added: report.bytes_new,
                 bytes_stored: report.bytes_stored,
                 chunks_new: report.chunks_new,
-                ..SnapshotStats::default()
+                chunks_reused: report.chunks_reused,
+                packs_new: report.packs_new,
             },
             excludes: options.excludes.clone(),
             program: concat!("decube-backup ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -130,28 +190,20 @@ impl Commit<'_> {
     }
 }
 
-/// Stores the index segment of `added`; lists it and the packs for a record.
-fn publish_index(repo: &Repository, added: &[AddedPack]) -> Result<Vec<AddedObject>> {
+/// Stores the index segments of `added`; lists them and the packs for a record.
+fn publish_index(repo: &Repository, run: &Run, added: &[AddedPack]) -> Result<Vec<AddedObject>> {
     let mut objects: Vec<AddedObject> =
         added.iter().map(|p| AddedObject { name: ObjectName::Pack(p.name), len: p.len, hash: p.hash }).collect();
-    if added.is_empty() {
-        return Ok(objects);
-    }
-    let mut id = IndexId::default();
-    repo.env.entropy.fill(&mut id.0)?;
-    let key = index_key(0, &id)?;
-    let associated = index_associated(repo, 0, &id)?;
-    let bytes = sealed::seal(
-        repo.keyring.cipher,
-        &repo.keyring.index_key,
-        &associated,
-        &encode_index(tables(added)),
-        repo.env.entropy.as_ref(),
-    )?;
-    let object = AddedObject::of(ObjectName::Index { level: 0, id }, &bytes);
-    match repo.store.put(&key, bytes, PutMode::CreateNew)? {
-        PutOutcome::Created => objects.push(object),
-        PutOutcome::AlreadyExists => {
+    for plain in encode_index(tables(added)) {
+        let mut id = IndexId::default();
+        repo.env.entropy.fill(&mut id.0)?;
+        let key = index_key(0, &id)?;
+        let associated = index_associated(repo, 0, &id)?;
+        let entropy = repo.env.entropy.as_ref();
+        let bytes = sealed::seal(repo.keyring.cipher, &repo.keyring.index_key, &associated, &plain, entropy)?;
+        objects.push(AddedObject::of(ObjectName::Index { level: 0, id }, &bytes));
+        run.count(Stored { bytes: bytes.len() as u64, ..Stored::default() });
+        if repo.store.put(&key, bytes, PutMode::CreateNew)? == PutOutcome::AlreadyExists {
             return Err(Error::new(ErrorKind::AlreadyExists, "commit", "a random index name is taken").with("key", key));
         }
     }
@@ -160,11 +212,11 @@ fn publish_index(repo: &Repository, added: &[AddedPack]) -> Result<Vec<AddedObje
 
 /// Records packs that no snapshot needs yet, so that a later backup finds their chunks; returns the
 /// index that knows them.
-pub(super) fn record_progress(repo: &Repository, added: Vec<AddedPack>) -> Result<Arc<LocalIndex>> {
+pub(super) fn record_progress(repo: &Repository, run: &Run, added: Vec<AddedPack>) -> Result<Arc<LocalIndex>> {
     if !added.is_empty() {
-        let objects = publish_index(repo, &added)?;
+        let objects = publish_index(repo, run, &added)?;
         let record = NewRecord {
-            payload: Payload::Add { run: [0; 16] },
+            payload: Payload::Add { run: run.id },
             added: objects,
             reclaimed: Vec::new(),
             stamp: repo.stamp("", ""),
@@ -173,7 +225,9 @@ pub(super) fn record_progress(repo: &Repository, added: Vec<AddedPack>) -> Resul
             let lost = added.iter().any(|p| state.is_reclaimed(&p.name));
             Ok(if lost { Verdict::Void } else { Verdict::Stands })
         };
-        repo.append(record, &mut validate)?;
+        if let Appended::At(_) = repo.append(record, &mut validate)? {
+            run.recorded.set(run.recorded.get() + added.iter().map(|p| p.len).sum::<u64>());
+        }
     }
     repo.index()
 }

@@ -33,6 +33,7 @@ pub(super) struct Dedup<'a> {
     since_checkpoint: u64,
     checkpoint_bytes: u64,
     pub(super) chunks_new: u64,
+    pub(super) chunks_reused: u64,
     pub(super) bytes_new: u64,
 }
 
@@ -57,6 +58,7 @@ impl<'a> Dedup<'a> {
             since_checkpoint: 0,
             checkpoint_bytes,
             chunks_new: 0,
+            chunks_reused: 0,
             bytes_new: 0,
         }
     }
@@ -87,6 +89,7 @@ impl<'a> Dedup<'a> {
     pub(super) fn content(&mut self, id: &ChunkId, bytes: &[u8]) -> Result<()> {
         let id = id.short();
         if self.is_known(&id)? {
+            self.chunks_reused += 1;
             return Ok(());
         }
         self.chunks_new += 1;
@@ -106,6 +109,12 @@ impl<'a> Dedup<'a> {
         self.pending.clear();
         self.since_checkpoint = 0;
         Ok(())
+    }
+
+    /// Records the packs that are full, so that the next backup finds what is in them.
+    pub(super) fn keep_uploaded(mut self) -> Result<()> {
+        let Some(checkpoint) = &mut self.checkpoint else { return Ok(()) };
+        checkpoint(self.writer.stop()?).map(drop)
     }
 
     /// Waits until everything is durable; returns the packs no record names yet.

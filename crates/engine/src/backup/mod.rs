@@ -29,7 +29,7 @@ use crate::options::{BackupOptions, BackupReport, ChangeDetection, Effect};
 use crate::pipeline::{AddedPack, ChunkWriter, Failure, WriterContext, WriterSettings};
 use crate::repository::Repository;
 use crate::segments::Nodes;
-use commit::{Commit, Committed};
+use commit::{Commit, Committed, Run, Stored};
 use crossbeam_channel::{bounded, unbounded};
 use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
 use decube_backup_core::monitor::Monitor;
@@ -62,8 +62,8 @@ struct Pass {
 ///
 /// # Errors
 /// `NotFound` if a required root is missing, `Interrupted` on request, what storing yields. No
-/// snapshot exists after an error; what was uploaded is reused by the next backup where a progress
-/// record names it. Problems with single entries are in the report, not errors.
+/// snapshot exists after an error; packs that were full and uploaded are recorded if the store still
+/// answers, and the next backup reuses them. Problems with single entries are in the report, not errors.
 pub fn backup(
     repo: &Repository,
     source: &dyn Source,
@@ -74,12 +74,16 @@ pub fn backup(
     repo.check_writable()?;
     let begun = repo.env.clock.monotonic();
     let started = options.time.unwrap_or_else(|| repo.env.clock.now());
-    for _ in 0..ATTEMPTS_MAX {
+    let run = Run::new(repo, options.name.clone().unwrap_or_else(|| default_name(source)))?;
+    for attempt in 0..ATTEMPTS_MAX {
         repo.refresh()?;
-        let name = options.name.clone().unwrap_or_else(|| default_name(source));
         // Parent and count from one state: nothing reclaimed in between may go unnoticed.
         let state = repo.state();
-        let parent = choose_parent(&state, options, &name)?;
+        let parent = match choose_parent(&state, options, &run.name) {
+            // It was there when the backup began. Forgotten since, it costs reading everything, and no more.
+            Err(error) if attempt > 0 && error.kind() == ErrorKind::NotFound => None,
+            chosen => chosen?,
+        };
         let reclaimed = state.reclaimed_packs().len();
         drop(state);
         monitor.phase(
@@ -88,15 +92,15 @@ pub fn backup(
             parent.as_ref().map(|p| p.manifest.tree.entries),
         );
         let mut scan = source.scan()?;
-        let mut pass = run_pass(repo, source, scan.as_mut(), options, &name, parent.as_ref(), monitor)?;
-        pass.report.name = name.clone();
+        let mut pass = run_pass(repo, &run, source, scan.as_mut(), options, parent.as_ref(), monitor)?;
+        pass.report.name = run.name.clone();
         pass.report.parent = parent.as_ref().map(|p| p.id);
         if options.effect == Effect::DryRun {
-            pass.report.bytes_stored = pass.added.iter().map(|p| p.len).sum();
+            (pass.report.packs_new, pass.report.bytes_stored) = (run.stored().packs, run.stored().bytes);
             pass.report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
             return Ok(pass.report);
         }
-        let commit = Commit { repo, source, options, name: &name, started, parent: parent.as_ref(), reclaimed };
+        let commit = Commit { repo, run: &run, source, options, started, parent: parent.as_ref(), reclaimed };
         match commit.run(pass)? {
             Committed::Done(mut report) => {
                 report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
@@ -136,16 +140,16 @@ fn choose_parent(state: &State, options: &BackupOptions, name: &str) -> Result<O
 
 fn run_pass(
     repo: &Repository,
+    run: &Run,
     source: &dyn Source,
     scan: &mut dyn Scan,
     options: &BackupOptions,
-    name: &str,
     parent: Option<&SnapshotEntry>,
     monitor: &dyn Monitor,
 ) -> Result<Pass> {
     let dry = options.effect == Effect::DryRun;
     let store = if dry { dry::discarding(&repo.env) } else { repo.store.clone() };
-    let stat_path = repo.cache.stat(name, &options.host);
+    let stat_path = repo.cache.stat(&run.name, &options.host);
     let stat = stat_path.as_deref().filter(|_| !dry).and_then(|path| {
         StatCacheWriter::create(path)
             .inspect_err(|e| tracing::warn!(error = %e.chain(), "going on without a stat cache"))
@@ -200,14 +204,20 @@ fn run_pass(
             (Some(nodes), Some((tree, stat))) => Some(plan::Parent::new(TreeCursor::new(nodes, &tree), Some(stat))),
             _ => parent_without_stat(nodes.as_ref(), parent),
         };
+        let unfinished = order.clone();
         let planner = plan::Planner::new(old, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
         let planner_failure = failure.clone();
         scope.spawn(move || {
             if let Err(error) = planner.run(scan) {
                 planner_failure.set(error);
             }
+            // The builder takes the end of the work for the end of the scan: it may see it only now.
+            drop(unfinished);
         });
-        let checkpoint: Box<dedup::Checkpoint<'_>> = Box::new(|added| commit::record_progress(repo, added));
+        let checkpoint: Box<dedup::Checkpoint<'_>> = Box::new(|added: Vec<AddedPack>| {
+            run.count_packs(&added);
+            commit::record_progress(repo, run, added)
+        });
         let dedup = dedup::Dedup::new(
             writer,
             Box::new(|| repo.index()),
@@ -221,18 +231,16 @@ fn run_pass(
         let mut builder = build::Builder::new(dedup, tree, stat, monitor, arenas.0.clone(), list);
         let built = builder.run(&order_out);
         drop(order_out);
-        if let Some(error) = failure.try_take() {
+        if let Some(error) = failure.try_take().or_else(|| built.err()) {
             builder.abandon();
-            return Err(error);
-        }
-        if let Err(error) = built {
-            builder.abandon();
-            return Err(error);
+            return Err(run.explain(error));
         }
         let (dedup, mut report, root, stat) = builder.finish()?;
-        report.chunks_new = dedup.chunks_new;
-        report.bytes_new = dedup.bytes_new;
+        run.count(Stored { chunks: dedup.chunks_new, chunk_bytes: dedup.bytes_new, ..Stored::default() });
+        (report.chunks_new, report.bytes_new) = (run.stored().chunks, run.stored().chunk_bytes);
+        report.chunks_reused = dedup.chunks_reused;
         let (added, deps) = dedup.finish()?;
+        run.count_packs(&added);
         Ok(Pass { report, root, added, deps, stat })
     })
 }

@@ -7,7 +7,7 @@ use super::plan::{Item, Relation};
 use crossbeam_channel::{Receiver, Sender};
 use decube_backup_core::entry::{EntryKind, EntryPath, Identity};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress};
-use decube_backup_core::source::{Content, ContentEnd, Piece, Scanned, Source, Stability};
+use decube_backup_core::source::{Content, ContentEnd, Piece, SIZE_UNKNOWN, Scanned, Source, Stability};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::chunker::Chunker;
 use decube_backup_format::hash::{ContentHasher, Domain};
@@ -303,7 +303,8 @@ fn read_small(content: &mut dyn Content, arena: &mut Vec<u8>, expected: usize) -
 fn settle(read: &mut ReadEntry, len: u64, end: ContentEnd) {
     read.problems.extend(end.problems);
     let entry = &mut read.scanned.entry;
-    if end.stable == Stability::Changed || entry.kind.size() != len {
+    let announced = entry.kind.size();
+    if end.stable == Stability::Changed || (announced != len && announced != SIZE_UNKNOWN) {
         let path = entry.path.as_bytes().to_vec();
         read.problems.push(Problem::new(
             ProblemKind::Changed,

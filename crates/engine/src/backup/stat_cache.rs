@@ -7,12 +7,13 @@
 //! new ctime (the kernel's clock ticks coarsely); such a record says "unknown" and the file is read
 //! next time. Source of the problem: git's "racy git" documentation.
 
+use crate::repository::Temporary;
 use decube_backup_core::entry::Identity;
 use decube_backup_core::{Error, Result, Timestamp};
 use decube_backup_format::ids::ChunkId;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"DCSTAT01";
 const HEADER_BYTES: usize = 48;
@@ -24,11 +25,10 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     move |e| Error::io("stat cache", "cannot write the stat cache", e).with("path", path.display())
 }
 
-/// Writes a new stat cache beside the old one.
+/// Writes a new stat cache beside the old one; dropped unfinished it leaves nothing behind.
 pub struct StatCacheWriter {
     out: BufWriter<File>,
-    temp: PathBuf,
-    path: PathBuf,
+    file: Temporary,
     records: u64,
 }
 
@@ -38,10 +38,10 @@ impl StatCacheWriter {
     /// # Errors
     /// The cache directory cannot be written.
     pub fn create(path: &Path) -> Result<Self> {
-        let temp = crate::repository::temporary(path);
-        let mut out = BufWriter::with_capacity(128 << 10, File::create(&temp).map_err(failed(path))?);
+        let file = Temporary::beside(path);
+        let mut out = BufWriter::with_capacity(128 << 10, File::create(file.temp()).map_err(failed(path))?);
         out.write_all(&[0; HEADER_BYTES]).map_err(failed(path))?;
-        Ok(Self { out, temp, path: path.to_owned(), records: 0 })
+        Ok(Self { out, file, records: 0 })
     }
 
     /// The next entry's identity, `None` for "read it next time".
@@ -59,7 +59,7 @@ impl StatCacheWriter {
             record[24..28].copy_from_slice(&identity.links.max(1).to_le_bytes());
         }
         self.records += 1;
-        self.out.write_all(&record).map_err(failed(&self.path))
+        self.out.write_all(&record).map_err(failed(self.file.path()))
     }
 
     /// Makes it the cache for `tree`.
@@ -67,19 +67,15 @@ impl StatCacheWriter {
     /// # Errors
     /// The cache directory cannot be written.
     pub fn finish(self, tree: &ChunkId) -> Result<()> {
-        let Self { out, temp, path, records } = self;
+        let Self { out, file: temporary, records } = self;
+        let path = temporary.path().to_owned();
         let mut file = out.into_inner().map_err(|e| failed(&path)(e.into_error()))?;
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(MAGIC);
         header.extend_from_slice(&tree.0);
         header.extend_from_slice(&records.to_le_bytes());
         file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header)).map_err(failed(&path))?;
-        std::fs::rename(&temp, &path).map_err(failed(&path))
-    }
-
-    /// Gives it up.
-    pub fn abandon(self) {
-        let _ = std::fs::remove_file(&self.temp);
+        temporary.replace().map_err(failed(&path))
     }
 }
 

@@ -8,6 +8,7 @@
 
 use super::table::Table;
 use super::{Location, SegmentSlot, Slot};
+use crate::repository::Temporary;
 use decube_backup_core::{Error, Result};
 use decube_backup_format::codec::Codec;
 use decube_backup_format::ids::{PackId, PackKind, PackName, ShortId};
@@ -106,8 +107,8 @@ impl Run {
     /// The file cannot be written.
     pub(super) fn merge(path: &Path, old: Option<&Run>, table: &Table, covers: &HashSet<[u8; 16]>) -> Result<Self> {
         let failed = |e| io("cannot write the local index", path, e);
-        let temp = crate::repository::temporary(path);
-        let mut out = BufWriter::with_capacity(256 << 10, File::create(&temp).map_err(failed)?);
+        let temporary = Temporary::beside(path);
+        let mut out = BufWriter::with_capacity(256 << 10, File::create(temporary.temp()).map_err(failed)?);
         let old_packs = old.map_or(0, |r| r.packs.len());
         let old_segments = old.map_or(0, |r| (r.slots_at - r.segments_at) / SEGMENT_BYTES as u64);
         let slots = old.map_or(0, |r| r.slots) + table.slots.len() as u64;
@@ -164,7 +165,7 @@ impl Run {
             out.write_all(&fence.to_le_bytes()).map_err(failed)?;
         }
         out.into_inner().map_err(|e| failed(e.into_error()))?;
-        std::fs::rename(&temp, path).map_err(failed)?;
+        temporary.replace().map_err(failed)?;
         Self::open(path)?.ok_or_else(|| failed(std::io::Error::other("just written and not readable")))
     }
 

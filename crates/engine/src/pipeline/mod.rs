@@ -70,8 +70,15 @@ struct Job {
 
 enum Ordered {
     Segment(PackKind, Receiver<compress::Compressed>),
-    /// Close all packs, wait for all uploads, answer with what was added since the last flush.
-    Flush(Sender<Vec<AddedPack>>),
+    /// Close all packs or give them up, wait for all uploads, answer with what was added since the last time.
+    Settle(Unfinished, Sender<Vec<AddedPack>>),
+}
+
+/// What becomes of packs that are not full.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unfinished {
+    Close,
+    GiveUp,
 }
 
 /// The first error of any stage.
@@ -205,8 +212,20 @@ impl ChunkWriter {
         for at in 0..self.segments.len() {
             self.send(at)?;
         }
+        self.settle(Unfinished::Close)
+    }
+
+    /// Gives up what is in no full pack yet, waits until the full ones are durable; returns those no flush returned.
+    ///
+    /// # Errors
+    /// The first error of any stage.
+    pub fn stop(&mut self) -> Result<Vec<AddedPack>> {
+        self.settle(Unfinished::GiveUp)
+    }
+
+    fn settle(&mut self, unfinished: Unfinished) -> Result<Vec<AddedPack>> {
         let (answer, added) = bounded(1);
-        if self.order.send(Ordered::Flush(answer)).is_err() {
+        if self.order.send(Ordered::Settle(unfinished, answer)).is_err() {
             return Err(self.failure.take("pipeline"));
         }
         added.recv().map_err(|_| self.failure.take("pipeline"))

@@ -1,7 +1,7 @@
 //! The packing stage: seals segments in order, closes packs, uploads them.
 
 use super::compress::Compressed;
-use super::{Failure, Ordered, Pool, WriterContext, WriterSettings};
+use super::{Failure, Ordered, Pool, Unfinished, WriterContext, WriterSettings};
 use crossbeam_channel::Receiver;
 use decube_backup_core::monitor::Progress;
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -58,7 +58,7 @@ impl<'a> Packer<'a> {
                     Ok(segment) => self.segment(kind, segment),
                     Err(_) => return,
                 },
-                Ordered::Flush(answer) => self.flush().map(|added| {
+                Ordered::Settle(unfinished, answer) => self.settle(unfinished).map(|added| {
                     let _ = answer.send(added);
                 }),
             };
@@ -137,9 +137,11 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<Vec<AddedPack>> {
+    fn settle(&mut self, unfinished: Unfinished) -> Result<Vec<AddedPack>> {
         for pack in [self.data.take(), self.meta.take()].into_iter().flatten() {
-            self.close(pack)?;
+            if unfinished == Unfinished::Close {
+                self.close(pack)?;
+            }
         }
         while !self.uploads.is_empty() {
             self.wait_oldest()?;

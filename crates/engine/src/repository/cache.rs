@@ -45,17 +45,51 @@ impl Cache {
     }
 }
 
-/// A name beside `path` that no other writer uses, in this process or another.
-pub(crate) fn temporary(path: &Path) -> PathBuf {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    path.with_extension(format!("tmp{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+/// A file in the making beside `path`, under a name that no other writer uses, in this process or another. Dropped
+/// before it took the place of `path`, it is removed.
+pub(crate) struct Temporary {
+    temp: PathBuf,
+    path: PathBuf,
+}
+
+impl Temporary {
+    /// Names it; nothing is there yet.
+    pub(crate) fn beside(path: &Path) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let extension = format!("tmp{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { temp: path.with_extension(extension), path: path.to_owned() }
+    }
+
+    /// Where it is made.
+    pub(crate) fn temp(&self) -> &Path {
+        &self.temp
+    }
+
+    /// Where it will be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// The folder cannot be written; what was in its place stays.
+    pub(crate) fn replace(self) -> std::io::Result<()> {
+        std::fs::rename(&self.temp, &self.path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Mostly it is in its place by now.
+        let _ = std::fs::remove_file(&self.temp);
+    }
 }
 
 /// Replaces the file at `path` whole; a failure is only logged.
 pub(super) fn write_atomically(path: &Path, bytes: &[u8]) {
-    let temp = temporary(path);
-    if let Err(error) = std::fs::write(&temp, bytes).and_then(|()| std::fs::rename(&temp, path)) {
+    let temporary = Temporary::beside(path);
+    if let Err(error) = std::fs::write(temporary.temp(), bytes).and_then(|()| temporary.replace()) {
         tracing::warn!(%error, path = %path.display(), "a cache file cannot be written");
-        let _ = std::fs::remove_file(&temp);
     }
 }

@@ -37,7 +37,7 @@ use decube_backup_format::keyring::Keyring;
 use decube_backup_format::log::{LogKeys, ObjectName};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-pub(crate) use cache::temporary;
+pub(crate) use cache::Temporary;
 pub(crate) use indexes::{index_associated, index_segment, indexed_footer};
 pub use log::{Appended, NewRecord, Verdict};
 pub(crate) use salvage::fold_readable;
@@ -75,21 +75,32 @@ impl Repository {
     /// `NotFound` if there is none, `WrongKey` if no slot opens, `Unsupported` for a newer format,
     /// `Corrupt` if log or keys are damaged; a header or keyring whose copy is sound is reported instead.
     pub fn open(env: Environment, credentials: &Credentials) -> Result<Self> {
+        Self::open_with(env, || Ok(credentials.clone()))
+    }
+
+    /// As [`Self::open`]; `credentials` is called only if there is a repository: nobody is asked for the password of
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and what `credentials` yields.
+    pub fn open_with(env: Environment, credentials: impl FnOnce() -> Result<Credentials>) -> Result<Self> {
         let store = Store::new(&env);
         let header = copies::header(&store)?;
-        let outcome = Self::open_with(env.clone(), credentials, header.clone());
+        header.value.check(Access::Read)?;
+        let credentials = credentials()?;
+        let outcome = Self::open_by(env.clone(), &credentials, header.clone());
         let Err(why) = outcome else { return outcome };
         // A header can be whole and yet not this repository's.
         if matches!(why.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported)
             && let Ok(Some(copy)) = copies::other_header(&store, &header)
-            && let Ok(repo) = Self::open_with(env, credentials, copy)
+            && let Ok(repo) = Self::open_by(env, &credentials, copy)
         {
             return Ok(repo);
         }
         Err(why)
     }
 
-    fn open_with(env: Environment, credentials: &Credentials, header: Found<Header>) -> Result<Self> {
+    fn open_by(env: Environment, credentials: &Credentials, header: Found<Header>) -> Result<Self> {
         header.value.check(Access::Read)?;
         let store = Store::new(&env);
         let unlocked = unlock::unlock(&store, &header.value.repository, credentials, &|_| true)?;

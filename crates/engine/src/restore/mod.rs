@@ -4,8 +4,9 @@
 //! tree cursor → plan (what differs from what stands there) → pieces grouped by segment
 //!     → workers: fetch, decode, check ids, write at offsets, finish files → links → directories last
 //! ```
-//! Files are planned in windows, so memory does not grow with the tree. A damaged chunk costs the
-//! files it belongs to and is reported; everything else is given back.
+//! Files are planned in windows, so memory does not grow with the tree. A chunk whose stored copy is
+//! damaged is taken from another pack that holds it; one without a whole copy costs the files it
+//! belongs to and is reported. Everything else is given back.
 
 mod extraneous;
 mod plan;
@@ -69,11 +70,13 @@ pub fn restore(
     monitor.phase("restore", Some(tree.bytes), Some(tree.entries));
     let tally = Tally::new(monitor);
     let (tasks, queue) = crossbeam_channel::bounded(repo.env.workers() * 2);
+    let index = repo.index()?;
     let context = work::WorkContext {
         repo,
         target,
         tally: &tally,
         options,
+        index: index.clone(),
         segments: crate::segments::SegmentReader::new(repo),
         open_files: Default::default(),
     };
@@ -83,7 +86,7 @@ pub fn restore(
             scope.spawn(move || work::run(context, &queue));
         }
         drop(queue);
-        plan::Planner::new(repo, options, target, &tally, tasks)?.run(&tree)
+        plan::Planner::new(repo, options, target, &tally, tasks, index)?.run(&tree)
     })?;
     if options.effect == Effect::Real {
         after.finish(target, &tally);

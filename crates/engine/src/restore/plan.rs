@@ -69,6 +69,7 @@ impl<'a> Planner<'a> {
         target: &'a dyn Target,
         tally: &'a Tally<'a>,
         tasks: Sender<Task>,
+        index: Arc<LocalIndex>,
     ) -> Result<Self> {
         Ok(Self {
             repo,
@@ -77,7 +78,7 @@ impl<'a> Planner<'a> {
             tally,
             tasks,
             nodes: Nodes::new(repo)?,
-            index: repo.index()?,
+            index,
             window: Window::default(),
             first_links: HashMap::new(),
             afterwards: Afterwards::default(),

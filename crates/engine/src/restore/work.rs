@@ -1,6 +1,7 @@
 //! The restore workers: fetch, decode, check, write.
 
 use super::Tally;
+use crate::index::LocalIndex;
 use crate::options::{RestoreOptions, Sparse};
 use crate::repository::Repository;
 use crate::segments::{Scratch, SegmentReader};
@@ -51,6 +52,13 @@ pub(super) struct Piece {
     pub len: u32,
 }
 
+impl Piece {
+    /// Its bytes in its decoded segment; none if the segment is too short.
+    fn of<'r>(&self, raw: &'r [u8]) -> &'r [u8] {
+        raw.get(self.segment_offset as usize..(self.segment_offset + self.len) as usize).unwrap_or_default()
+    }
+}
+
 pub(super) struct SegmentTask {
     pub number: u32,
     pub entry: SegmentEntry,
@@ -70,6 +78,7 @@ pub(super) struct WorkContext<'a> {
     pub target: &'a dyn Target,
     pub tally: &'a Tally<'a>,
     pub options: &'a RestoreOptions,
+    pub index: Arc<LocalIndex>,
     pub segments: SegmentReader<'a>,
     /// Unfinished files open now.
     pub open_files: AtomicUsize,
@@ -86,7 +95,7 @@ pub(super) fn run(context: &WorkContext<'_>, queue: &Receiver<Task>) {
                     none => match Scratch::new() {
                         Ok(new) => none.insert(new),
                         Err(error) => {
-                            segments.iter().for_each(|s| context.lose(&s.pieces, &error));
+                            segments.iter().flat_map(|s| &s.pieces).for_each(|piece| context.lose(piece, &error));
                             continue;
                         }
                     },
@@ -127,14 +136,50 @@ impl WorkContext<'_> {
                 None => self.segments.read(pack, segment.number, &segment.entry, scratch),
             };
             match decoded {
-                Ok(()) => self.segment(&segment.pieces, &scratch.raw),
-                Err(error) => self.lose(&segment.pieces, &error.with("pack", pack.id)),
+                Ok(()) => {
+                    let mismatched = self.segment(&segment.pieces, &scratch.raw);
+                    let error = Error::new(ErrorKind::Corrupt, "restore", "content does not match its id");
+                    self.recover(pack, mismatched, &error.with("pack", pack.id), scratch);
+                }
+                Err(error) => self.recover(pack, &segment.pieces, &error.with("pack", pack.id), scratch),
             }
         }
     }
 
-    /// Writes all pieces of a decoded segment, neighbours with one call.
-    fn segment(&self, pieces: &[Piece], raw: &[u8]) {
+    /// Takes `pieces`, damaged in `pack`, from other packs that hold them; what none holds is lost.
+    fn recover<'p>(
+        &self,
+        pack: &PackName,
+        pieces: impl IntoIterator<Item = &'p Piece>,
+        why: &Error,
+        scratch: &mut Scratch,
+    ) {
+        // Neighbours here are mostly neighbours there.
+        let mut decoded = None;
+        for piece in pieces {
+            let found = self.segments.read_other_copy(&self.index, &piece.id, pack, |at| {
+                if decoded != Some((at.pack, at.segment)) {
+                    decoded = None;
+                    self.segments.read(&at.pack, at.segment, &at.entry, scratch)?;
+                    decoded = Some((at.pack, at.segment));
+                }
+                let bytes = scratch.raw.get(at.offset as usize..(at.offset + at.len) as usize);
+                let bytes = bytes.filter(|bytes| self.repo.hasher.id(Domain::Content, bytes) == piece.id);
+                let mismatch = || Error::new(ErrorKind::Corrupt, "restore", "content does not match its id");
+                self.put(std::slice::from_ref(piece), bytes.ok_or_else(mismatch)?);
+                Ok(())
+            });
+            match found {
+                Ok(Some(())) => {}
+                Ok(None) => self.lose(piece, why),
+                Err(error) => self.lose(piece, &error),
+            }
+        }
+    }
+
+    /// Writes all pieces of a decoded segment, neighbours with one call; returns those that are not what their id says.
+    fn segment<'p>(&self, pieces: &'p [Piece], raw: &[u8]) -> Vec<&'p Piece> {
+        let mut mismatched = Vec::new();
         let mut at = 0;
         while let Some(first) = pieces.get(at) {
             let (mut run, mut end, mut file_end) =
@@ -146,25 +191,28 @@ impl WorkContext<'_> {
                 (end, file_end, run) = (end + next.len, file_end + u64::from(next.len), run + 1);
             }
             let members = pieces.get(at..at + run).unwrap_or_default();
-            self.write_run(members, raw.get(first.segment_offset as usize..end as usize));
+            let before = mismatched.len();
+            mismatched.extend(members.iter().filter(|piece| !self.is_whole(piece, raw)));
+            match raw.get(first.segment_offset as usize..end as usize) {
+                Some(bytes) if mismatched.len() == before => self.put(members, bytes),
+                _ => {
+                    for piece in members.iter().filter(|piece| self.is_whole(piece, raw)) {
+                        self.put(std::slice::from_ref(piece), piece.of(raw));
+                    }
+                }
+            }
             at += run;
         }
+        mismatched
     }
 
-    fn write_run(&self, members: &[Piece], bytes: Option<&[u8]>) {
+    fn is_whole(&self, piece: &Piece, raw: &[u8]) -> bool {
+        self.repo.hasher.id(Domain::Content, piece.of(raw)) == piece.id
+    }
+
+    /// Writes `bytes`, the checked content of `members`: neighbours in one file.
+    fn put(&self, members: &[Piece], bytes: &[u8]) {
         let Some(first) = members.first() else { return };
-        let checked = bytes.filter(|bytes| {
-            let mut at = 0;
-            members.iter().all(|piece| {
-                let chunk = bytes.get(at..at + piece.len as usize).unwrap_or_default();
-                at += piece.len as usize;
-                self.repo.hasher.id(Domain::Content, chunk) == piece.id
-            })
-        });
-        let Some(bytes) = checked else {
-            let error = Error::new(ErrorKind::Corrupt, "restore", "content does not match its id");
-            return self.lose(members, &error);
-        };
         let fresh = first.file.mode == FileMode::Replace;
         let skip_zeros = self.options.sparse == Sparse::Zeros && fresh && bytes.iter().all(|b| *b == 0);
         let result =
@@ -179,10 +227,8 @@ impl WorkContext<'_> {
         self.piece_done(&first.file, members.len() as u32, result.err().as_ref(), ProblemKind::Unwritable);
     }
 
-    fn lose(&self, pieces: &[Piece], error: &Error) {
-        for piece in pieces {
-            self.piece_done(&piece.file, 1, Some(error), ProblemKind::Damaged);
-        }
+    fn lose(&self, piece: &Piece, error: &Error) {
+        self.piece_done(&piece.file, 1, Some(error), ProblemKind::Damaged);
     }
 
     /// Runs `act` on the open file, opening it if need be.

@@ -6,7 +6,8 @@
 //! | scrub | every pack's bytes, no keys | any changed bit |
 //! | data | every pack, decoded | the same, and content that does not match its id |
 //!
-//! Damage is named by object and by the files it hits. Verification never repairs and never deletes.
+//! Damage is named by object and by the files it hits; a file is not hit as long as each of its chunks has a copy in
+//! some pack that is whole as far as was looked. Verification never repairs and never deletes.
 
 mod objects;
 mod packs;
@@ -18,7 +19,7 @@ use crate::repository::Repository;
 use decube_backup_core::Result;
 use decube_backup_core::monitor::Monitor;
 use decube_backup_format::ids::{PackName, ShortId, SnapshotId};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 pub use objects::scrub;
 
@@ -39,11 +40,16 @@ struct Findings {
     lost_packs: HashSet<PackName>,
     /// Packs of another length than recorded: lost unless their bytes are looked at.
     resized_packs: HashSet<PackName>,
-    /// Chunks whose stored copy is damaged.
-    lost_chunks: HashSet<ShortId>,
+    /// Chunks whose stored copy in these packs is damaged.
+    lost_chunks: HashMap<ShortId, Vec<PackName>>,
 }
 
 impl Findings {
+    /// Whether the copy of `chunk` in `pack` is known to be damaged.
+    fn is_lost(&self, pack: &PackName, chunk: &ShortId) -> bool {
+        self.lost_packs.contains(pack) || self.lost_chunks.get(chunk).is_some_and(|packs| packs.contains(pack))
+    }
+
     fn damage(&mut self, object: impl std::fmt::Display, what: impl Into<String>) {
         self.report.damages.push(Damage { object: object.to_string(), what: what.into() });
     }

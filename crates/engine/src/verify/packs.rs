@@ -121,7 +121,9 @@ fn collect(findings: &mut Findings, name: &PackName, result: PackResult) {
     if result.lost {
         findings.lost_packs.insert(*name);
     }
-    findings.lost_chunks.extend(result.lost_chunks);
+    for chunk in result.lost_chunks {
+        findings.lost_chunks.entry(chunk).or_default().push(*name);
+    }
     let key = pack_key(name).map_or_else(|_| name.id.to_hex(), |k| k.to_string());
     for what in result.damages {
         findings.damage(&key, what);

@@ -1,4 +1,5 @@
-//! Walking the trees: every node readable, every chunk known and not lost; which files are hit.
+//! Walking the trees: every node readable, every chunk known and not lost; which files are hit, and
+//! which are not because another copy of what is damaged is whole.
 
 use super::Findings;
 use crate::index::LocalIndex;
@@ -8,12 +9,21 @@ use crate::segments::Nodes;
 use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_format::checkpoint::SnapshotEntry;
-use decube_backup_format::ids::{ChunkId, SnapshotId};
+use decube_backup_format::ids::{ChunkId, PackName, SnapshotId};
 use decube_backup_format::tree::{Content, Extent, ListCursor, NodeVisitor, TreeCursor, TreeEntry, Visit, visit_nodes};
 use std::collections::HashSet;
 
-/// Affected entries listed by path.
-const AFFECTED_MAX: usize = 1000;
+/// Affected and spared entries listed by path.
+const LISTED_MAX: usize = 1000;
+
+/// What the damage found does to an entry.
+enum Hit {
+    None,
+    /// A stored copy of its content is damaged, another one is not.
+    Spared,
+    /// Its content cannot be given back whole, and why.
+    Lost(String),
+}
 
 pub(super) fn check(
     repo: &Repository,
@@ -69,7 +79,7 @@ impl NodeVisitor for Quick<'_, '_> {
 
     fn leaf(&mut self, entries: Vec<TreeEntry>) -> Result<()> {
         for entry in &entries {
-            if self.walk.entry_damage(entry, self.findings)?.is_some() {
+            if !matches!(self.walk.hit(entry, self.findings)?, Hit::None) {
                 self.broken = true;
                 break;
             }
@@ -96,8 +106,11 @@ impl Walk<'_> {
             match cursor.next() {
                 Ok(None) => return Ok(()),
                 Ok(Some(entry)) => {
-                    if let Some(why) = self.entry_damage(&entry, findings)? {
-                        affected(findings, snapshot, entry.entry.path.as_bytes(), 1, &why, monitor);
+                    let path = entry.entry.path.as_bytes();
+                    match self.hit(&entry, findings)? {
+                        Hit::None => {}
+                        Hit::Spared => spared(findings, snapshot, path),
+                        Hit::Lost(why) => affected(findings, snapshot, path, 1, &why, monitor),
                     }
                 }
                 Err(error) => {
@@ -119,34 +132,48 @@ impl Walk<'_> {
         }
     }
 
-    /// Why an entry's content cannot be given back whole.
-    fn entry_damage(&self, entry: &TreeEntry, findings: &Findings) -> Result<Option<String>> {
+    /// Whether an entry's content can be given back whole.
+    fn hit(&self, entry: &TreeEntry, findings: &Findings) -> Result<Hit> {
         if matches!(entry.content, Content::None | Content::Inline(_)) {
-            return Ok(None);
+            return Ok(Hit::None);
         }
         let mut list = ListCursor::new(self.nodes, &entry.content);
+        let mut hit = Hit::None;
         loop {
             match list.next() {
-                Ok(None) => return Ok(None),
+                Ok(None) => return Ok(hit),
                 Ok(Some((_, Extent::Hole { .. }))) => {}
-                Ok(Some((_, Extent::Chunk { id, .. }))) => {
-                    if let Some(why) = self.chunk_damage(&id, findings)? {
-                        return Ok(Some(why));
-                    }
-                }
-                Err(error) => return Ok(Some(error.chain())),
+                Ok(Some((_, Extent::Chunk { id, .. }))) => match self.chunk_hit(&id, findings)? {
+                    Hit::None => {}
+                    Hit::Spared => hit = Hit::Spared,
+                    lost @ Hit::Lost(_) => return Ok(lost),
+                },
+                Err(error) => return Ok(Hit::Lost(error.chain())),
             }
         }
     }
 
-    fn chunk_damage(&self, id: &ChunkId, findings: &Findings) -> Result<Option<String>> {
+    fn chunk_hit(&self, id: &ChunkId, findings: &Findings) -> Result<Hit> {
         let short = id.short();
-        let unusable = |pack: &_| self.repo.state().is_reclaimed(pack) || findings.lost_packs.contains(pack);
-        Ok(match self.index.find(&short, &unusable)? {
-            None => Some("a chunk is in no readable pack".into()),
-            Some(_) if findings.lost_chunks.contains(&short) => Some("a chunk's stored copy is damaged".into()),
-            Some(_) => None,
+        let reclaimed = |pack: &PackName| self.repo.state().is_reclaimed(pack);
+        let whole = self.index.find(&short, &|pack| reclaimed(pack) || findings.is_lost(pack, &short))?;
+        if whole.is_some() && findings.lost_packs.is_empty() && findings.lost_chunks.is_empty() {
+            return Ok(Hit::None);
+        }
+        let damaged = self.index.find(&short, &|pack| reclaimed(pack) || !findings.is_lost(pack, &short))?;
+        Ok(match (whole, damaged) {
+            (Some(_), None) => Hit::None,
+            (Some(_), Some(_)) => Hit::Spared,
+            (None, Some(_)) => Hit::Lost("every stored copy of a chunk is damaged".into()),
+            (None, None) => Hit::Lost("a chunk is in no readable pack".into()),
         })
+    }
+}
+
+fn spared(findings: &mut Findings, snapshot: &SnapshotEntry, path: &[u8]) {
+    findings.report.spared_count += 1;
+    if findings.report.spared.len() < LISTED_MAX {
+        findings.report.spared.push(AffectedEntry { snapshot: snapshot.id.to_hex(), path: path.to_vec() });
     }
 }
 
@@ -163,7 +190,7 @@ fn affected(
         findings.damage(format!("snapshot {}", snapshot.id), why.to_owned());
     }
     findings.report.affected_count += count;
-    if findings.report.affected.len() < AFFECTED_MAX {
+    if findings.report.affected.len() < LISTED_MAX {
         findings.report.affected.push(AffectedEntry { snapshot: snapshot.id.to_hex(), path: path.to_vec() });
     }
 }

@@ -40,7 +40,7 @@ pub enum Payload {
     },
     /// Objects exist that no snapshot needs yet: progress of a long backup, output of a repack, merged indexes.
     Add {
-        /// The backup run, or zeros.
+        /// The backup run, as in its snapshot's manifest; zeros if no backup wrote it.
         run: RunId,
     },
     /// Snapshots are hidden.

@@ -53,6 +53,21 @@ fn a_pack_gives_its_segments_back_and_is_padded() {
 }
 
 #[test]
+fn a_pack_is_full_at_the_most_segments_a_reader_takes() {
+    let name = PackName { kind: PackKind::Data, id: PackId([3; 16]) };
+    let mut writer = PackWriter::new(RepositoryId([1; 16]), name, Cipher::Aes256Gcm, 0, &FAMILY, Vec::new());
+    for number in 0..SEGMENTS_MAX {
+        assert!(!writer.is_full(usize::MAX), "{number}");
+        writer.append(Codec::Stored, b"x", 1, &[(ShortId([7; 16]), 1)]).expect("seals");
+    }
+    assert!(writer.is_full(usize::MAX));
+    assert!(writer.append(Codec::Stored, b"x", 1, &[(ShortId([7; 16]), 1)]).is_err());
+    let pack = writer.finish().expect("reads back").bytes;
+    let reader = PackReader::new(PackHeader::decode(&pack).expect("a header"), &FAMILY).expect("opens");
+    assert_eq!(reader.footer_of(&pack).expect("within bounds").segments.len(), SEGMENTS_MAX);
+}
+
+#[test]
 fn a_flip_anywhere_is_found_by_the_scrub_and_harmful_ones_by_opening() {
     let (pack, _) = build(&[(b"some content", true), (b"more content", false)]);
     for at in 0..pack.len() {

@@ -2,7 +2,7 @@
 
 use super::footer::Footer;
 use super::padding::padme;
-use super::{FOOTER_COUNTER, HASH_BYTES, PackHeader, TRAILER_BYTES, TRAILER_COUNTER};
+use super::{FOOTER_COUNTER, HASH_BYTES, PackHeader, SEGMENTS_MAX, TRAILER_BYTES, TRAILER_COUNTER};
 use crate::codec::{Codec, Compressor};
 use crate::hash::Key32;
 use crate::ids::{PackName, RepositoryId, ShortId};
@@ -97,9 +97,12 @@ impl PackWriter {
     /// its consecutive chunks.
     ///
     /// # Errors
-    /// `Internal` only.
+    /// `Internal` only: among others, that the pack was full and not closed.
     pub fn append(&mut self, codec: Codec, body: &[u8], raw_len: u32, chunks: &[(ShortId, u32)]) -> Result<()> {
         let (number, from) = (self.segments(), self.body.len());
+        if number as usize >= SEGMENTS_MAX {
+            return Err(Error::new(ErrorKind::Internal, "pack", "no reader takes a pack of so many segments"));
+        }
         self.body.extend_from_slice(body);
         let associated = segment_associated(&self.header_bytes, number, raw_len, codec);
         self.key.seal(counter_nonce(number), &associated, &mut self.body, from)?;
@@ -120,11 +123,14 @@ impl PackWriter {
         self.footer.segments.is_empty()
     }
 
-    /// Whether the pack should be closed now: past `target`, or close below it where padding is small.
+    /// Whether the pack has to be closed now: past `target`, close below it where padding is small, or at the most
+    /// segments a reader takes.
     pub fn is_full(&self, target: usize) -> bool {
         let len = self.len();
         let padding = padme(len as u64) as usize - len;
-        len >= target || (len >= target - target / 4 && padding <= len / 200)
+        len >= target
+            || self.footer.segments.len() >= SEGMENTS_MAX
+            || (len >= target - target / 4 && padding <= len / 200)
     }
 
     /// Seals footer and trailer, pads, hashes; reads the footer back before giving the pack away.

@@ -242,7 +242,7 @@ pub fn segment() -> Vec<Vec<u8>> {
 pub fn index_segment() -> Vec<Vec<u8>> {
     let (table, empty) = (footer(), Footer::default());
     let meta = PackName { kind: PackKind::Meta, id: PackId([9; 16]) };
-    vec![encode_index([(PACK, &table), (meta, &table)].into_iter()), encode_index([(meta, &empty)].into_iter())]
+    [encode_index([(PACK, &table), (meta, &table)].into_iter()), encode_index([(meta, &empty)].into_iter())].concat()
 }
 
 fn entry(path: &str, kind: EntryKind, content: Content, change: impl FnOnce(&mut Metadata)) -> TreeEntry {
