@@ -86,7 +86,6 @@ impl Repository {
     pub fn open_with(env: Environment, credentials: impl FnOnce() -> Result<Credentials>) -> Result<Self> {
         let store = Store::new(&env);
         let header = copies::header(&store)?;
-        header.value.check(Access::Read)?;
         let credentials = credentials()?;
         let outcome = Self::open_by(env.clone(), &credentials, header.clone());
         let Err(why) = outcome else { return outcome };
