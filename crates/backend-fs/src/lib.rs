@@ -16,3 +16,4 @@ pub mod source;
 pub mod target;
 #[cfg(feature = "torture")]
 pub mod torture;
+mod uncached;

@@ -31,6 +31,7 @@ mod read;
 mod walk;
 mod write;
 
+use crate::uncached::Uncached;
 use async_trait::async_trait;
 use bytes::Bytes;
 use decube_backup_core::sink::{
@@ -70,6 +71,7 @@ struct Store {
     naming: AtomicU8,
     /// ROOT exists, its own name is durable and old leftovers are gone.
     prepared: AtomicBool,
+    uncached: Uncached,
 }
 
 impl Store {
@@ -92,7 +94,8 @@ impl FsSink {
         }
         let root = std::path::absolute(root)
             .map_err(|e| Error::io("open", "cannot make path absolute", e).with("path", root.display()))?;
-        Ok(Self { store: Arc::new(Store { root, naming: AtomicU8::default(), prepared: AtomicBool::default() }) })
+        let (naming, prepared, uncached) = (AtomicU8::default(), AtomicBool::default(), Uncached::default());
+        Ok(Self { store: Arc::new(Store { root, naming, prepared, uncached }) })
     }
 
     /// The directory, absolute.

@@ -140,7 +140,8 @@ impl<'a> SegmentReader<'a> {
     pub fn read(&self, pack: &PackName, number: u32, entry: &SegmentEntry, scratch: &mut Scratch) -> Result<()> {
         let key = ids::pack_key(pack)?;
         let sealed = self.repo.store.get_exactly(&key, u64::from(entry.offset), u64::from(entry.stored_len))?;
-        self.decode(pack, number, entry, &sealed, scratch).map_err(|e| e.with("key", &key).with("segment", number))
+        scratch.sealed = sealed.into();
+        scratch.open(&*self.pack(pack)?, number, entry).map_err(|e| e.with("key", &key).with("segment", number))
     }
 
     /// What `read` makes of a stored copy of `id` that is whole.

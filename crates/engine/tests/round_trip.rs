@@ -65,7 +65,8 @@ fn everything_a_file_system_can_hold_comes_back() {
 
 #[test]
 fn an_unchanged_backup_uploads_a_record_and_nothing_else() {
-    let tree = tempfile::tempdir().expect("temp");
+    // Folders above the tree are entries too, and other tests make and remove theirs in the usual place.
+    let tree = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("temp");
     plant(tree.path(), 2);
     let harness = Harness::with_repository(&small_packs());
     harness.backup(tree.path(), "tree");
@@ -169,6 +170,42 @@ fn a_file_in_place_that_was_longer_shorter_or_holey_ends_up_right() {
         let report = harness.restore_to(&id, &options, to.path());
         assert!(report.problems.is_empty(), "{report:?}");
         assert_same(tree.path(), to.path(), &format!("{sparse:?}"));
+    }
+}
+
+#[test]
+fn a_long_file_with_holes_and_an_odd_end_comes_back_and_keeps_its_holes() {
+    let tree = tempfile::tempdir().expect("temp");
+    let long = tree.path().join("long");
+    let file = fs::File::create(&long).expect("file");
+    let (noise, text) = (noise(4, 15_000_001), b"a line that repeats, and its number: 12345\n".repeat(300_000));
+    // Noise and text land in segments of different kinds: runs of all lengths, from two workers.
+    let mut at = 1234;
+    for (noise, text) in noise.chunks(1_700_003).zip(text.chunks(1_100_009)) {
+        for part in [noise, text] {
+            std::os::unix::fs::FileExt::write_all_at(&file, part, at).expect("part");
+            at += part.len() as u64;
+        }
+        at += 500_000;
+    }
+    std::os::unix::fs::FileExt::write_all_at(&file, &noise, 30 << 20).expect("the same noise again");
+    file.set_len((48 << 20) + 77).expect("length");
+    drop(file);
+    fs::hard_link(&long, tree.path().join("same")).expect("link");
+    let harness = Harness::with_repository(&InitOptions::default());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    for sparse in [Sparse::AsRecorded, Sparse::Zeros] {
+        let options = RestoreOptions { subtree: inside(tree.path()), sparse, ..RestoreOptions::default() };
+        let (to, report) = harness.restore_with(&id, &options);
+        assert!(report.problems.is_empty(), "{report:?}");
+        assert_same(tree.path(), to.path(), &format!("{sparse:?}"));
+        let used = |path: &std::path::Path| fs::metadata(path).expect("there").blocks() * 512;
+        assert!(used(&to.path().join("long")) <= used(&long) + (1 << 20), "holes stay holes: {sparse:?}");
+        // Over a file of the same length that differs here and there.
+        let file = fs::File::options().write(true).open(to.path().join("long")).expect("file");
+        std::os::unix::fs::FileExt::write_all_at(&file, &noise[..300_000], 7_777_777).expect("damage");
+        harness.restore_to(&id, &RestoreOptions { overwrite: Overwrite::Always, ..options }, to.path());
+        assert_same(tree.path(), to.path(), &format!("{sparse:?}, again"));
     }
 }
 

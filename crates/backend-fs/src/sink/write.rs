@@ -7,7 +7,7 @@ use decube_backup_core::{Error, ErrorKind, Key, Result, Retry};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, IoSlice, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -76,11 +76,20 @@ impl Store {
 
     /// A new file in `.tmp` that holds `bytes`, synced.
     fn write_unfinished(&self, bytes: &Rope) -> Result<Unfinished> {
-        let mut unfinished = self.create_unfinished()?;
+        let unfinished = self.create_unfinished()?;
         let failed = |what, path: &Path, e| fault::error("put", what, path, e);
-        write_all(&mut unfinished.file, bytes).map_err(|e| failed("cannot write object", &unfinished.path, e))?;
+        self.write_pieces(&unfinished.file, bytes).map_err(|e| failed("cannot write object", &unfinished.path, e))?;
         unfinished.file.sync_data().map_err(|e| failed("cannot sync object", &unfinished.path, e))?;
         Ok(unfinished)
+    }
+
+    fn write_pieces(&self, file: &File, bytes: &Rope) -> io::Result<()> {
+        let mut offset = 0;
+        for piece in bytes.pieces() {
+            self.uncached.pwrite_all(file, piece, offset).map_err(|(errno, _)| errno)?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
     }
 
     fn create_unfinished(&self) -> Result<Unfinished> {
@@ -289,18 +298,4 @@ fn sync_folder(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
         answer => answer,
     }
-}
-
-fn write_all(file: &mut File, bytes: &Rope) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = bytes.pieces().iter().map(|piece| IoSlice::new(piece)).collect();
-    let mut rest = slices.as_mut_slice();
-    while !rest.is_empty() {
-        match file.write_vectored(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut rest, written),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }

@@ -1,10 +1,13 @@
 //! A file while it is written.
 
-use decube_backup_core::target::TargetFile;
+use crate::uncached::{Uncached, pwrite_all};
+use decube_backup_core::target::{LONG_FILE_BYTES, TargetFile};
 use decube_backup_core::{EntryPath, Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An open file of [`crate::target::FsTarget`]; several threads may write it at once.
 #[derive(Debug)]
@@ -13,6 +16,11 @@ pub(crate) struct FsFile {
     pub(crate) path: EntryPath,
     /// Whether it may carry attributes that nobody set: it existed before, or its directory hands some down.
     pub(crate) attributes_before: bool,
+    /// Whether it was made here: what is rewritten in place was just read, and little of it changes.
+    pub(crate) created: bool,
+    /// Whether long runs of it are written past the page cache.
+    pub(crate) long: AtomicBool,
+    pub(crate) uncached: Arc<Uncached>,
 }
 
 impl FsFile {
@@ -22,19 +30,12 @@ impl FsFile {
 }
 
 impl TargetFile for FsFile {
-    fn write_at(&self, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            match rustix::io::pwrite(&self.fd, bytes, offset) {
-                Ok(0) => return Err(self.error("cannot write", Errno::NOSPC).with("offset", offset)),
-                Ok(n) => {
-                    bytes = bytes.get(n..).unwrap_or_default();
-                    offset += n as u64;
-                }
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(self.error("cannot write", e).with("offset", offset)),
-            }
-        }
-        Ok(())
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let written = match self.long.load(Ordering::Relaxed) {
+            true => self.uncached.pwrite_all(&self.fd, bytes, offset),
+            false => pwrite_all(&self.fd, bytes, offset),
+        };
+        written.map_err(|(e, at)| self.error("cannot write", e).with("offset", at))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -48,7 +49,9 @@ impl TargetFile for FsFile {
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
-        rustix::fs::ftruncate(&self.fd, len).map_err(|e| self.error("cannot set the length", e).with("length", len))
+        rustix::fs::ftruncate(&self.fd, len).map_err(|e| self.error("cannot set the length", e).with("length", len))?;
+        self.long.fetch_or(len >= LONG_FILE_BYTES && self.created, Ordering::Relaxed);
+        Ok(())
     }
 
     fn punch(&self, mut offset: u64, mut len: u64) -> Result<()> {

@@ -21,6 +21,7 @@ mod remove;
 use crate::at::{Root, split};
 use crate::attributes::{Handle, STAT_MASK};
 use crate::source;
+use crate::uncached::Uncached;
 use decube_backup_core::entry::{Entry, EntryKind};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::target::{Existing, FileMode, Target, TargetFile};
@@ -37,6 +38,7 @@ use std::any::Any;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// How a target restores.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +53,7 @@ pub struct FsTarget {
     root: Root,
     parents: Parents,
     owners: Owners,
+    uncached: Arc<Uncached>,
 }
 
 impl FsTarget {
@@ -78,7 +81,8 @@ impl FsTarget {
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
             Error::io("restore", "cannot open the target directory", e.into()).with("path", path.display())
         })?;
-        Ok(Self { root: Root::new(fd), parents: Parents::default(), owners: Owners::new(options.ownership) })
+        let (parents, owners) = (Parents::default(), Owners::new(options.ownership));
+        Ok(Self { root: Root::new(fd), parents, owners, uncached: Arc::default() })
     }
 
     fn error(&self, message: &str, path: &EntryPath, errno: Errno) -> Error {
@@ -124,7 +128,12 @@ impl FsTarget {
         let mode = Mode::RUSR | Mode::WUSR;
         let open = |dir: &OwnedFd, name: &[u8]| rustix::fs::openat(dir, name, flags, mode);
         let (fd, parent) = self.replacing(path, "cannot create file", open)?;
-        Ok(FsFile { fd, path: path.clone(), attributes_before: parent.inherits })
+        Ok(self.file(fd, path, parent.inherits, true))
+    }
+
+    fn file(&self, fd: OwnedFd, path: &EntryPath, attributes_before: bool, created: bool) -> FsFile {
+        let (long, uncached) = (AtomicBool::new(false), self.uncached.clone());
+        FsFile { fd, path: path.clone(), attributes_before, created, long, uncached }
     }
 
     /// The existing file to rewrite, closed to everyone else; `None` if it has to be replaced.
@@ -143,7 +152,7 @@ impl FsTarget {
         if closed.and_then(|()| handle.chmod(0o600)).is_err() {
             return Ok(None);
         }
-        Ok(Some(FsFile { fd, path: path.clone(), attributes_before: true }))
+        Ok(Some(self.file(fd, path, true, false)))
     }
 
     /// Finishes what stands at the entry's path, if it is of the entry's kind.

@@ -8,13 +8,13 @@ use crate::segments::{Scratch, SegmentReader};
 use crossbeam_channel::Receiver;
 use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind, Progress};
-use decube_backup_core::target::{FileMode, Target, TargetFile};
+use decube_backup_core::target::{FileMode, LONG_FILE_BYTES, Target, TargetFile};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{ChunkId, PackName, pack_key};
 use decube_backup_format::pack::SegmentEntry;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 /// Unfinished files kept open by all workers together; beyond, they are reopened for each piece.
 const OPEN_FILES_MAX: usize = 256;
@@ -40,7 +40,8 @@ pub(super) struct FileJob {
     pub failed: AtomicBool,
     /// Holes to make in a file rewritten in place.
     pub holes: Vec<(u64, u64)>,
-    pub handle: Mutex<Option<Box<dyn TargetFile>>>,
+    /// Writers share it; who opens or closes has it alone.
+    pub handle: RwLock<Option<Box<dyn TargetFile>>>,
 }
 
 /// One chunk of a file inside a segment.
@@ -118,18 +119,19 @@ impl WorkContext<'_> {
     }
 
     fn pack(&self, pack: &PackName, segments: Vec<SegmentTask>, scratch: &mut Scratch) {
-        let fetched = fetch_range(self.repo, pack, &segments);
+        let fetched = if segments.len() > 1 { fetch_range(self.repo, pack, &segments).ok() } else { None };
         for segment in segments {
             if self.tally.monitor.stop_requested() {
                 return;
             }
             let sealed = match &fetched {
-                Ok((start, bytes)) => {
+                Some((start, bytes)) => {
                     let from = (segment.entry.offset - start) as usize;
                     bytes.get(from..from + segment.entry.stored_len as usize)
                 }
-                // One bad range must not cost the neighbours: fetched alone below.
-                Err(_) => None,
+                // Fetched alone below: a segment by itself, which is decoded where it lands, without a copy; and
+                // the segments of a bad range, which must not cost its neighbours.
+                None => None,
             };
             let decoded = match sealed {
                 Some(sealed) => self.segments.decode(pack, segment.number, &segment.entry, sealed, scratch),
@@ -233,17 +235,35 @@ impl WorkContext<'_> {
 
     /// Runs `act` on the open file, opening it if need be.
     fn with_handle(&self, file: &FileJob, act: impl FnOnce(&dyn TargetFile) -> Result<()>) -> Result<()> {
-        let mut guard = file.handle.lock().unwrap_or_else(PoisonError::into_inner);
-        if guard.is_none() {
-            let mode = if file.opened.swap(true, Ordering::Relaxed) { FileMode::InPlace } else { file.mode };
-            *guard = Some(self.target.create_file(&file.path, mode)?);
-            self.open_files.fetch_add(1, Ordering::Relaxed);
+        let mut shared = file.handle.read().unwrap_or_else(PoisonError::into_inner);
+        if shared.is_none() {
+            drop(shared);
+            let mut alone = file.handle.write().unwrap_or_else(PoisonError::into_inner);
+            if alone.is_none() {
+                *alone = Some(self.open(file)?);
+                self.open_files.fetch_add(1, Ordering::Relaxed);
+            }
+            shared = RwLockWriteGuard::downgrade(alone);
         }
-        let result = guard.as_deref().map_or(Ok(()), act);
-        if self.open_files.load(Ordering::Relaxed) > OPEN_FILES_MAX && guard.take().is_some() {
+        let result = shared.as_deref().map_or(Ok(()), act);
+        drop(shared);
+        if self.open_files.load(Ordering::Relaxed) > OPEN_FILES_MAX
+            && file.handle.write().unwrap_or_else(PoisonError::into_inner).take().is_some()
+        {
             self.open_files.fetch_sub(1, Ordering::Relaxed);
         }
         result
+    }
+
+    fn open(&self, file: &FileJob) -> Result<Box<dyn TargetFile>> {
+        let again = file.opened.swap(true, Ordering::Relaxed);
+        let mode = if again { FileMode::InPlace } else { file.mode };
+        let handle = self.target.create_file(&file.path, mode)?;
+        let size = file.entry.kind.size();
+        if mode == FileMode::Replace && size >= LONG_FILE_BYTES {
+            handle.set_len(size)?;
+        }
+        Ok(handle)
     }
 
     /// Accounts for finished pieces; the last one finishes the file.
@@ -264,7 +284,7 @@ impl WorkContext<'_> {
             let exact = file.length == Length::ByContent && !file.failed.load(Ordering::Relaxed);
             if exact { Ok(()) } else { handle.set_len(size) }
         });
-        let handle = file.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let handle = file.handle.write().unwrap_or_else(PoisonError::into_inner).take();
         let handle = match (settled, handle) {
             (Ok(()), Some(handle)) => {
                 self.open_files.fetch_sub(1, Ordering::Relaxed);
