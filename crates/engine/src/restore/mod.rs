@@ -69,7 +69,9 @@ pub fn restore(
     let tree = crate::browse::root(snapshot);
     monitor.phase("restore", Some(tree.bytes), Some(tree.entries));
     let tally = Tally::new(monitor);
-    let (tasks, queue) = crossbeam_channel::bounded(repo.env.workers() * 2);
+    // One more than there are processors: somebody always waits for the repository or the target.
+    let workers = repo.env.workers() + 1;
+    let (tasks, queue) = crossbeam_channel::bounded(workers * 2);
     let index = repo.index()?;
     let context = work::WorkContext {
         repo,
@@ -81,7 +83,7 @@ pub fn restore(
         open_files: Default::default(),
     };
     let after = std::thread::scope(|scope| {
-        for _ in 0..repo.env.workers() {
+        for _ in 0..workers {
             let (queue, context) = (queue.clone(), &context);
             scope.spawn(move || work::run(context, &queue));
         }
