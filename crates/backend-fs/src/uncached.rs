@@ -1,20 +1,20 @@
-//! Writing what nobody is about to read, and reading it once, without filling the page cache with it.
+//! Writing what nobody is about to read without filling the page cache with it.
 //!
-//! `RWF_DONTCACHE` (Linux 6.14) begins to write pages back at once and drops them when they are clean, and drops after
-//! reading what was not cached before: the next call finds them free again, where fresh ones would have to be found for
-//! every page of the data and other people's pages thrown out. Kernels and file systems without it do as ever. Numbers: docs/adr/0015.
+//! `RWF_DONTCACHE` (Linux 6.14) begins to write the pages back at once and drops them when they are clean: the next
+//! write finds them free again, where fresh ones would have to be found for every page of the data and other people's
+//! pages thrown out. Kernels and file systems without it get an ordinary write. Numbers: docs/adr/0015.
 
 use rustix::fd::AsFd;
 use rustix::io::{Errno, ReadWriteFlags, Result};
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Shorter pieces are left to the cache, bytes: they may well be asked for again.
+/// Shorter writes are left to the cache, bytes: their last pages are shared with what follows.
 const BYTES_MIN: usize = 256 << 10;
 /// `RWF_DONTCACHE` of `linux/fs.h`.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
-/// Whether uncached calls work where this one's files are; starts out hopeful.
+/// Whether uncached writes work where this one's files are; starts out hopeful.
 #[derive(Debug)]
 pub(crate) struct Uncached(AtomicBool);
 
@@ -37,20 +37,6 @@ impl Uncached {
             }
         }
         rustix::io::pwrite(fd, bytes, offset)
-    }
-
-    /// Reads into `buf` from `offset`, as `pread` does.
-    ///
-    /// # Errors
-    /// As `pread`.
-    pub(crate) fn pread(&self, fd: impl AsFd, buf: &mut [u8], offset: u64) -> Result<usize> {
-        if buf.len() >= BYTES_MIN && self.0.load(Ordering::Relaxed) {
-            match rustix::io::preadv2(&fd, &mut [IoSliceMut::new(&mut *buf)], offset, DONTCACHE) {
-                Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => self.0.store(false, Ordering::Relaxed),
-                read => return read,
-            }
-        }
-        rustix::io::pread(fd, buf, offset)
     }
 
     /// Writes all of `bytes` at `offset`.

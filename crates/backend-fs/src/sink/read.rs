@@ -5,6 +5,7 @@ use bytes::Bytes;
 use decube_backup_core::limits::OBJECT_BYTES_MAX;
 use decube_backup_core::sink::{ByteRange, ObjectMeta};
 use decube_backup_core::{Error, ErrorKind, Key, Result};
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -29,7 +30,7 @@ impl Store {
             ByteRange::Full => (0, metadata.len()),
             ByteRange::From { offset, len } => (offset, len.min(metadata.len().saturating_sub(offset))),
         };
-        self.read_exactly(&file, &path, offset, len).map(Some)
+        read_exactly(&file, &path, offset, len).map(Some)
     }
 
     pub(super) fn stat(&self, key: &Key) -> Result<Option<ObjectMeta>> {
@@ -58,23 +59,22 @@ pub(super) fn object_meta(key: Key, metadata: &Metadata) -> ObjectMeta {
     ObjectMeta { key, len: metadata.len(), modified_ms }
 }
 
-impl Store {
-    fn read_exactly(&self, file: &File, path: &Path, offset: u64, len: u64) -> Result<Bytes> {
-        let damaged = |why: &str, bytes| {
-            Error::new(ErrorKind::Corrupt, "get", why).with("path", path.display()).with("bytes", bytes)
-        };
-        let want = usize::try_from(len).ok().filter(|len| *len <= OBJECT_BYTES_MAX);
-        let want = want.ok_or_else(|| damaged("object is larger than any object can be", len))?;
-        let (mut bytes, mut have) = (vec![0; want], 0);
-        while have < want {
-            let at = offset + have as u64;
-            match self.uncached.pread(file, bytes.get_mut(have..).unwrap_or_default(), at) {
-                Ok(0) => return Err(damaged("object became shorter while it was read", at)),
-                Ok(read) => have += read,
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(fault::error("get", "cannot read object", path, e)),
-            }
+fn read_exactly(file: &File, path: &Path, offset: u64, len: u64) -> Result<Bytes> {
+    let damaged =
+        |why: &str, bytes| Error::new(ErrorKind::Corrupt, "get", why).with("path", path.display()).with("bytes", bytes);
+    let want = usize::try_from(len).ok().filter(|len| *len <= OBJECT_BYTES_MAX);
+    let want = want.ok_or_else(|| damaged("object is larger than any object can be", len))?;
+    // Filled through its spare capacity: a zeroed buffer would be touched twice.
+    let mut bytes: Vec<u8> = Vec::with_capacity(want);
+    while bytes.len() < want {
+        let at = offset + bytes.len() as u64;
+        match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
+            Ok(0) => return Err(damaged("object became shorter while it was read", at)),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(fault::error("get", "cannot read object", path, e)),
         }
-        Ok(bytes.into())
     }
+    // The allocator may have given more room than asked for.
+    bytes.truncate(want);
+    Ok(bytes.into())
 }

@@ -69,9 +69,7 @@ pub fn restore(
     let tree = crate::browse::root(snapshot);
     monitor.phase("restore", Some(tree.bytes), Some(tree.entries));
     let tally = Tally::new(monitor);
-    // One more than there are processors: somebody always waits for the repository or the target.
-    let workers = repo.env.workers() + 1;
-    let (tasks, queue) = crossbeam_channel::bounded(workers * 2);
+    let (tasks, queue) = crossbeam_channel::bounded(repo.env.workers() * 2);
     let index = repo.index()?;
     let context = work::WorkContext {
         repo,
@@ -83,7 +81,7 @@ pub fn restore(
         open_files: Default::default(),
     };
     let after = std::thread::scope(|scope| {
-        for _ in 0..workers {
+        for _ in 0..repo.env.workers() {
             let (queue, context) = (queue.clone(), &context);
             scope.spawn(move || work::run(context, &queue));
         }

@@ -85,8 +85,7 @@ pub(super) fn read(
     let (next, shared) = (AtomicUsize::new(0), Mutex::new((findings, None::<Error>)));
     let segments = SegmentReader::new(repo);
     std::thread::scope(|scope| {
-        // One more than there are processors: somebody always waits for the repository.
-        for _ in 0..=repo.env.workers() {
+        for _ in 0..repo.env.workers() {
             scope.spawn(|| {
                 let mut scratch = None;
                 while let Some((name, info)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
