@@ -29,7 +29,7 @@ impl Uncached {
     ///
     /// # Errors
     /// As `pwrite`.
-    pub(crate) fn pwrite(&self, fd: impl AsFd, bytes: &[u8], offset: u64) -> Result<usize> {
+    fn pwrite(&self, fd: impl AsFd, bytes: &[u8], offset: u64) -> Result<usize> {
         if bytes.len() >= BYTES_MIN && self.0.load(Ordering::Relaxed) {
             match rustix::io::pwritev2(&fd, &[IoSlice::new(bytes)], offset, DONTCACHE) {
                 Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => self.0.store(false, Ordering::Relaxed),

@@ -16,11 +16,10 @@ pub(crate) struct FsFile {
     pub(crate) path: EntryPath,
     /// Whether it may carry attributes that nobody set: it existed before, or its directory hands some down.
     pub(crate) attributes_before: bool,
-    /// Whether it was made here: what is rewritten in place was just read, and little of it changes.
-    pub(crate) created: bool,
-    /// Whether long runs of it are written past the page cache.
+    /// Only for a file made here: what is rewritten in place was just read, and little of it changes.
+    pub(crate) uncached: Option<Arc<Uncached>>,
+    /// Whether it is long enough for that.
     pub(crate) long: AtomicBool,
-    pub(crate) uncached: Arc<Uncached>,
 }
 
 impl FsFile {
@@ -31,9 +30,9 @@ impl FsFile {
 
 impl TargetFile for FsFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let written = match self.long.load(Ordering::Relaxed) {
-            true => self.uncached.pwrite_all(&self.fd, bytes, offset),
-            false => pwrite_all(&self.fd, bytes, offset),
+        let written = match &self.uncached {
+            Some(uncached) if self.long.load(Ordering::Relaxed) => uncached.pwrite_all(&self.fd, bytes, offset),
+            _ => pwrite_all(&self.fd, bytes, offset),
         };
         written.map_err(|(e, at)| self.error("cannot write", e).with("offset", at))
     }
@@ -50,7 +49,7 @@ impl TargetFile for FsFile {
 
     fn set_len(&self, len: u64) -> Result<()> {
         rustix::fs::ftruncate(&self.fd, len).map_err(|e| self.error("cannot set the length", e).with("length", len))?;
-        self.long.fetch_or(len >= LONG_FILE_BYTES && self.created, Ordering::Relaxed);
+        self.long.fetch_or(len >= LONG_FILE_BYTES, Ordering::Relaxed);
         Ok(())
     }
 

@@ -128,12 +128,8 @@ impl FsTarget {
         let mode = Mode::RUSR | Mode::WUSR;
         let open = |dir: &OwnedFd, name: &[u8]| rustix::fs::openat(dir, name, flags, mode);
         let (fd, parent) = self.replacing(path, "cannot create file", open)?;
-        Ok(self.file(fd, path, parent.inherits, true))
-    }
-
-    fn file(&self, fd: OwnedFd, path: &EntryPath, attributes_before: bool, created: bool) -> FsFile {
-        let (long, uncached) = (AtomicBool::new(false), self.uncached.clone());
-        FsFile { fd, path: path.clone(), attributes_before, created, long, uncached }
+        let (attributes_before, uncached) = (parent.inherits, Some(self.uncached.clone()));
+        Ok(FsFile { fd, path: path.clone(), attributes_before, uncached, long: AtomicBool::default() })
     }
 
     /// The existing file to rewrite, closed to everyone else; `None` if it has to be replaced.
@@ -152,7 +148,8 @@ impl FsTarget {
         if closed.and_then(|()| handle.chmod(0o600)).is_err() {
             return Ok(None);
         }
-        Ok(Some(self.file(fd, path, true, false)))
+        let long = AtomicBool::default();
+        Ok(Some(FsFile { fd, path: path.clone(), attributes_before: true, uncached: None, long }))
     }
 
     /// Finishes what stands at the entry's path, if it is of the entry's kind.

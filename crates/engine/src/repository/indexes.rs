@@ -77,9 +77,13 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
 pub(crate) fn index_segment(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<(PackName, Footer)>> {
     let key = index_key(level, id)?;
     let bytes = repo.store.get_existing(&key)?;
-    sealed::open(&repo.keyring.index_key, &index_associated(repo, level, id)?, &bytes)
-        .and_then(|plain| decode_index(&plain))
+    open_segment(repo, level, id, &bytes)
         .map_err(|e| e.with("key", &key).with_hint("run `decube-backup verify` to see what is affected"))
+}
+
+fn open_segment(repo: &Repository, level: u8, id: &IndexId, bytes: &[u8]) -> Result<Vec<(PackName, Footer)>> {
+    let plain = sealed::open(&repo.keyring.index_key, &index_associated(repo, level, id)?, bytes)?;
+    decode_index(&plain)
 }
 
 /// Adds the live packs that no readable index segment knows, from their own tables of contents.
@@ -109,9 +113,9 @@ pub(crate) fn indexed_footer(repo: &Repository, pack: &PackName) -> Result<Optio
     for (level, id, _) in repo.state().indexes() {
         let key = index_key(level, &id)?;
         let Some(bytes) = repo.store.get(&key)? else { continue };
-        let tables = sealed::open(&repo.keyring.index_key, &index_associated(repo, level, &id)?, &bytes)
-            .and_then(|p| decode_index(&p));
-        let footer = tables.ok().and_then(|tables| tables.into_iter().find(|(name, _)| name == pack));
+        let footer = open_segment(repo, level, &id, &bytes)
+            .ok()
+            .and_then(|tables| tables.into_iter().find(|(name, _)| name == pack));
         if let Some((_, footer)) = footer {
             return Ok(Some(footer));
         }

@@ -140,8 +140,9 @@ impl WorkContext<'_> {
             match decoded {
                 Ok(()) => {
                     let mismatched = self.segment(&segment.pieces, &scratch.raw);
-                    let error = Error::new(ErrorKind::Corrupt, "restore", "content does not match its id");
-                    self.recover(pack, mismatched, &error.with("pack", pack.id), scratch);
+                    if !mismatched.is_empty() {
+                        self.recover(pack, mismatched, &mismatch().with("pack", pack.id), scratch);
+                    }
                 }
                 Err(error) => self.recover(pack, &segment.pieces, &error.with("pack", pack.id), scratch),
             }
@@ -167,7 +168,6 @@ impl WorkContext<'_> {
                 }
                 let bytes = scratch.raw.get(at.offset as usize..(at.offset + at.len) as usize);
                 let bytes = bytes.filter(|bytes| self.repo.hasher.id(Domain::Content, bytes) == piece.id);
-                let mismatch = || Error::new(ErrorKind::Corrupt, "restore", "content does not match its id");
                 self.put(std::slice::from_ref(piece), bytes.ok_or_else(mismatch)?);
                 Ok(())
             });
@@ -311,6 +311,10 @@ impl WorkContext<'_> {
         }
         self.tally.monitor.advance(Progress::Entries, 1);
     }
+}
+
+fn mismatch() -> Error {
+    Error::new(ErrorKind::Corrupt, "restore", "content does not match its id")
 }
 
 /// The bytes from the first to the last of `segments`, and where they start.

@@ -155,27 +155,31 @@ fn one(
             // A damaged pack is decoded at every level, to say which chunks are hit.
             pass = Pass::new(&repo.store, key.clone());
         }
-        match open(segments, name, info, &mut pass, scratch) {
-            Ok((reader, footer)) => decode(repo, name, &reader, &footer, &mut pass, scratch, &mut result)?,
-            Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-            Err(_) if pass.absent => {
-                result.lost = true;
-                result.damages.push("object is missing".into());
-                return Ok(());
-            }
-            Err(error) => {
-                result.damages.push(format!("table of contents cannot be read: {}", error.chain()));
-                // Without a footer the index still says where the segments are.
-                let footer = crate::repository::indexed_footer(repo, name)?;
-                match (footer, segments.pack(name)) {
-                    (Some(footer), Ok(reader)) => {
-                        pass = Pass::new(&repo.store, key.clone());
-                        pass.read_to(PackHeader::BYTES as u64, scratch.sealed_mut())?;
-                        decode(repo, name, &reader, &footer, &mut pass, scratch, &mut result)?;
-                    }
-                    _ => result.lost = true,
+        pass.read_to(PackHeader::BYTES as u64, scratch.sealed_mut())?;
+        if pass.absent {
+            result.lost = true;
+            result.damages.push("object is missing".into());
+            return Ok(());
+        }
+        let opened = segments.open_header(name, scratch.sealed_mut()).and_then(|reader| {
+            let footer = match segments.footer(&reader, u64::from(info.len)) {
+                Err(error) if is_table_damage(&error) => {
+                    result.damages.push(unreadable_table(&error));
+                    // The index still says where the segments are.
+                    crate::repository::indexed_footer(repo, name)?
                 }
+                footer => Some(footer?),
+            };
+            Ok((reader, footer))
+        });
+        match opened {
+            Ok((reader, Some(footer))) => decode(repo, name, &reader, &footer, &mut pass, scratch, &mut result)?,
+            Ok((_, None)) => result.lost = true,
+            Err(error) if is_table_damage(&error) => {
+                result.damages.push(unreadable_table(&error));
+                result.lost = true;
             }
+            Err(error) => return Err(error),
         }
         if pass.finish()? != info.hash {
             result.damages.push("content differs from what was written".into());
@@ -195,18 +199,13 @@ fn one(
     }
 }
 
-/// Reads the header and, from the end, the footer.
-fn open(
-    segments: &SegmentReader<'_>,
-    name: &PackName,
-    info: &ObjectInfo,
-    pass: &mut Pass<'_>,
-    scratch: &mut Scratch,
-) -> Result<(PackReader, Footer)> {
-    pass.read_to(PackHeader::BYTES as u64, scratch.sealed_mut())?;
-    let reader = segments.open_header(name, scratch.sealed_mut())?;
-    let footer = segments.footer(&reader, u64::from(info.len))?;
-    Ok((reader, footer))
+/// Whether `error` tells of the bytes of a header or footer, and not of a store that does not answer.
+fn is_table_damage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported)
+}
+
+fn unreadable_table(error: &Error) -> String {
+    format!("table of contents cannot be read: {}", error.chain())
 }
 
 /// Decodes the segments in order; they follow each other without gaps.
