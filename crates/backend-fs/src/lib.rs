@@ -11,9 +11,9 @@
 mod at;
 mod attributes;
 pub mod compare;
+mod pwrite;
 pub mod sink;
 pub mod source;
 pub mod target;
 #[cfg(feature = "torture")]
 pub mod torture;
-mod uncached;

@@ -31,7 +31,6 @@ mod read;
 mod walk;
 mod write;
 
-use crate::uncached::Uncached;
 use async_trait::async_trait;
 use bytes::Bytes;
 use decube_backup_core::sink::{
@@ -71,7 +70,6 @@ struct Store {
     naming: AtomicU8,
     /// ROOT exists, its own name is durable and old leftovers are gone.
     prepared: AtomicBool,
-    uncached: Uncached,
 }
 
 impl Store {
@@ -94,8 +92,8 @@ impl FsSink {
         }
         let root = std::path::absolute(root)
             .map_err(|e| Error::io("open", "cannot make path absolute", e).with("path", root.display()))?;
-        let (naming, prepared, uncached) = (AtomicU8::default(), AtomicBool::default(), Uncached::default());
-        Ok(Self { store: Arc::new(Store { root, naming, prepared, uncached }) })
+        let (naming, prepared) = (AtomicU8::default(), AtomicBool::default());
+        Ok(Self { store: Arc::new(Store { root, naming, prepared }) })
     }
 
     /// The directory, absolute.

@@ -1,14 +1,17 @@
-//! Long files, whose long runs are written past the page cache, hold what was written to them.
+//! Long files hold what several threads wrote to them, whatever the lengths of the runs and their order.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
 
 use common::{Needs, Scratch, path, target};
-use decube_backup_core::target::{FileMode, LONG_FILE_BYTES, Target, TargetFile};
+use decube_backup_core::target::{FileMode, Target, TargetFile};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Mutex;
+
+/// Length of the files, bytes.
+const LONG: u64 = 24 << 20;
 
 fn main() {
     common::main(&[
@@ -79,7 +82,7 @@ fn check_runs(root: &Path, seeds: std::ops::Range<u64>) {
     let target = target(root);
     for seed in seeds {
         let mut random = Random(seed * 7919 + 1);
-        let len = LONG_FILE_BYTES + random.below(8 << 20);
+        let len = LONG + random.below(8 << 20);
         let wanted = content(seed + 1, len);
         let file = target.create_file(&path("file"), FileMode::Replace).unwrap();
         file.set_len(len).unwrap();
@@ -106,7 +109,7 @@ fn holes() {
 fn in_place() {
     let scratch = Scratch::new();
     let target = target(scratch.path());
-    let len = LONG_FILE_BYTES + 999;
+    let len = LONG + 999;
     let mut wanted = content(4, len);
     scratch.file("file", &wanted);
     let file = target.create_file(&path("file"), FileMode::InPlace).unwrap();
@@ -122,7 +125,7 @@ fn in_place() {
 fn read_punch_cut() {
     let scratch = Scratch::new();
     let target = target(scratch.path());
-    let len = LONG_FILE_BYTES + 1;
+    let len = LONG + 1;
     let mut wanted = content(6, len);
     let file = target.create_file(&path("file"), FileMode::Replace).unwrap();
     file.set_len(len).unwrap();

@@ -30,10 +30,6 @@ pub enum FileMode {
     InPlace,
 }
 
-/// From this length on, bytes, a file created with [`FileMode::Replace`] is given its length before its
-/// first byte: a target may choose another way of writing it.
-pub const LONG_FILE_BYTES: u64 = 128 << 20;
-
 /// An open file of a target. `Any`, so that [`Target::finish_file`] finds its own type again.
 pub trait TargetFile: std::any::Any + Send + Sync {
     /// Writes all of `bytes` at `offset`.

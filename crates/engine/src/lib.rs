@@ -8,6 +8,7 @@
 //! | [`environment`] | the world passed in |
 //! | [`options`] | what callers choose and get back |
 //! | [`repository`] | open and init, log, cache |
+//! | [`rules`] | what may be committed, reclaimed, deleted |
 //! | [`store`] | the sink as blocking calls |
 //! | [`index`] | where chunks are |
 //! | [`pipeline`] | new chunks → uploaded packs |
@@ -30,6 +31,7 @@ pub mod options;
 pub mod pipeline;
 pub mod repository;
 pub mod restore;
+pub mod rules;
 pub mod segments;
 pub mod select;
 pub mod stats;

@@ -1,6 +1,7 @@
 //! `put` and `delete`: temporary file, sync, one step to the final name, sync of the folders.
 
 use super::{Store, fault};
+use crate::pwrite::pwrite_all;
 use decube_backup_core::sink::{PutMode, PutOutcome, Rope};
 use decube_backup_core::world::{Entropy, SystemEntropy};
 use decube_backup_core::{Error, ErrorKind, Key, Result, Retry};
@@ -86,7 +87,7 @@ impl Store {
     fn write_pieces(&self, file: &File, bytes: &Rope) -> io::Result<()> {
         let mut offset = 0;
         for piece in bytes.pieces() {
-            self.uncached.pwrite_all(file, piece, offset).map_err(|(errno, _)| errno)?;
+            pwrite_all(file, piece, offset).map_err(|(errno, _)| errno)?;
             offset += piece.len() as u64;
         }
         Ok(())

@@ -1,13 +1,11 @@
 //! A file while it is written.
 
-use crate::uncached::{Uncached, pwrite_all};
-use decube_backup_core::target::{LONG_FILE_BYTES, TargetFile};
+use crate::pwrite::pwrite_all;
+use decube_backup_core::target::TargetFile;
 use decube_backup_core::{EntryPath, Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An open file of [`crate::target::FsTarget`]; several threads may write it at once.
 #[derive(Debug)]
@@ -16,10 +14,6 @@ pub(crate) struct FsFile {
     pub(crate) path: EntryPath,
     /// Whether it may carry attributes that nobody set: it existed before, or its directory hands some down.
     pub(crate) attributes_before: bool,
-    /// Only for a file made here: what is rewritten in place was just read, and little of it changes.
-    pub(crate) uncached: Option<Arc<Uncached>>,
-    /// Whether it is long enough for that.
-    pub(crate) long: AtomicBool,
 }
 
 impl FsFile {
@@ -30,11 +24,7 @@ impl FsFile {
 
 impl TargetFile for FsFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let written = match &self.uncached {
-            Some(uncached) if self.long.load(Ordering::Relaxed) => uncached.pwrite_all(&self.fd, bytes, offset),
-            _ => pwrite_all(&self.fd, bytes, offset),
-        };
-        written.map_err(|(e, at)| self.error("cannot write", e).with("offset", at))
+        pwrite_all(&self.fd, bytes, offset).map_err(|(e, at)| self.error("cannot write", e).with("offset", at))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -48,9 +38,7 @@ impl TargetFile for FsFile {
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
-        rustix::fs::ftruncate(&self.fd, len).map_err(|e| self.error("cannot set the length", e).with("length", len))?;
-        self.long.fetch_or(len >= LONG_FILE_BYTES, Ordering::Relaxed);
-        Ok(())
+        rustix::fs::ftruncate(&self.fd, len).map_err(|e| self.error("cannot set the length", e).with("length", len))
     }
 
     fn punch(&self, mut offset: u64, mut len: u64) -> Result<()> {

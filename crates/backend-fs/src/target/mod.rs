@@ -21,7 +21,6 @@ mod remove;
 use crate::at::{Root, split};
 use crate::attributes::{Handle, STAT_MASK};
 use crate::source;
-use crate::uncached::Uncached;
 use decube_backup_core::entry::{Entry, EntryKind};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::target::{Existing, FileMode, Target, TargetFile};
@@ -38,7 +37,6 @@ use std::any::Any;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// How a target restores.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +51,6 @@ pub struct FsTarget {
     root: Root,
     parents: Parents,
     owners: Owners,
-    uncached: Arc<Uncached>,
 }
 
 impl FsTarget {
@@ -82,7 +79,7 @@ impl FsTarget {
             Error::io("restore", "cannot open the target directory", e.into()).with("path", path.display())
         })?;
         let (parents, owners) = (Parents::default(), Owners::new(options.ownership));
-        Ok(Self { root: Root::new(fd), parents, owners, uncached: Arc::default() })
+        Ok(Self { root: Root::new(fd), parents, owners })
     }
 
     fn error(&self, message: &str, path: &EntryPath, errno: Errno) -> Error {
@@ -128,8 +125,7 @@ impl FsTarget {
         let mode = Mode::RUSR | Mode::WUSR;
         let open = |dir: &OwnedFd, name: &[u8]| rustix::fs::openat(dir, name, flags, mode);
         let (fd, parent) = self.replacing(path, "cannot create file", open)?;
-        let (attributes_before, uncached) = (parent.inherits, Some(self.uncached.clone()));
-        Ok(FsFile { fd, path: path.clone(), attributes_before, uncached, long: AtomicBool::default() })
+        Ok(FsFile { fd, path: path.clone(), attributes_before: parent.inherits })
     }
 
     /// The existing file to rewrite, closed to everyone else; `None` if it has to be replaced.
@@ -148,8 +144,7 @@ impl FsTarget {
         if closed.and_then(|()| handle.chmod(0o600)).is_err() {
             return Ok(None);
         }
-        let long = AtomicBool::default();
-        Ok(Some(FsFile { fd, path: path.clone(), attributes_before: true, uncached: None, long }))
+        Ok(Some(FsFile { fd, path: path.clone(), attributes_before: true }))
     }
 
     /// Finishes what stands at the entry's path, if it is of the entry's kind.

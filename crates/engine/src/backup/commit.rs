@@ -5,15 +5,15 @@ use crate::index::LocalIndex;
 use crate::options::{BackupOptions, BackupReport};
 use crate::pipeline::{AddedPack, tables};
 use crate::repository::{Appended, NewRecord, Repository, Verdict, index_associated};
+use crate::rules;
 use decube_backup_core::source::Source;
 use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
-use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
-use decube_backup_format::ids::{IndexId, PackName, index_key};
+use decube_backup_format::checkpoint::{SnapshotEntry, State};
+use decube_backup_format::ids::{IndexId, index_key};
 use decube_backup_format::index::encode_index;
 use decube_backup_format::log::{AddedObject, ObjectName, Payload};
 use decube_backup_format::manifest::{RunId, SnapshotManifest, SnapshotStats};
 use decube_backup_format::sealed;
-use hashbrown::HashSet;
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -96,25 +96,6 @@ pub(super) struct Commit<'a> {
     pub reclaimed: usize,
 }
 
-/// Whether a record relying on `own` and `deps` packs, and on the chunks of `parent`, may follow `state`.
-///
-/// Unchanged files take over the parent's chunks without looking them up; those are safe as long as
-/// the parent is live, because every `Reclaim` keeps a location for each chunk of each live snapshot.
-fn stands(
-    state: &State,
-    seen: usize,
-    own: &[AddedPack],
-    deps: &HashSet<PackName>,
-    parent: Option<&SnapshotEntry>,
-) -> Verdict {
-    if state.reclaimed_packs().len() == seen {
-        return Verdict::Stands;
-    }
-    let lost = own.iter().any(|p| state.is_reclaimed(&p.name)) || deps.iter().any(|p| state.is_reclaimed(p));
-    let parent_live = parent.is_none_or(|p| state.snapshot(&p.id).is_some_and(|s| s.visibility == Visibility::Live));
-    if lost || !parent_live { Verdict::Void } else { Verdict::Stands }
-}
-
 impl Commit<'_> {
     pub(super) fn run(self, pass: Pass) -> Result<Committed> {
         let Pass { mut report, root, added, deps, stat } = pass;
@@ -128,7 +109,10 @@ impl Commit<'_> {
             reclaimed: Vec::new(),
             stamp: self.repo.stamp(&self.options.host, &self.options.username),
         };
-        let mut validate = |state: &State| Ok(stands(state, self.reclaimed, &added, &deps, self.parent));
+        let mut validate = |state: &State| {
+            let packs = added.iter().map(|p| &p.name).chain(&deps);
+            Ok(Verdict::of(rules::commit_stands(state, self.reclaimed, packs, self.parent.map(|p| &p.id))))
+        };
         match self.repo.append(record, &mut validate)? {
             Appended::At(_) => {
                 if let Some(stat) = stat
@@ -221,9 +205,10 @@ pub(super) fn record_progress(repo: &Repository, run: &Run, added: Vec<AddedPack
             reclaimed: Vec::new(),
             stamp: repo.stamp("", ""),
         };
+        // An own pack was reclaimed after it was uploaded at the earliest, so counting from the very beginning is right.
         let mut validate = |state: &State| {
-            let lost = added.iter().any(|p| state.is_reclaimed(&p.name));
-            Ok(if lost { Verdict::Void } else { Verdict::Stands })
+            let packs = added.iter().map(|p| &p.name);
+            Ok(Verdict::of(rules::commit_stands(state, 0, packs, None)))
         };
         if let Appended::At(_) = repo.append(record, &mut validate)? {
             run.recorded.set(run.recorded.get() + added.iter().map(|p| p.len).sum::<u64>());

@@ -36,6 +36,13 @@ pub enum Verdict {
     Void,
 }
 
+impl Verdict {
+    /// As a rule of [`crate::rules`] answered.
+    pub fn of(stands: bool) -> Self {
+        if stands { Self::Stands } else { Self::Void }
+    }
+}
+
 /// How an append ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {

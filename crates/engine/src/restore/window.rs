@@ -23,39 +23,42 @@ pub(super) enum Fill {
 /// Pieces waiting to be handed out.
 #[derive(Default)]
 pub(super) struct Window {
-    groups: HashMap<(PackName, u32), SegmentTask>,
+    /// With the number of the piece that wanted the segment first.
+    groups: HashMap<(PackName, u32), (usize, SegmentTask)>,
     pieces: usize,
 }
 
 impl Window {
     /// Adds one chunk of `file`.
     pub(super) fn add(&mut self, file: &Arc<FileJob>, id: ChunkId, file_offset: u64, at: &Location) -> Fill {
-        let group = self.groups.entry((at.pack, at.segment)).or_insert_with(|| SegmentTask {
-            number: at.segment,
-            entry: at.entry,
-            pieces: Vec::new(),
-        });
+        let (_, group) = self
+            .groups
+            .entry((at.pack, at.segment))
+            .or_insert_with(|| (self.pieces, SegmentTask { number: at.segment, entry: at.entry, pieces: Vec::new() }));
         group.pieces.push(Piece { file: file.clone(), id, file_offset, segment_offset: at.offset, len: at.len });
         self.pieces += 1;
         if self.pieces >= WINDOW_PIECES { Fill::Full } else { Fill::Open }
     }
 
-    /// Empties the window into tasks, pack by pack, neighbouring segments together.
+    /// Empties the window into tasks: neighbouring segments of a pack together, and those first that are wanted
+    /// first, so that files are written from front to back.
     pub(super) fn take(&mut self) -> Vec<Task> {
         self.pieces = 0;
         let mut groups: Vec<_> = std::mem::take(&mut self.groups).into_iter().collect();
         groups.sort_unstable_by_key(|(place, _)| *place);
-        let mut tasks: Vec<Task> = Vec::new();
-        for ((pack, _), mut segment) in groups {
+        let mut runs: Vec<(usize, PackName, Vec<SegmentTask>)> = Vec::new();
+        for ((pack, _), (wanted, mut segment)) in groups {
             segment.pieces.sort_unstable_by_key(|p| (p.segment_offset, p.file_offset));
-            match tasks.last_mut() {
-                Some(Task::Segments { pack: last, segments }) if *last == pack && joins(segments, &segment) => {
+            match runs.last_mut() {
+                Some((first, last, segments)) if *last == pack && joins(segments, &segment) => {
+                    *first = wanted.min(*first);
                     segments.push(segment);
                 }
-                _ => tasks.push(Task::Segments { pack, segments: vec![segment] }),
+                _ => runs.push((wanted, pack, vec![segment])),
             }
         }
-        tasks
+        runs.sort_unstable_by_key(|(first, ..)| *first);
+        runs.into_iter().map(|(_, pack, segments)| Task::Segments { pack, segments }).collect()
     }
 }
 

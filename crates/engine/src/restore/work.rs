@@ -8,7 +8,7 @@ use crate::segments::{Scratch, SegmentReader};
 use crossbeam_channel::Receiver;
 use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind, Progress};
-use decube_backup_core::target::{FileMode, LONG_FILE_BYTES, Target, TargetFile};
+use decube_backup_core::target::{FileMode, Target, TargetFile};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{ChunkId, PackName, pack_key};
@@ -258,12 +258,7 @@ impl WorkContext<'_> {
     fn open(&self, file: &FileJob) -> Result<Box<dyn TargetFile>> {
         let again = file.opened.swap(true, Ordering::Relaxed);
         let mode = if again { FileMode::InPlace } else { file.mode };
-        let handle = self.target.create_file(&file.path, mode)?;
-        let size = file.entry.kind.size();
-        if mode == FileMode::Replace && size >= LONG_FILE_BYTES {
-            handle.set_len(size)?;
-        }
-        Ok(handle)
+        self.target.create_file(&file.path, mode)
     }
 
     /// Accounts for finished pieces; the last one finishes the file.
