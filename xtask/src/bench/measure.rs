@@ -20,6 +20,15 @@ pub(super) struct Cost {
     pub(super) rss_mib: f64,
 }
 
+impl Cost {
+    /// Counts a later command in: times add up, peaks do not.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.wall_s += more.wall_s;
+        self.cpu_s += more.cpu_s;
+        self.rss_mib = self.rss_mib.max(more.rss_mib);
+    }
+}
+
 const GNU_TIME: &str = "/usr/bin/time";
 const POLL: Duration = Duration::from_millis(1);
 /// `USER_HZ`: fixed by the Linux user-space interface, whatever the kernel's own tick is.

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`corpora`] | the data and how it changes |
+//! | [`history`] | many generations, then a prune |
 //! | [`random`] | seeded bytes and text |
 //! | [`tools`] | who is measured, and their command lines |
 //! | [`measure`] | wall and processor time, peak memory of one process |
@@ -13,6 +14,7 @@
 //! with its source, outside the time: a fast wrong answer is no result.
 
 mod corpora;
+mod history;
 mod measure;
 mod random;
 mod report;
@@ -29,6 +31,11 @@ use std::process::Command;
 use tools::{Operation, Place, Tool};
 
 pub(crate) fn run(arguments: Vec<String>) -> Result {
+    let mut arguments = arguments;
+    if arguments.first().is_some_and(|first| first == "history") {
+        arguments.remove(0);
+        return history::run(Flags::new(arguments));
+    }
     let mut flags = Flags::new(arguments);
     let extra = flags.after_dashes();
     let root = host::workspace_root()?;
@@ -87,10 +94,7 @@ fn measure_corpus(folder: &Path, name: &str, scale: f64, run: usize, all: &[Tool
     let mut corpus = Corpus::generate(name, &folder.join("source"), scale)?;
     let mut contestants = Vec::new();
     for tool in all {
-        let home = folder.join(&tool.name);
-        let place = Place { repository: home.join("repository"), restored: home.join("restored"), home };
-        fs::create_dir_all(&place.repository)?;
-        fs::create_dir_all(&place.restored)?;
+        let place = Place::new(&folder.join(&tool.name))?;
         tool.prepare(&place)?;
         contestants.push((tool, place));
     }
@@ -117,8 +121,7 @@ fn measure_operation(
     let mut rows = Vec::new();
     for (tool, place) in contestants {
         host::run_quietly(&mut Command::new("sync"))?;
-        let log = place.home.join(format!("{}.log", operation.name()));
-        let cost = measure::run(&tool.command(operation, source, place), &log)
+        let cost = measure::run(&tool.command(operation, source, place), &place.log(operation.name()))
             .map_err(|e| format!("{} on {corpus}, {}: {e}", tool.name, operation.name()))?;
         if operation == Operation::Restore {
             let found = compare::differences(source, &tool.restored(source, place), Depth::Content, &[])?;

@@ -66,6 +66,22 @@ pub(super) struct Place {
     pub(super) restored: PathBuf,
 }
 
+impl Place {
+    /// Below `home`, with its folders made.
+    pub(super) fn new(home: &Path) -> Result<Self> {
+        let place =
+            Self { repository: home.join("repository"), restored: home.join("restored"), home: home.to_owned() };
+        std::fs::create_dir_all(&place.repository)?;
+        std::fs::create_dir_all(&place.restored)?;
+        Ok(place)
+    }
+
+    /// Where a command's messages go.
+    pub(super) fn log(&self, name: &str) -> PathBuf {
+        self.home.join(format!("{name}.log"))
+    }
+}
+
 impl Tool {
     pub(super) fn ours(name: &str, program: PathBuf) -> Self {
         Self { name: name.to_owned(), program, dialect: Dialect::Ours }
@@ -131,12 +147,40 @@ impl Tool {
                 _ => vec!["put", "-q", "name={label}", &source],
             },
         };
+        let line: Vec<String> = line.iter().map(|argument| argument.replace("{label}", label)).collect();
+        self.line(&line, place)
+    }
+
+    fn line(&self, line: &[impl AsRef<std::ffi::OsStr>], place: &Place) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(line.iter().map(|argument| argument.replace("{label}", label)));
+        command.args(line);
         // Borg unpacks into the current folder; nobody else minds.
         command.current_dir(&place.restored);
         self.environment(&mut command, place);
         command
+    }
+
+    /// Whether a prune of this tool keeps the newest few snapshots and leaves no unused space, so that it can be compared.
+    pub(super) fn can_prune(&self) -> bool {
+        matches!(self.dialect, Dialect::Ours | Dialect::Restic | Dialect::Rustic)
+    }
+
+    /// Drops all but the newest `keep` snapshots and frees what only they used; empty if it cannot.
+    pub(super) fn prune(&self, keep: usize, place: &Place) -> Vec<Command> {
+        let (keep, repository) = (keep.to_string(), place.repository.display().to_string());
+        let ours = ["-r", &repository, "-q"];
+        let lines: Vec<Vec<&str>> = match self.dialect {
+            Dialect::Ours => vec![
+                [&ours[..], &["forget", "--name", SNAPSHOT, "--keep-last", &keep, "--max-share", "100"]].concat(),
+                [&ours[..], &["prune", "--max-unused", "0"]].concat(),
+            ],
+            Dialect::Restic => vec![vec!["forget", "-q", "--keep-last", &keep, "--prune", "--max-unused", "0"]],
+            Dialect::Rustic => {
+                vec![vec!["forget", "--keep-last", &keep, "--prune", "--instant-delete", "--max-unused", "0%"]]
+            }
+            Dialect::Borg | Dialect::Bupstash => Vec::new(),
+        };
+        lines.iter().map(|line| self.line(line, place)).collect()
     }
 
     /// What must happen outside the measured time before the first operation.
