@@ -14,9 +14,11 @@ fn cache_of(harness: &Harness) -> &Path {
 
 /// Every file under the cache folder.
 fn files(harness: &Harness) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for folder in fs::read_dir(cache_of(harness)).expect("cache").flatten() {
-        found.extend(fs::read_dir(folder.path()).expect("cache").flatten().map(|f| f.path()));
+    let (mut found, mut folders) = (Vec::new(), vec![cache_of(harness).to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("cache").flatten() {
+            if entry.path().is_dir() { folders.push(entry.path()) } else { found.push(entry.path()) }
+        }
     }
     found.sort();
     found

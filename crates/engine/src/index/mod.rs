@@ -1,15 +1,18 @@
 //! Where chunks are: a local, rebuildable view of the repository's index segments.
 //!
-//! Recent entries are a sorted table in memory; once they pass [`MEMORY_ENTRIES_MAX`] they are merged
-//! into one sorted run on disk with sampled fences in memory, so memory stays at 32 bytes for each of
-//! at most half a million recent chunks plus 0.25 bytes for each older one. A wrong or missing entry
-//! costs a duplicate or a clear error, never data: every chunk read is checked against its full id.
+//! Recent entries are a sorted table in memory; once they pass [`MEMORY_ENTRIES_MAX`] they become a
+//! sorted run on disk with sampled fences in memory, so memory stays at 32 bytes for each of at most half
+//! a million recent chunks plus 0.25 bytes for each older one. A run swallows those before it that are not
+//! [`GROWTH`] times as large: there are few, and each entry is rewritten a logarithmic number of times. A wrong or
+//! missing entry costs a duplicate or a clear error, never data: every chunk read is checked against its full id.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`table`] | packs, segments and entries in memory |
 //! | [`run`] | the same on disk |
+//! | `merge` | runs and table → one run |
 
+mod merge;
 pub mod run;
 pub mod table;
 
@@ -19,10 +22,14 @@ use decube_backup_format::ids::{PackName, ShortId};
 use decube_backup_format::pack::{Footer, SegmentEntry};
 use run::Run;
 use std::collections::HashSet;
+use std::path::Path;
 use table::Table;
 
 /// Entries held in memory before they are merged into the run on disk.
 pub const MEMORY_ENTRIES_MAX: usize = 512 << 10;
+
+/// How many times as large as all newer entries a run must be to be left alone.
+const GROWTH: u64 = 3;
 
 /// Where one chunk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +49,15 @@ pub struct Location {
 /// The local index.
 pub struct LocalIndex {
     memory: Table,
-    run: Option<Run>,
+    /// Large ones first.
+    runs: Vec<Run>,
 }
 
 impl LocalIndex {
-    /// An index over an optional run on disk.
-    pub fn new(run: Option<Run>) -> Self {
-        Self { memory: Table::default(), run }
+    /// An index over runs on disk.
+    pub fn new(mut runs: Vec<Run>) -> Self {
+        runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
+        Self { memory: Table::default(), runs }
     }
 
     /// Adds a pack's table of contents; call [`Self::sort`] before the next look-up.
@@ -68,7 +77,7 @@ impl LocalIndex {
 
     /// All entries, duplicates counted.
     pub fn len(&self) -> u64 {
-        self.memory.len() as u64 + self.run.as_ref().map_or(0, Run::len)
+        self.memory.len() as u64 + self.runs.iter().map(Run::len).sum::<u64>()
     }
 
     /// Whether nothing is indexed.
@@ -76,13 +85,24 @@ impl LocalIndex {
         self.len() == 0
     }
 
-    /// Moves everything into a new run at `path` covering the index segments `covers`.
+    /// Moves the table in memory, which holds the index segments `covers`, into a run in `folder`, together with runs
+    /// that are not much larger.
     ///
     /// # Errors
     /// The cache directory cannot be written; the index is unchanged then.
-    pub fn spill(&mut self, path: &std::path::Path, covers: &HashSet<[u8; 16]>) -> Result<()> {
-        let run = Run::merge(path, self.run.as_ref(), &self.memory, covers)?;
-        self.run = Some(run);
+    pub fn spill(&mut self, folder: &Path, mut covers: HashSet<[u8; 16]>) -> Result<()> {
+        let (mut kept, mut entries) = (self.runs.len(), self.memory.len() as u64);
+        while let Some(run) = self.runs.get(..kept).and_then(<[Run]>::last).filter(|run| run.len() < GROWTH * entries) {
+            (kept, entries) = (kept - 1, entries + run.len());
+        }
+        let swallowed = self.runs.get(kept..).unwrap_or_default();
+        covers.extend(swallowed.iter().flat_map(Run::covers));
+        let run = merge::merge(&folder.join(run::file_name(&covers)), swallowed, &self.memory, &covers)?;
+        for old in self.runs.drain(kept..).filter(|old| old.path() != run.path()) {
+            // Another process may have it open, or have removed it.
+            let _ = std::fs::remove_file(old.path());
+        }
+        self.runs.push(run);
         self.memory = Table::default();
         Ok(())
     }
@@ -95,15 +115,17 @@ impl LocalIndex {
         if let Some(location) = self.memory.find(id, excluded) {
             return Ok(Some(location));
         }
-        match &self.run {
-            Some(run) => run.find(id, excluded),
-            None => Ok(None),
+        for run in &self.runs {
+            if let Some(location) = run.find(id, excluded)? {
+                return Ok(Some(location));
+            }
         }
+        Ok(None)
     }
 
-    /// Every indexed pack; one in memory and in the run comes twice.
+    /// Every indexed pack; one in memory and in a run comes twice.
     pub fn packs(&self) -> impl Iterator<Item = PackName> + '_ {
-        self.memory.packs().chain(self.run.iter().flat_map(|run| run.packs()))
+        self.memory.packs().chain(self.runs.iter().flat_map(|run| run.packs()))
     }
 }
 
@@ -167,14 +189,13 @@ mod tests {
     #[test]
     fn entries_are_found_in_memory_and_after_spilling_twice() {
         let dir = tempfile::tempdir().expect("temp");
-        let mut index = LocalIndex::new(None);
+        let mut index = LocalIndex::new(Vec::new());
         let everywhere = |_: &PackName| false;
         for n in 1..4u8 {
-            let path = dir.path().join(format!("run{n}"));
             index.add(pack(n), &footer(n));
             index.sort();
             if n != 2 {
-                index.spill(&path, &HashSet::from([[n; 16]])).expect("spills");
+                index.spill(dir.path(), HashSet::from([[n; 16]])).expect("spills");
             }
             for known in 1..=n {
                 let footer = footer(known);
@@ -193,9 +214,35 @@ mod tests {
         }
         let excluded = index.find(&footer(1).chunks[0].id, &|p: &PackName| *p == pack(1)).expect("readable");
         assert_eq!(excluded, None);
-        let reopened = Run::open(&dir.path().join("run3")).expect("readable").expect("a run");
+        let files: Vec<_> = std::fs::read_dir(dir.path()).expect("listed").map(|e| e.expect("entry").path()).collect();
+        let [path] = &files[..] else { panic!("one run is left: {files:?}") };
+        let reopened = Run::open(path).expect("readable").expect("a run");
         assert_eq!(reopened.len(), 450);
-        assert_eq!(reopened.covers(), &HashSet::from([[3; 16]]));
+        assert_eq!(reopened.covers(), &HashSet::from([[1; 16], [3; 16]]));
+    }
+
+    #[test]
+    fn runs_stay_few_and_every_entry_is_found() {
+        let dir = tempfile::tempdir().expect("temp");
+        let mut index = LocalIndex::new(Vec::new());
+        for n in 0..40u8 {
+            index.add(pack(n), &footer(n));
+            index.sort();
+            index.spill(dir.path(), HashSet::from([[n; 16]])).expect("spills");
+        }
+        assert!(index.runs.len() <= 4, "{} runs", index.runs.len());
+        let files = || std::fs::read_dir(dir.path()).expect("listed").map(|e| e.expect("entry").path());
+        assert_eq!(files().count(), index.runs.len());
+        let runs: Vec<Run> = files().filter_map(|path| Run::open(&path).expect("readable")).collect();
+        let covered: HashSet<_> = runs.iter().flat_map(Run::covers).copied().collect();
+        assert_eq!(covered.len(), 40);
+        let reopened = LocalIndex::new(runs);
+        for n in 0..40u8 {
+            for chunk in &footer(n).chunks {
+                let found = reopened.find(&chunk.id, &|_| false).expect("readable").expect("known");
+                assert_eq!((found.pack, found.offset, found.len), (pack(n), chunk.offset, chunk.len));
+            }
+        }
     }
 
     #[test]

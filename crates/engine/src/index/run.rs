@@ -6,40 +6,38 @@
 //! ```
 //! A cache: written to a temporary name and renamed, never trusted to be there or whole.
 
-use super::table::Table;
 use super::{Location, SegmentSlot, Slot};
-use crate::repository::Temporary;
 use decube_backup_core::{Error, Result};
 use decube_backup_format::codec::Codec;
-use decube_backup_format::ids::{PackId, PackKind, PackName, ShortId};
+use decube_backup_format::ids::{PackId, PackKind, PackName, ShortId, hex};
 use decube_backup_format::wire::{Reader, Writer};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 8] = b"DCIDXR01";
-const SEGMENT_BYTES: usize = 21;
-const SLOT_BYTES: usize = 28;
-const FENCE_EVERY: usize = 32;
+pub(super) const MAGIC: &[u8; 8] = b"DCIDXR01";
+pub(super) const SEGMENT_BYTES: usize = 21;
+pub(super) const SLOT_BYTES: usize = 28;
+pub(super) const FENCE_EVERY: usize = 32;
 
 /// An open run.
 pub struct Run {
-    file: File,
-    packs: Vec<PackName>,
+    path: PathBuf,
+    pub(super) file: File,
+    pub(super) packs: Vec<PackName>,
     covers: HashSet<[u8; 16]>,
-    segments_at: u64,
-    slots_at: u64,
+    pub(super) segments_at: u64,
+    pub(super) slots_at: u64,
     slots: u64,
     fences: Vec<u64>,
 }
 
-fn io(what: &'static str, path: &Path, error: std::io::Error) -> Error {
+pub(super) fn io(what: &'static str, path: &Path, error: std::io::Error) -> Error {
     Error::io("index cache", what, error).with("path", path.display())
 }
 
-fn prefix(id: &ShortId) -> u64 {
+pub(super) fn prefix(id: &ShortId) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&id.0[..8]);
     u64::from_be_bytes(first)
@@ -53,6 +51,14 @@ impl Run {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.slots == 0
+    }
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// Its segments.
+    pub(super) fn segments(&self) -> u64 {
+        (self.slots_at - self.segments_at) / SEGMENT_BYTES as u64
     }
     /// Index segments it holds.
     pub fn covers(&self) -> &HashSet<[u8; 16]> {
@@ -98,75 +104,7 @@ impl Run {
             return Ok(None);
         }
         let fences = raw.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap_or_default())).collect();
-        Ok(Some(Self { file, packs, covers, segments_at, slots_at, slots, fences }))
-    }
-
-    /// Merges an older run and a sorted table into a new run at `path`.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub(super) fn merge(path: &Path, old: Option<&Run>, table: &Table, covers: &HashSet<[u8; 16]>) -> Result<Self> {
-        let failed = |e| io("cannot write the local index", path, e);
-        let temporary = Temporary::beside(path);
-        let mut out = BufWriter::with_capacity(256 << 10, File::create(temporary.temp()).map_err(failed)?);
-        let old_packs = old.map_or(0, |r| r.packs.len());
-        let old_segments = old.map_or(0, |r| (r.slots_at - r.segments_at) / SEGMENT_BYTES as u64);
-        let slots = old.map_or(0, |r| r.slots) + table.slots.len() as u64;
-
-        let packs = old.into_iter().flat_map(|r| &r.packs).chain(&table.packs);
-        let header = encode_header(packs, covers, old_segments + table.segments.len() as u64, slots);
-        out.write_all(MAGIC).map_err(failed)?;
-        out.write_all(&(header.len() as u32).to_le_bytes()).map_err(failed)?;
-        out.write_all(&header).map_err(failed)?;
-        if let Some(run) = old {
-            copy_range(&run.file, run.segments_at, run.slots_at, &mut out).map_err(failed)?;
-        }
-        let mut record = Vec::with_capacity(32);
-        for segment in &table.segments {
-            record.clear();
-            record.write_u32(segment.pack + old_packs as u32);
-            record.write_u32(segment.number);
-            record.write_u32(segment.offset);
-            record.write_u32(segment.stored_len);
-            record.write_u32(segment.raw_len);
-            record.write_u8(segment.codec as u8);
-            out.write_all(&record).map_err(failed)?;
-        }
-        let mut fences = Vec::new();
-        let mut written = 0usize;
-        let mut put = |slot: &Slot, out: &mut BufWriter<File>| {
-            if written.is_multiple_of(FENCE_EVERY) {
-                fences.push(prefix(&slot.id));
-            }
-            written += 1;
-            out.write_all(&encode_slot(slot))
-        };
-        let mut new = table.slots.iter().map(|s| Slot { segment: s.segment + old_segments as u32, ..*s }).peekable();
-        if let Some(run) = old {
-            let mut block = vec![0; SLOT_BYTES * 4096];
-            let mut at = 0;
-            while at < run.slots {
-                let n = (run.slots - at).min(4096) as usize;
-                let bytes = block.get_mut(..n * SLOT_BYTES).unwrap_or_default();
-                run.file.read_exact_at(bytes, run.slots_at + at * SLOT_BYTES as u64).map_err(failed)?;
-                for slot in bytes.chunks_exact(SLOT_BYTES).map(decode_slot) {
-                    while let Some(first) = new.next_if(|s| s.id < slot.id) {
-                        put(&first, &mut out).map_err(failed)?;
-                    }
-                    put(&slot, &mut out).map_err(failed)?;
-                }
-                at += n as u64;
-            }
-        }
-        for slot in new {
-            put(&slot, &mut out).map_err(failed)?;
-        }
-        for fence in fences {
-            out.write_all(&fence.to_le_bytes()).map_err(failed)?;
-        }
-        out.into_inner().map_err(|e| failed(e.into_error()))?;
-        temporary.replace().map_err(failed)?;
-        Self::open(path)?.ok_or_else(|| failed(std::io::Error::other("just written and not readable")))
+        Ok(Some(Self { path: path.to_owned(), file, packs, covers, segments_at, slots_at, slots, fences }))
     }
 
     /// Looks `id` up.
@@ -221,7 +159,7 @@ impl Run {
     }
 }
 
-fn encode_slot(slot: &Slot) -> [u8; SLOT_BYTES] {
+pub(super) fn encode_slot(slot: &Slot) -> [u8; SLOT_BYTES] {
     let mut out = [0; SLOT_BYTES];
     out[..16].copy_from_slice(&slot.id.0);
     out[16..20].copy_from_slice(&slot.segment.to_le_bytes());
@@ -230,7 +168,7 @@ fn encode_slot(slot: &Slot) -> [u8; SLOT_BYTES] {
     out
 }
 
-fn decode_slot(bytes: &[u8]) -> Slot {
+pub(super) fn decode_slot(bytes: &[u8]) -> Slot {
     let word = |at: usize| {
         let mut word = [0; 4];
         word.copy_from_slice(bytes.get(at..at + 4).unwrap_or(&[0; 4]));
@@ -241,21 +179,18 @@ fn decode_slot(bytes: &[u8]) -> Slot {
     Slot { id: ShortId(id), segment: word(16), offset: word(20), len: word(24) }
 }
 
-fn copy_range(file: &File, mut from: u64, to: u64, out: &mut impl Write) -> std::io::Result<()> {
-    let mut block = vec![0; 64 << 10];
-    while from < to {
-        let n = (to - from).min(block.len() as u64) as usize;
-        let part = block.get_mut(..n).unwrap_or_default();
-        file.read_exact_at(part, from)?;
-        out.write_all(part)?;
-        from += n as u64;
-    }
-    Ok(())
+/// Name of the file of a run that covers the index segments `covers`: whoever makes the same run makes the same file.
+pub(super) fn file_name(covers: &HashSet<[u8; 16]>) -> String {
+    let mut sorted: Vec<&[u8; 16]> = covers.iter().collect();
+    sorted.sort_unstable();
+    let mut hasher = blake3::Hasher::new();
+    sorted.iter().for_each(|id| _ = hasher.update(&id[..]));
+    format!("{}.run", hex(&hasher.finalize().as_bytes()[..12]))
 }
 
 type Header = (Vec<PackName>, HashSet<[u8; 16]>, u64, u64);
 
-fn encode_header<'a>(
+pub(super) fn encode_header<'a>(
     packs: impl Iterator<Item = &'a PackName>,
     covers: &HashSet<[u8; 16]>,
     segments: u64,

@@ -32,9 +32,16 @@ impl Cache {
         self.path("state")
     }
 
-    /// Where the local index is kept.
+    /// The folder that keeps the local index.
     pub(super) fn index(&self) -> Option<PathBuf> {
-        self.path("index")
+        let folder = self.path("index.d")?;
+        match std::fs::create_dir_all(&folder) {
+            Ok(()) => Some(folder),
+            Err(error) => {
+                tracing::warn!(%error, path = %folder.display(), "the local index cannot be kept");
+                None
+            }
+        }
     }
 
     /// Where the stat cache of a series of backups is kept.

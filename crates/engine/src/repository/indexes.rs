@@ -3,13 +3,14 @@
 use super::Repository;
 use crate::index::{LocalIndex, MEMORY_ENTRIES_MAX, run::Run};
 use crate::segments::SegmentReader;
-use decube_backup_core::{ErrorKind as Kind, Result};
+use decube_backup_core::{Error, ErrorKind as Kind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::decode_index;
 use decube_backup_format::pack::Footer;
 use decube_backup_format::{ids, sealed};
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 /// What an index segment is sealed with.
 pub(crate) fn index_associated(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<u8>> {
@@ -18,18 +19,12 @@ pub(crate) fn index_associated(repo: &Repository, level: u8, id: &IndexId) -> Re
 
 pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
     let state = repo.state();
-    let path = repo.cache.index();
-    let mut run = match &path {
-        Some(path) => Run::open(path)?,
-        None => None,
-    };
-    // A run may cover segments merged away since; their packs are still right. One that covers
-    // segments of another history is useless.
-    if run.as_ref().is_some_and(|run| run.covers().iter().any(|id| !state.indexes().any(|(_, i, _)| i.0 == *id))) {
-        run = None;
-    }
-    let mut covered: HashSet<[u8; 16]> = run.as_ref().map(|r| r.covers().clone()).unwrap_or_default();
-    let mut index = LocalIndex::new(run);
+    let folder = repo.cache.index();
+    let runs = folder.as_deref().map(|folder| useful_runs(&state, folder)).unwrap_or_default();
+    let mut covered: HashSet<[u8; 16]> = runs.iter().flat_map(Run::covers).copied().collect();
+    // Covered by what is in memory.
+    let mut recent = HashSet::new();
+    let mut index = LocalIndex::new(runs);
     let (mut temporary, mut damaged) = (None, false);
     let strays = repo.stray_indexes(&state)?;
     for (level, id) in state.indexes().map(|(level, id, _)| (level, id)).chain(strays.into_iter().map(|id| (0, id))) {
@@ -52,25 +47,52 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
             }
         }
         covered.insert(id.0);
+        recent.insert(id.0);
         if index.memory_entries() > MEMORY_ENTRIES_MAX {
             index.sort();
-            let path = match (&path, &temporary) {
-                (Some(path), _) => path.clone(),
-                (None, Some(path)) => std::path::PathBuf::clone(path),
-                (None, None) => temporary.insert(fallback_path(repo)?).clone(),
+            let folder = match (&folder, &temporary) {
+                (Some(folder), _) => folder.clone(),
+                (None, Some(folder)) => PathBuf::clone(folder),
+                (None, None) => temporary.insert(fallback_folder(repo)?).clone(),
             };
-            index.spill(&path, &covered)?;
+            index.spill(&folder, std::mem::take(&mut recent))?;
         }
     }
     if damaged {
         from_packs(repo, &state, &mut index);
     }
     index.sort();
-    if let Some(path) = temporary {
+    if let Some(folder) = temporary {
         // Still open: the space is freed when the index is dropped.
-        let _ = std::fs::remove_file(path);
+        let _ = std::fs::remove_dir_all(folder);
     }
     Ok(index)
+}
+
+/// The runs in `folder` that hold index segments in force and no others, each segment once. Others are removed: they hold
+/// segments merged away since or of another history, are not whole, or were made by two processes at once.
+fn useful_runs(state: &State, folder: &Path) -> Vec<Run> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "run"));
+    let mut runs = Vec::new();
+    for path in files {
+        match Run::open(&path) {
+            Ok(Some(run)) => runs.push(run),
+            _ => _ = std::fs::remove_file(&path),
+        }
+    }
+    runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
+    let in_force: HashSet<[u8; 16]> = state.indexes().map(|(_, id, _)| id.0).collect();
+    let mut covered: HashSet<[u8; 16]> = HashSet::new();
+    runs.retain(|run| {
+        let useful = run.covers().iter().all(|id| in_force.contains(id) && !covered.contains(id));
+        match useful {
+            true => covered.extend(run.covers()),
+            false => _ = std::fs::remove_file(run.path()),
+        }
+        useful
+    });
+    runs
 }
 
 /// The packs in one index segment with their tables of contents.
@@ -99,10 +121,14 @@ fn from_packs(repo: &Repository, state: &State, index: &mut LocalIndex) {
 }
 
 /// Where a large index goes when there is no cache folder.
-fn fallback_path(repo: &Repository) -> Result<std::path::PathBuf> {
+fn fallback_folder(repo: &Repository) -> Result<PathBuf> {
     let mut random = [0; 8];
     repo.env.entropy.fill(&mut random)?;
-    Ok(std::env::temp_dir().join(format!("decube-index-{}", ids::hex(&random))))
+    let folder = std::env::temp_dir().join(format!("decube-index-{}", ids::hex(&random)));
+    std::fs::create_dir(&folder).map_err(|e| {
+        Error::io("index cache", "cannot make a folder for the local index", e).with("path", folder.display())
+    })?;
+    Ok(folder)
 }
 
 /// The table of contents of `pack` as an index segment has it; `None` if no readable segment does.
