@@ -8,13 +8,16 @@
 //! nobody else did (`CreateNew`), so what a rule allowed is still true when the record stands.
 
 use decube_backup_format::checkpoint::{State, Visibility};
-use decube_backup_format::ids::{PackName, SnapshotId};
+use decube_backup_format::ids::{IndexId, PackName, SnapshotId};
+use decube_backup_format::log::ObjectName;
 use std::collections::BTreeSet;
 
 /// What the log says, as far as the rules ask.
 pub trait Ledger {
     /// Name of a pack; random, never used twice.
     type Pack: Copy + Ord;
+    /// Name of an index segment; random, never used twice.
+    type Index: Copy + Ord;
     /// Name of a snapshot.
     type Snapshot: Copy + Ord;
 
@@ -24,6 +27,8 @@ pub trait Ledger {
     fn is_reclaimed(&self, pack: &Self::Pack) -> bool;
     /// How many packs were ever reclaimed: equal counts of one log mean that none was in between.
     fn reclaimed_count(&self) -> usize;
+    /// Whether some record took the index segment out of force, added before or not.
+    fn is_index_retired(&self, index: &Self::Index) -> bool;
     /// Whether the snapshot is recorded and not forgotten.
     fn is_live(&self, snapshot: &Self::Snapshot) -> bool;
     /// All live snapshots.
@@ -32,6 +37,7 @@ pub trait Ledger {
 
 impl Ledger for State {
     type Pack = PackName;
+    type Index = (u8, IndexId);
     type Snapshot = SnapshotId;
 
     fn is_in_force(&self, pack: &PackName) -> bool {
@@ -42,6 +48,9 @@ impl Ledger for State {
     }
     fn reclaimed_count(&self) -> usize {
         self.reclaimed_packs().len()
+    }
+    fn is_index_retired(&self, (level, id): &(u8, IndexId)) -> bool {
+        self.is_retired(&ObjectName::Index { level: *level, id: *id })
     }
     fn is_live(&self, snapshot: &SnapshotId) -> bool {
         self.snapshot(snapshot).is_some_and(|s| s.visibility == Visibility::Live)
@@ -68,6 +77,15 @@ where
     ledger.reclaimed_count() == seen
         || (parent.is_none_or(|parent| ledger.is_live(parent))
             && packs.into_iter().all(|pack| !ledger.is_reclaimed(pack)))
+}
+
+/// Whether a record that adds `indexes` may follow: none was taken for what a crashed upload left behind and reclaimed
+/// meanwhile. Its packs would be in force, and nobody would find what is in them.
+pub fn indexes_stand<'i, L: Ledger>(ledger: &L, indexes: impl IntoIterator<Item = &'i L::Index>) -> bool
+where
+    L::Index: 'i,
+{
+    indexes.into_iter().all(|index| !ledger.is_index_retired(index))
 }
 
 /// What a collector knew when it decided what to reclaim.

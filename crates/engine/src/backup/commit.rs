@@ -17,6 +17,9 @@ use decube_backup_format::sealed;
 use std::cell::Cell;
 use std::sync::Arc;
 
+/// How often packs are recorded anew because some of them, or their index segment, were reclaimed meanwhile.
+const PROGRESS_ATTEMPTS_MAX: u32 = 5;
+
 /// One call of `backup`: all its passes over the source together.
 pub(super) struct Run {
     /// Random; the same in its `Add` records and its snapshot.
@@ -100,6 +103,7 @@ impl Commit<'_> {
     pub(super) fn run(self, pass: Pass) -> Result<Committed> {
         let Pass { mut report, root, added, deps, stat } = pass;
         let objects = publish_index(self.repo, self.run, &added)?;
+        let indexes = index_names(&objects);
         let stored = self.run.stored();
         (report.packs_new, report.bytes_stored) = (stored.packs, stored.bytes);
         let manifest = self.manifest(&report, root)?.encode()?;
@@ -111,7 +115,8 @@ impl Commit<'_> {
         };
         let mut validate = |state: &State| {
             let packs = added.iter().map(|p| &p.name).chain(&deps);
-            Ok(Verdict::of(rules::commit_stands(state, self.reclaimed, packs, self.parent.map(|p| &p.id))))
+            let stands = rules::commit_stands(state, self.reclaimed, packs, self.parent.map(|p| &p.id));
+            Ok(Verdict::of(stands && rules::indexes_stand(state, &indexes)))
         };
         match self.repo.append(record, &mut validate)? {
             Appended::At(_) => {
@@ -125,9 +130,7 @@ impl Commit<'_> {
             }
             Appended::Void => {
                 // What is still good need not be uploaded again.
-                let state = self.repo.state();
-                let good: Vec<AddedPack> = added.into_iter().filter(|p| !state.is_reclaimed(&p.name)).collect();
-                record_progress(self.repo, self.run, good)?;
+                record_progress(self.repo, self.run, added)?;
                 Ok(Committed::Void)
             }
         }
@@ -194,11 +197,30 @@ fn publish_index(repo: &Repository, run: &Run, added: &[AddedPack]) -> Result<Ve
     Ok(objects)
 }
 
+/// The index segments among `objects`.
+fn index_names(objects: &[AddedObject]) -> Vec<(u8, IndexId)> {
+    let index = |object: &AddedObject| match object.name {
+        ObjectName::Index { level, id } => Some((level, id)),
+        _ => None,
+    };
+    objects.iter().filter_map(index).collect()
+}
+
 /// Records packs that no snapshot needs yet, so that a later backup finds their chunks; returns the
 /// index that knows them.
-pub(super) fn record_progress(repo: &Repository, run: &Run, added: Vec<AddedPack>) -> Result<Arc<LocalIndex>> {
-    if !added.is_empty() {
+///
+/// Afterwards each of `added` was recorded or is reclaimed: who relies on them finds out which when it commits. One
+/// that is neither would be relied on and in no record.
+pub(super) fn record_progress(repo: &Repository, run: &Run, mut added: Vec<AddedPack>) -> Result<Arc<LocalIndex>> {
+    for _ in 0..PROGRESS_ATTEMPTS_MAX {
+        let state = repo.state();
+        added.retain(|pack| !state.is_reclaimed(&pack.name));
+        drop(state);
+        if added.is_empty() {
+            return repo.index();
+        }
         let objects = publish_index(repo, run, &added)?;
+        let indexes = index_names(&objects);
         let record = NewRecord {
             payload: Payload::Add { run: run.id },
             added: objects,
@@ -208,11 +230,13 @@ pub(super) fn record_progress(repo: &Repository, run: &Run, added: Vec<AddedPack
         // An own pack was reclaimed after it was uploaded at the earliest, so counting from the very beginning is right.
         let mut validate = |state: &State| {
             let packs = added.iter().map(|p| &p.name);
-            Ok(Verdict::of(rules::commit_stands(state, 0, packs, None)))
+            Ok(Verdict::of(rules::commit_stands(state, 0, packs, None) && rules::indexes_stand(state, &indexes)))
         };
         if let Appended::At(_) = repo.append(record, &mut validate)? {
             run.recorded.set(run.recorded.get() + added.iter().map(|p| p.len).sum::<u64>());
+            return repo.index();
         }
     }
-    repo.index()
+    Err(Error::new(ErrorKind::Contended, "backup", "what was uploaded was taken for garbage again and again")
+        .with_hint("nothing is lost; run the backup again when no prune is running"))
 }

@@ -10,7 +10,7 @@ use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{checkpoint_key, log_key};
 use decube_backup_format::log::{AddedObject, Envelope, ObjectName, Payload, RecordBuilder, Stamp};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Every so many records a checkpoint is stored, so that a new client does not read the whole log.
@@ -142,12 +142,18 @@ impl Repository {
             return Ok(0);
         }
         let mut folded = 0;
-        self.fold_tail(&mut |_| folded += 1)?;
+        self.fold_tail(&self.one_folder(), &mut |_| folded += 1)?;
         Ok(folded)
     }
 
+    /// Keeps other threads from folding: two that fold the same record would find the log out of order, and who waits
+    /// for its own record must see it go by.
+    fn one_folder(&self) -> MutexGuard<'_, ()> {
+        self.folding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Folds what was appended since, showing each record's envelope to `see`.
-    fn fold_tail(&self, see: &mut dyn FnMut(&Envelope)) -> Result<()> {
+    fn fold_tail(&self, _one_folder: &MutexGuard<'_, ()>, see: &mut dyn FnMut(&Envelope)) -> Result<()> {
         let mut chain = self.state().chain();
         while let Some(bytes) = self.store.get(&log_key(self.state().next_seq())?)? {
             let envelope = chain.accept(&bytes)?;
@@ -180,17 +186,23 @@ impl Repository {
         let entropy = self.env.entropy.clone();
         let builder = RecordBuilder::new(self.id(), &stamp, &payload, added, reclaimed, entropy.as_ref())?;
         for attempt in 0..LOG_APPEND_ATTEMPTS_MAX {
-            if let Verdict::Void = validate(&self.state())? {
+            // One state for all of it: another thread may fold more records into this handle at any moment, and the
+            // slot must be the one that was validated.
+            let state = self.state();
+            if let Verdict::Void = validate(&state)? {
                 return Ok(Appended::Void);
             }
-            let seq = self.state().next_seq();
-            let built = builder.build(seq, &self.state().hash(), &self.log_keys, entropy.as_ref())?;
+            let seq = state.next_seq();
+            let built = builder.build(seq, &state.hash(), &self.log_keys, entropy.as_ref())?;
+            drop(state);
             let key = log_key(seq)?;
+            let folder = self.one_folder();
             let put = self.store.put(&key, built.bytes, PutMode::CreateNew);
             if let Err(error) = &put {
                 tracing::debug!(error = %error.chain(), seq, "appending failed; looking whether the record is there");
             }
-            let ours = self.fold_until_nonce(&builder.nonce(), seq);
+            let ours = self.fold_until_nonce(&folder, &builder.nonce(), seq);
+            drop(folder);
             match (put, ours) {
                 (_, Ok(Some(at))) => {
                     self.save_state();
@@ -211,9 +223,9 @@ impl Repository {
     }
 
     /// Folds the tail; the slot of the record with `nonce` if it is there at or after `from`.
-    fn fold_until_nonce(&self, nonce: &[u8; 16], from: u64) -> Result<Option<u64>> {
+    fn fold_until_nonce(&self, folder: &MutexGuard<'_, ()>, nonce: &[u8; 16], from: u64) -> Result<Option<u64>> {
         let mut found = None;
-        self.fold_tail(&mut |envelope| {
+        self.fold_tail(folder, &mut |envelope| {
             if envelope.nonce == *nonce && envelope.seq >= from {
                 found = Some(envelope.seq);
             }

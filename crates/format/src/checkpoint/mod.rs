@@ -216,6 +216,10 @@ impl State {
     pub fn retired_objects(&self) -> impl ExactSizeIterator<Item = &ObjectName> {
         self.retired.iter()
     }
+    /// Whether the object, other than a pack, was ever taken out of force, added before or not.
+    pub fn is_retired(&self, name: &ObjectName) -> bool {
+        self.retired.contains(name)
+    }
     /// Every object in force with its length and hash, for structure checks, scrubbing and replication.
     pub fn objects(&self) -> impl Iterator<Item = (ObjectName, &ObjectInfo)> {
         let format = self.format.iter().map(|info| (ObjectName::Format, info));
