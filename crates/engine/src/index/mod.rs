@@ -9,8 +9,13 @@
 //! |---|---|
 //! | [`table`] | packs, segments and entries in memory |
 //! | [`run`] | the same on disk |
+//! | [`scan`] | all entries in the order of their ids |
+//!
+//! Every entry has an *ordinal* below [`LocalIndex::len`]: those in memory first, then those of the run, each sorted by id.
+//! It stays the same as long as the index is loaded, so one bit per entry says something of each chunk.
 
 pub mod run;
+pub mod scan;
 pub mod table;
 
 use decube_backup_core::Result;
@@ -92,13 +97,20 @@ impl LocalIndex {
     /// # Errors
     /// The run on disk cannot be read.
     pub fn find(&self, id: &ShortId, excluded: &dyn Fn(&PackName) -> bool) -> Result<Option<Location>> {
-        if let Some(location) = self.memory.find(id, excluded) {
-            return Ok(Some(location));
+        Ok(self.find_entry(id, excluded)?.map(|(_, location)| location))
+    }
+
+    /// As [`Self::find`], with the entry's ordinal.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find_entry(&self, id: &ShortId, excluded: &dyn Fn(&PackName) -> bool) -> Result<Option<(u64, Location)>> {
+        if let Some((at, location)) = self.memory.find(id, excluded) {
+            return Ok(Some((at as u64, location)));
         }
-        match &self.run {
-            Some(run) => run.find(id, excluded),
-            None => Ok(None),
-        }
+        let Some(run) = &self.run else { return Ok(None) };
+        let found = run.find(id, excluded)?;
+        Ok(found.map(|(at, location)| (self.memory.len() as u64 + at, location)))
     }
 
     /// Every indexed pack; one in memory and in the run comes twice.

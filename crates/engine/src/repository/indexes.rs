@@ -7,32 +7,42 @@ use decube_backup_core::{ErrorKind as Kind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::decode_index;
+use decube_backup_format::log::ObjectName;
 use decube_backup_format::pack::Footer;
 use decube_backup_format::{ids, sealed};
 use std::collections::HashSet;
+
+/// Reclaimed packs that a run in the cache may always have; more than a third of its packs, and it is made anew.
+const GONE_PACKS_MAX: usize = 64;
 
 /// What an index segment is sealed with.
 pub(crate) fn index_associated(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<u8>> {
     Ok(sealed::aad("index", &repo.id(), ids::index_key(level, id)?.as_str()))
 }
 
-pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
+/// Whether what an earlier run left in the cache is made use of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// As far as it fits the log: a wrong entry costs a duplicate or an error.
+    Cache,
+    /// Only what is sealed in the repository: whoever reclaims relies on every entry.
+    Repository,
+}
+
+pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
     let state = repo.state();
     let path = repo.cache.index();
-    let mut run = match &path {
-        Some(path) => Run::open(path)?,
-        None => None,
+    let run = match &path {
+        Some(path) if trust == Trust::Cache => Run::open(path)?.filter(|run| fits(run, &state)),
+        _ => None,
     };
-    // A run may cover segments merged away since; their packs are still right. One that covers
-    // segments of another history is useless.
-    if run.as_ref().is_some_and(|run| run.covers().iter().any(|id| !state.indexes().any(|(_, i, _)| i.0 == *id))) {
-        run = None;
-    }
     let mut covered: HashSet<[u8; 16]> = run.as_ref().map(|r| r.covers().clone()).unwrap_or_default();
     let mut index = LocalIndex::new(run);
+    // A merged index segment says again what those say that it replaces.
+    let mut known: HashSet<PackName> = index.packs().collect();
     let (mut temporary, mut damaged) = (None, false);
     let strays = repo.stray_indexes(&state)?;
-    for (level, id) in state.indexes().map(|(level, id, _)| (level, id)).chain(strays.into_iter().map(|id| (0, id))) {
+    for (level, id) in state.indexes().map(|(level, id, _)| (level, id)).chain(strays) {
         if covered.contains(&id.0) {
             continue;
         }
@@ -47,7 +57,7 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
             Err(error) => return Err(error),
         };
         for (pack, footer) in tables {
-            if !state.is_reclaimed(&pack) {
+            if !state.is_reclaimed(&pack) && known.insert(pack) {
                 index.add(pack, &footer);
             }
         }
@@ -71,6 +81,17 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
         let _ = std::fs::remove_file(path);
     }
     Ok(index)
+}
+
+/// Whether a run is of this history, and not mostly of packs that are gone.
+///
+/// It may cover segments merged away since: their packs are still right.
+fn fits(run: &Run, state: &State) -> bool {
+    let retired =
+        state.retired_objects().filter_map(|o| if let ObjectName::Index { id, .. } = o { Some(id.0) } else { None });
+    let recorded: HashSet<[u8; 16]> = state.indexes().map(|(_, id, _)| id.0).chain(retired).collect();
+    let gone = run.packs().filter(|pack| state.is_reclaimed(pack)).count();
+    run.covers().is_subset(&recorded) && gone <= GONE_PACKS_MAX.max(run.packs().count() / 3)
 }
 
 /// The packs in one index segment with their tables of contents.

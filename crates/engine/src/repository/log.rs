@@ -6,7 +6,7 @@
 
 use super::{Repository, cache, unfinished};
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
-use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result};
+use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{checkpoint_key, log_key};
 use decube_backup_format::log::{AddedObject, Envelope, ObjectName, Payload, RecordBuilder, Stamp};
@@ -61,6 +61,17 @@ impl Repository {
             username: username.to_owned(),
             program: concat!("decube-backup ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
+    }
+
+    /// When record `seq` was written: by the store's time if it has one, else as its writer says. `None` if it cannot be read.
+    pub(crate) fn recorded_at(&self, seq: u64) -> Result<Option<Timestamp>> {
+        let key = log_key(seq)?;
+        if let Some(time) = self.store.stat(&key)?.and_then(|object| object.modified_ms) {
+            return Ok(Some(Timestamp { seconds: time.div_euclid(1000), nanoseconds: 0 }));
+        }
+        let Some(bytes) = self.store.get(&key)? else { return Ok(None) };
+        let stamp = Envelope::decode(&bytes).and_then(|envelope| envelope.open(&bytes, self.log_keys.log_key()));
+        Ok(stamp.ok().map(|(stamp, _)| stamp.time))
     }
 
     /// Folds the log from the best starting point there is.
@@ -168,7 +179,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Appends `record`; before every attempt `validate` sees the state it would follow.
+    /// Appends `record`; before every attempt `validate` sees the state it would follow. A record that adds an object whose
+    /// name was taken out of force is void without asking.
     ///
     /// # Errors
     /// `Contended` after too many lost races; what the store yields. After an error the record may or
@@ -177,10 +189,13 @@ impl Repository {
         let _one_at_a_time = self.appending.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_writable()?;
         let NewRecord { payload, added, reclaimed, stamp } = record;
+        let names: Vec<ObjectName> = added.iter().map(|object| object.name).collect();
         let entropy = self.env.entropy.clone();
         let builder = RecordBuilder::new(self.id(), &stamp, &payload, added, reclaimed, entropy.as_ref())?;
         for attempt in 0..LOG_APPEND_ATTEMPTS_MAX {
-            if let Verdict::Void = validate(&self.state())? {
+            // A collector took an index segment for a leftover before the record that names it came: it counts for nothing.
+            let retired = names.iter().any(|name| self.state().is_retired(name));
+            if let (true, _) | (_, Verdict::Void) = (retired, validate(&self.state())?) {
                 return Ok(Appended::Void);
             }
             let seq = self.state().next_seq();

@@ -196,6 +196,10 @@ impl State {
     pub fn indexes(&self) -> impl ExactSizeIterator<Item = (u8, IndexId, &ObjectInfo)> {
         self.indexes.iter().map(|((level, id), info)| (*level, *id, info))
     }
+    /// An index segment in force.
+    pub fn index(&self, level: u8, id: &IndexId) -> Option<&ObjectInfo> {
+        self.indexes.get(&(level, *id))
+    }
     /// Key slots in force.
     pub fn slots(&self) -> impl ExactSizeIterator<Item = (SlotId, &ObjectInfo)> {
         self.slots.iter().map(|(slot, info)| (*slot, info))
@@ -215,6 +219,10 @@ impl State {
     /// Index segments, slots, keyrings and checkpoints taken out of force, for the deleter.
     pub fn retired_objects(&self) -> impl ExactSizeIterator<Item = &ObjectName> {
         self.retired.iter()
+    }
+    /// Whether such an object other than a pack was taken out of force: a record that adds it has no effect on it.
+    pub fn is_retired(&self, name: &ObjectName) -> bool {
+        self.retired.contains(name)
     }
     /// Every object in force with its length and hash, for structure checks, scrubbing and replication.
     pub fn objects(&self) -> impl Iterator<Item = (ObjectName, &ObjectInfo)> {
