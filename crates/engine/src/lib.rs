@@ -12,8 +12,10 @@
 //! | [`store`] | the sink as blocking calls |
 //! | [`index`] | where chunks are |
 //! | [`pipeline`] | new chunks → uploaded packs |
+//! | `publish` | durable packs → index segments and a record |
 //! | [`segments`] | reading segments and nodes back |
 //! | [`backup`], [`restore`], [`dump`], [`verify`] | the main jobs |
+//! | [`gc`] | freeing space, and saying what would be freed |
 //! | [`browse`], [`select`], [`stats`] | looking around |
 //! | [`live`] | a directory against a snapshot of it |
 //! | [`keys`], [`tags`] | changing what is known, not what is stored |
@@ -24,11 +26,13 @@ pub mod backup;
 pub mod browse;
 pub mod dump;
 pub mod environment;
+pub mod gc;
 pub mod index;
 pub mod keys;
 pub mod live;
 pub mod options;
 pub mod pipeline;
+pub(crate) mod publish;
 pub mod repository;
 pub mod restore;
 pub mod rules;

@@ -45,6 +45,11 @@ impl Scratch {
         &mut self.sealed
     }
 
+    /// The segment just decoded, as it was compressed and as it is raw; the buffers are given away.
+    pub(crate) fn take(&mut self) -> (Vec<u8>, Vec<u8>) {
+        (std::mem::take(&mut self.sealed), std::mem::take(&mut self.raw))
+    }
+
     /// Decodes the sealed segment into `raw`; its bytes are overwritten.
     ///
     /// # Errors
@@ -279,7 +284,7 @@ pub fn locate(repo: &Repository, index: &LocalIndex, id: &ChunkId) -> Result<Loc
 /// Whether `error` says that a stored copy is no good: another one may be.
 ///
 /// A flipped byte may also look like a codec of the future, and a bad sector is an error of reading.
-fn is_damage(error: &Error) -> bool {
+pub(crate) fn is_damage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Io)
 }
 

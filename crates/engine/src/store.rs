@@ -121,13 +121,19 @@ impl Store {
         })
     }
 
-    /// Waits for a started put.
+    /// Starts a [`Sink::delete`].
+    pub fn start_delete(&self, key: Key) -> JoinHandle<Result<()>> {
+        let sink = self.sink.clone();
+        self.runtime.spawn(async move { sink.delete(&key).await })
+    }
+
+    /// Waits for what was started.
     ///
     /// # Errors
-    /// What the put yielded; `Internal` if its task died.
+    /// What it yielded; `Internal` if its task died.
     pub fn wait<T>(&self, task: JoinHandle<Result<T>>) -> Result<T> {
         self.runtime
             .block_on(task)
-            .map_err(|e| Error::new(ErrorKind::Internal, "put", format!("upload task died: {e}")))?
+            .map_err(|e| Error::new(ErrorKind::Internal, "wait", format!("a storage task died: {e}")))?
     }
 }

@@ -2,33 +2,17 @@
 
 mod common;
 
+use common::records::{append, forget, packs};
 use common::source::Interrupting;
 use common::{Harness, noise, series, small_packs, source_of};
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::world::Entropy;
+use decube_backup_engine::backup;
 use decube_backup_engine::options::{BackupOptions, BackupReport};
-use decube_backup_engine::repository::{Appended, NewRecord, Verdict};
-use decube_backup_engine::{Repository, backup};
-use decube_backup_format::ids::{PackName, SnapshotId, pack_key};
-use decube_backup_format::log::{ObjectName, Payload, Stamp};
+use decube_backup_format::ids::{PackName, pack_key};
+use decube_backup_format::log::{ObjectName, Payload};
 use std::collections::BTreeSet;
 use std::path::Path;
-
-fn append(repo: &Repository, payload: Payload, reclaimed: Vec<ObjectName>) {
-    repo.refresh().expect("readable");
-    let stamp = Stamp { host: "elsewhere".into(), ..Stamp::default() };
-    let record = NewRecord { payload, added: Vec::new(), reclaimed, stamp };
-    let appended = repo.append(record, &mut |_| Ok(Verdict::Stands)).expect("appended");
-    assert!(matches!(appended, Appended::At(_)));
-}
-
-fn packs(harness: &Harness) -> BTreeSet<PackName> {
-    harness.repository().state().live_packs().map(|(name, _)| name).collect()
-}
-
-fn forget(harness: &Harness, snapshot: SnapshotId) {
-    append(&harness.repository(), Payload::Forget { snapshots: vec![snapshot] }, Vec::new());
-}
 
 /// Takes packs out of force, as a collector does before it deletes them.
 fn reclaim(harness: &Harness, packs: &BTreeSet<PackName>) {

@@ -168,6 +168,31 @@ pub fn index_key(level: u8, id: &IndexId) -> Result<Key> {
     key(format!("index/{level}/{id}"))
 }
 
+/// The pack a `packs/…` key names; `None` for any other key.
+pub fn parse_pack_key(key: &Key) -> Option<PackName> {
+    let (kind, hex) = match key.as_str().strip_prefix("packs/")?.split_at_checked(5)? {
+        (folder, hex) if folder.starts_with("d/") => (PackKind::Data, hex),
+        (folder, hex) if folder.starts_with("m/") => (PackKind::Meta, hex),
+        _ => return None,
+    };
+    let name = PackName { kind, id: PackId::from_hex(hex).ok()? };
+    // Upper case, or another folder: not a name this program ever gave.
+    pack_key(&name).is_ok_and(|made| made == *key).then_some(name)
+}
+
+/// Level and name of the index segment an `index/…` key names; `None` for any other key.
+pub fn parse_index_key(key: &Key) -> Option<(u8, IndexId)> {
+    let (level, hex) = key.as_str().strip_prefix("index/")?.split_once('/')?;
+    let (level, id) = (level.parse().ok()?, IndexId::from_hex(hex).ok()?);
+    index_key(level, &id).is_ok_and(|made| made == *key).then_some((level, id))
+}
+
+/// Record number in a `log/…` or `ckpt/…` key; `None` for any other key.
+pub fn parse_seq_key(key: &Key) -> Option<u64> {
+    let (folder, hex) = key.as_str().split_once('/')?;
+    ((folder == "log" || folder == "ckpt") && hex.len() == 16).then(|| u64::from_str_radix(hex, 16).ok())?
+}
+
 /// `keys/<slot>`; the slot is the hex of 8 random bytes.
 ///
 /// # Errors
@@ -202,6 +227,18 @@ mod tests {
         assert_eq!(PackId::from_hex(&id.to_hex()).expect("hex"), id);
         assert!(PackId::from_hex("zz").is_err());
         let name = PackName { kind: PackKind::Meta, id };
-        assert_eq!(pack_key(&name).expect("legal").as_str(), format!("packs/m/a5/{id}"));
+        let key = pack_key(&name).expect("legal");
+        assert_eq!(key.as_str(), format!("packs/m/a5/{id}"));
+        assert_eq!(parse_pack_key(&key), Some(name));
+        let key = index_key(3, &IndexId([7; 16])).expect("legal");
+        assert_eq!(parse_index_key(&key), Some((3, IndexId([7; 16]))));
+        assert_eq!(parse_seq_key(&checkpoint_key(77).expect("legal")), Some(77));
+        for other in
+            ["packs/d/a5/xx", "packs/x/a5/a5", "packs/d", "index/0", "index/00/07", "keys/0000000000000007", "hint"]
+        {
+            let key = Key::new(other).expect("legal");
+            let parsed = (parse_pack_key(&key), parse_index_key(&key), parse_seq_key(&key));
+            assert_eq!(parsed, (None, None, None), "{other}");
+        }
     }
 }

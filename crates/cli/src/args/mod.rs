@@ -10,6 +10,7 @@
 //! | `look` | snapshots, ls, find, diff, stats, verify |
 //! | `keep` | init, key, tag, sink |
 //! | `setup` | config, explain-exclude, completions |
+//! | `space` | prune |
 //! | `small` | the two small programs, `decub-snapshot` and `decube-verify` |
 
 mod data;
@@ -18,6 +19,7 @@ mod keep;
 mod look;
 mod setup;
 mod small;
+mod space;
 
 pub use data::{
     BackupArgs, Compression, DumpArgs, ExcludeArgs, OverwriteArg, RestoreArgs, RunArgs, SparseArg, TimeArgs,
@@ -27,6 +29,7 @@ pub use keep::{CipherArg, InitArgs, KeyArgs, KeyCommand, NewKeyArgs, SinkArgs, S
 pub use look::{DiffArgs, FindArgs, KindArg, LsArgs, SizeBound, SnapshotsArgs, StatsArgs, VerifyArgs, subset_of};
 pub use setup::{CompletionsArgs, ConfigArgs, ConfigCommand, ExplainArgs};
 pub use small::{SmallSnapshotArgs, SmallSnapshotCommand, SmallVerifyArgs};
+pub use space::PruneArgs;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -74,6 +77,8 @@ pub enum Command {
     /// Check the repository for damage
     #[command(visible_alias = "check")]
     Verify(VerifyArgs),
+    /// Free the space that no snapshot needs any more
+    Prune(PruneArgs),
     /// Show how much is stored
     Stats(StatsArgs),
     /// Manage passwords and key files
@@ -156,6 +161,7 @@ mod tests {
             "decube-backup sink check fs:/p",
             "decube-backup explain-exclude /p/x --source /p -e *.o",
             "decube-backup run a b -n",
+            "decube-backup prune -n --max-unused 10% --max-repack-size 20GiB --grace 12h",
         ];
         for line in lines {
             if let Err(error) = parsed(line) {

@@ -1,19 +1,17 @@
-//! Publishing: first the index segment (several for very many packs), then one log record.
+//! Publishing a snapshot: first the index segments, then one log record.
 
 use super::Pass;
 use crate::index::LocalIndex;
 use crate::options::{BackupOptions, BackupReport};
-use crate::pipeline::{AddedPack, tables};
-use crate::repository::{Appended, NewRecord, Repository, Verdict, index_associated};
+use crate::pipeline::AddedPack;
+use crate::publish;
+use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use crate::rules;
 use decube_backup_core::source::Source;
-use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
+use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_format::checkpoint::{SnapshotEntry, State};
-use decube_backup_format::ids::{IndexId, index_key};
-use decube_backup_format::index::encode_index;
-use decube_backup_format::log::{AddedObject, ObjectName, Payload};
+use decube_backup_format::log::Payload;
 use decube_backup_format::manifest::{RunId, SnapshotManifest, SnapshotStats};
-use decube_backup_format::sealed;
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -102,8 +100,8 @@ pub(super) struct Commit<'a> {
 impl Commit<'_> {
     pub(super) fn run(self, pass: Pass) -> Result<Committed> {
         let Pass { mut report, root, added, deps, stat } = pass;
-        let objects = publish_index(self.repo, self.run, &added)?;
-        let indexes = index_names(&objects);
+        let objects = publish::objects(self.repo, &added)?;
+        self.run.count(Stored { bytes: publish::index_bytes(&objects), ..Stored::default() });
         let stored = self.run.stored();
         (report.packs_new, report.bytes_stored) = (stored.packs, stored.bytes);
         let manifest = self.manifest(&report, root)?.encode()?;
@@ -115,8 +113,7 @@ impl Commit<'_> {
         };
         let mut validate = |state: &State| {
             let packs = added.iter().map(|p| &p.name).chain(&deps);
-            let stands = rules::commit_stands(state, self.reclaimed, packs, self.parent.map(|p| &p.id));
-            Ok(Verdict::of(stands && rules::indexes_stand(state, &indexes)))
+            Ok(Verdict::of(rules::commit_stands(state, self.reclaimed, packs, self.parent.map(|p| &p.id))))
         };
         match self.repo.append(record, &mut validate)? {
             Appended::At(_) => {
@@ -177,35 +174,6 @@ impl Commit<'_> {
     }
 }
 
-/// Stores the index segments of `added`; lists them and the packs for a record.
-fn publish_index(repo: &Repository, run: &Run, added: &[AddedPack]) -> Result<Vec<AddedObject>> {
-    let mut objects: Vec<AddedObject> =
-        added.iter().map(|p| AddedObject { name: ObjectName::Pack(p.name), len: p.len, hash: p.hash }).collect();
-    for plain in encode_index(tables(added)) {
-        let mut id = IndexId::default();
-        repo.env.entropy.fill(&mut id.0)?;
-        let key = index_key(0, &id)?;
-        let associated = index_associated(repo, 0, &id)?;
-        let entropy = repo.env.entropy.as_ref();
-        let bytes = sealed::seal(repo.keyring.cipher, &repo.keyring.index_key, &associated, &plain, entropy)?;
-        objects.push(AddedObject::of(ObjectName::Index { level: 0, id }, &bytes));
-        run.count(Stored { bytes: bytes.len() as u64, ..Stored::default() });
-        if repo.store.put(&key, bytes, PutMode::CreateNew)? == PutOutcome::AlreadyExists {
-            return Err(Error::new(ErrorKind::AlreadyExists, "commit", "a random index name is taken").with("key", key));
-        }
-    }
-    Ok(objects)
-}
-
-/// The index segments among `objects`.
-fn index_names(objects: &[AddedObject]) -> Vec<(u8, IndexId)> {
-    let index = |object: &AddedObject| match object.name {
-        ObjectName::Index { level, id } => Some((level, id)),
-        _ => None,
-    };
-    objects.iter().filter_map(index).collect()
-}
-
 /// Records packs that no snapshot needs yet, so that a later backup finds their chunks; returns the
 /// index that knows them.
 ///
@@ -216,24 +184,12 @@ pub(super) fn record_progress(repo: &Repository, run: &Run, mut added: Vec<Added
         let state = repo.state();
         added.retain(|pack| !state.is_reclaimed(&pack.name));
         drop(state);
-        if added.is_empty() {
-            return repo.index();
-        }
-        let objects = publish_index(repo, run, &added)?;
-        let indexes = index_names(&objects);
-        let record = NewRecord {
-            payload: Payload::Add { run: run.id },
-            added: objects,
-            reclaimed: Vec::new(),
-            stamp: repo.stamp("", ""),
-        };
-        // An own pack was reclaimed after it was uploaded at the earliest, so counting from the very beginning is right.
-        let mut validate = |state: &State| {
-            let packs = added.iter().map(|p| &p.name);
-            Ok(Verdict::of(rules::commit_stands(state, 0, packs, None) && rules::indexes_stand(state, &indexes)))
-        };
-        if let Appended::At(_) = repo.append(record, &mut validate)? {
+        let (appended, bytes) = publish::record_packs(repo, run.id, &added)?;
+        run.count(Stored { bytes, ..Stored::default() });
+        if let Some(Appended::At(_)) = appended {
             run.recorded.set(run.recorded.get() + added.iter().map(|p| p.len).sum::<u64>());
+        }
+        if appended != Some(Appended::Void) {
             return repo.index();
         }
     }

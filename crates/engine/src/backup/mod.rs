@@ -31,13 +31,10 @@ use crate::repository::Repository;
 use crate::segments::Nodes;
 use commit::{Commit, Committed, Run, Stored};
 use crossbeam_channel::{bounded, unbounded};
-use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
 use decube_backup_core::monitor::Monitor;
-use decube_backup_core::sink::Distance;
 use decube_backup_core::source::{Scan, Source};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
-use decube_backup_format::codec::Effort;
 use decube_backup_format::header::Access;
 use decube_backup_format::ids::PackName;
 use decube_backup_format::tree::{ListBuilder, TreeBuilder, TreeCursor, TreeRoot};
@@ -167,19 +164,7 @@ fn run_pass(
     };
     let arenas = unbounded();
     let readers = read::ReadContext { source, chunker: &repo.chunker, hasher: &repo.hasher, monitor, arenas: &arenas };
-    let effort = options.effort.unwrap_or(Effort::Balanced);
-    let settings = WriterSettings {
-        segment_bytes: repo.header.segment_bytes as usize,
-        data_pack_bytes: repo.header.pack_data_bytes as usize,
-        meta_pack_bytes: repo.header.pack_meta_bytes as usize,
-        effort,
-        workers: repo.env.workers(),
-        uploads: match store.capabilities().distance {
-            // One pack is durable long before the next is full; a second would only hold memory.
-            Distance::Local => 1,
-            Distance::Remote => UPLOADS_IN_FLIGHT_MAX,
-        },
-    };
+    let settings = WriterSettings::new(&repo.header, store.capabilities().distance, repo.env.workers(), options.effort);
     let context = WriterContext {
         store: &store,
         keyring: &repo.keyring,

@@ -1,8 +1,6 @@
 //! Runs and the table in memory → one new run.
 
-use super::run::{
-    FENCE_EVERY, MAGIC, Run, SEGMENT_BYTES, SLOT_BYTES, decode_slot, encode_header, encode_slot, io, prefix,
-};
+use super::run::{BLOCK_ITEMS, FENCE_EVERY, MAGIC, Run, SEGMENT_BYTES, Slots, encode_header, encode_slot, io, prefix};
 use super::table::Table;
 use super::{SegmentSlot, Slot};
 use crate::repository::Temporary;
@@ -10,46 +8,22 @@ use decube_backup_core::Result;
 use decube_backup_format::wire::Writer;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-
-/// Slots of a run read at once.
-const BLOCK_SLOTS: u64 = 4096;
 
 /// Merges `runs` and the sorted `table` into a new run at `path` that covers the index segments `covers`.
 ///
 /// # Errors
 /// A file cannot be read or written.
 pub(super) fn merge(path: &Path, runs: &[Run], table: &Table, covers: &HashSet<[u8; 16]>) -> Result<Run> {
-    write(path, runs, table, covers).map_err(|e| io("cannot write the local index", path, e))?;
-    let unreadable = || io("cannot write the local index", path, io::Error::other("just written and not readable"));
-    Run::open(path)?.ok_or_else(unreadable)
-}
-
-fn write(path: &Path, runs: &[Run], table: &Table, covers: &HashSet<[u8; 16]>) -> io::Result<()> {
+    let failed = |e| io("cannot write the local index", path, e);
     let temporary = Temporary::beside(path);
-    let mut out = BufWriter::with_capacity(256 << 10, File::create(temporary.temp())?);
-    let packs = runs.iter().flat_map(|run| &run.packs).chain(&table.packs);
-    let segments = runs.iter().map(Run::segments).sum::<u64>() + table.segments.len() as u64;
-    let slots = runs.iter().map(Run::len).sum::<u64>() + table.slots.len() as u64;
-    let header = encode_header(packs, covers, segments, slots);
-    out.write_all(MAGIC)?;
-    out.write_all(&(header.len() as u32).to_le_bytes())?;
-    out.write_all(&header)?;
-
-    let (mut pack_base, mut segment_base) = (0, 0);
-    let mut inputs = Vec::new();
-    for run in runs {
-        copy_segments(run, pack_base, &mut out)?;
-        inputs.push(Input::of_run(run, segment_base)?);
-        (pack_base, segment_base) = (pack_base + run.packs.len() as u32, segment_base + run.segments() as u32);
+    let mut out = BufWriter::with_capacity(256 << 10, File::create(temporary.temp()).map_err(failed)?);
+    let mut inputs = write_head(runs, table, covers, &mut out).map_err(failed)?;
+    for input in &mut inputs {
+        input.advance()?;
     }
-    for segment in &table.segments {
-        out.write_all(&encode_segment(segment, pack_base))?;
-    }
-    inputs.push(Input::of_table(table, segment_base)?);
-
     let mut fences = Vec::new();
     let mut written = 0usize;
     // There are few inputs, so looking at each is as fast as a heap.
@@ -59,14 +33,43 @@ fn write(path: &Path, runs: &[Run], table: &Table, covers: &HashSet<[u8; 16]>) -
             fences.push(prefix(&slot.id));
         }
         written += 1;
-        out.write_all(&encode_slot(&slot))?;
+        out.write_all(&encode_slot(&slot)).map_err(failed)?;
         first.advance()?;
     }
     for fence in fences {
-        out.write_all(&fence.to_le_bytes())?;
+        out.write_all(&fence.to_le_bytes()).map_err(failed)?;
     }
-    out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    temporary.replace()
+    out.into_inner().map_err(|e| failed(e.into_error()))?;
+    temporary.replace().map_err(failed)?;
+    Run::open(path)?.ok_or_else(|| failed(std::io::Error::other("just written and not readable")))
+}
+
+/// Writes all that comes before the slots; returns the inputs of those.
+fn write_head<'a>(
+    runs: &'a [Run],
+    table: &'a Table,
+    covers: &HashSet<[u8; 16]>,
+    out: &mut impl Write,
+) -> std::io::Result<Vec<Input<'a>>> {
+    let packs = runs.iter().flat_map(|run| &run.packs).chain(&table.packs);
+    let segments = runs.iter().map(Run::segments).sum::<u64>() + table.segments.len() as u64;
+    let slots = runs.iter().map(Run::len).sum::<u64>() + table.slots.len() as u64;
+    let header = encode_header(packs, covers, segments, slots);
+    out.write_all(MAGIC)?;
+    out.write_all(&(header.len() as u32).to_le_bytes())?;
+    out.write_all(&header)?;
+    let (mut pack_base, mut segment_base) = (0, 0);
+    let mut inputs = Vec::new();
+    for run in runs {
+        copy_segments(run, pack_base, out)?;
+        inputs.push(Input { next: None, segment_base, rest: Rest::Run(Slots::new(run)) });
+        (pack_base, segment_base) = (pack_base + run.packs.len() as u32, segment_base + run.segments() as u32);
+    }
+    for segment in &table.segments {
+        out.write_all(&encode_segment(segment, pack_base))?;
+    }
+    inputs.push(Input { next: None, segment_base, rest: Rest::Table(table.slots.iter()) });
+    Ok(inputs)
 }
 
 fn encode_segment(segment: &SegmentSlot, pack_base: u32) -> Vec<u8> {
@@ -81,8 +84,8 @@ fn encode_segment(segment: &SegmentSlot, pack_base: u32) -> Vec<u8> {
 }
 
 /// Copies the segments of `run`, whose packs come after `pack_base` others.
-fn copy_segments(run: &Run, pack_base: u32, out: &mut impl Write) -> io::Result<()> {
-    let mut block = vec![0; SEGMENT_BYTES * BLOCK_SLOTS as usize];
+fn copy_segments(run: &Run, pack_base: u32, out: &mut impl Write) -> std::io::Result<()> {
+    let mut block = vec![0; SEGMENT_BYTES * BLOCK_ITEMS];
     let mut at = run.segments_at;
     while at < run.slots_at {
         let len = (run.slots_at - at).min(block.len() as u64) as usize;
@@ -108,38 +111,15 @@ struct Input<'a> {
 }
 
 enum Rest<'a> {
-    Run { run: &'a Run, at: u64, block: Vec<u8>, used: usize },
+    Run(Slots<'a>),
     Table(std::slice::Iter<'a, Slot>),
 }
 
-impl<'a> Input<'a> {
-    fn of_run(run: &'a Run, segment_base: u32) -> io::Result<Self> {
-        Self { next: None, segment_base, rest: Rest::Run { run, at: 0, block: Vec::new(), used: 0 } }.started()
-    }
-
-    fn of_table(table: &'a Table, segment_base: u32) -> io::Result<Self> {
-        Self { next: None, segment_base, rest: Rest::Table(table.slots.iter()) }.started()
-    }
-
-    fn started(mut self) -> io::Result<Self> {
-        self.advance()?;
-        Ok(self)
-    }
-
-    fn advance(&mut self) -> io::Result<()> {
+impl Input<'_> {
+    fn advance(&mut self) -> Result<()> {
         let slot = match &mut self.rest {
             Rest::Table(slots) => slots.next().copied(),
-            Rest::Run { run, at, block, used } => {
-                if *used == block.len() {
-                    let n = (run.len() - *at).min(BLOCK_SLOTS);
-                    block.resize(n as usize * SLOT_BYTES, 0);
-                    run.file.read_exact_at(block, run.slots_at + *at * SLOT_BYTES as u64)?;
-                    (*at, *used) = (*at + n, 0);
-                }
-                let slot = block.get(*used..*used + SLOT_BYTES).map(decode_slot);
-                *used += if slot.is_some() { SLOT_BYTES } else { 0 };
-                slot
-            }
+            Rest::Run(slots) => slots.next()?,
         };
         self.next = slot.map(|slot| Slot { segment: slot.segment + self.segment_base, ..slot });
         Ok(())

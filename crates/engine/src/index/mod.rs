@@ -11,9 +11,14 @@
 //! | [`table`] | packs, segments and entries in memory |
 //! | [`run`] | the same on disk |
 //! | `merge` | runs and table → one run |
+//! | [`scan`] | all entries in the order of their ids |
+//!
+//! Every entry has an *ordinal* below [`LocalIndex::len`]: those in memory first, then those of each run, each sorted by id.
+//! It stays the same as long as the index is loaded, so one bit per entry says something of each chunk.
 
 mod merge;
 pub mod run;
+pub mod scan;
 pub mod table;
 
 use decube_backup_core::Result;
@@ -112,13 +117,23 @@ impl LocalIndex {
     /// # Errors
     /// The run on disk cannot be read.
     pub fn find(&self, id: &ShortId, excluded: &dyn Fn(&PackName) -> bool) -> Result<Option<Location>> {
-        if let Some(location) = self.memory.find(id, excluded) {
-            return Ok(Some(location));
+        Ok(self.find_entry(id, excluded)?.map(|(_, location)| location))
+    }
+
+    /// As [`Self::find`], with the entry's ordinal.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find_entry(&self, id: &ShortId, excluded: &dyn Fn(&PackName) -> bool) -> Result<Option<(u64, Location)>> {
+        if let Some((at, location)) = self.memory.find(id, excluded) {
+            return Ok(Some((at as u64, location)));
         }
+        let mut first = self.memory.len() as u64;
         for run in &self.runs {
-            if let Some(location) = run.find(id, excluded)? {
-                return Ok(Some(location));
+            if let Some((at, location)) = run.find(id, excluded)? {
+                return Ok(Some((first + at, location)));
             }
+            first += run.len();
         }
         Ok(None)
     }

@@ -20,6 +20,8 @@ pub(super) const MAGIC: &[u8; 8] = b"DCIDXR01";
 pub(super) const SEGMENT_BYTES: usize = 21;
 pub(super) const SLOT_BYTES: usize = 28;
 pub(super) const FENCE_EVERY: usize = 32;
+/// Entries or segments read at once when all of them are.
+pub(super) const BLOCK_ITEMS: usize = 4096;
 
 /// An open run.
 pub struct Run {
@@ -64,7 +66,8 @@ impl Run {
     pub fn covers(&self) -> &HashSet<[u8; 16]> {
         &self.covers
     }
-    pub(super) fn packs(&self) -> impl Iterator<Item = PackName> + '_ {
+    /// Packs it has entries of.
+    pub(crate) fn packs(&self) -> impl Iterator<Item = PackName> + '_ {
         self.packs.iter().copied()
     }
 
@@ -107,11 +110,11 @@ impl Run {
         Ok(Some(Self { path: path.to_owned(), file, packs, covers, segments_at, slots_at, slots, fences }))
     }
 
-    /// Looks `id` up.
+    /// Looks `id` up: number among the entries, and place.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub(super) fn find(&self, id: &ShortId, excluded: &dyn Fn(&PackName) -> bool) -> Result<Option<Location>> {
+    pub(super) fn find(&self, id: &ShortId, excluded: &dyn Fn(&PackName) -> bool) -> Result<Option<(u64, Location)>> {
         let failed = |e| Error::io("index cache", "cannot read the local index", e);
         let wanted = prefix(id);
         // The first slot with this prefix may lie in the block before the first fence that equals it.
@@ -125,13 +128,13 @@ impl Run {
             let mut bytes = [0; SLOT_BYTES * FENCE_EVERY];
             let bytes = bytes.get_mut(..n * SLOT_BYTES).unwrap_or_default();
             self.file.read_exact_at(bytes, self.slots_at + from * SLOT_BYTES as u64).map_err(failed)?;
-            for slot in bytes.chunks_exact(SLOT_BYTES).map(decode_slot) {
+            for (at, slot) in (from..).zip(bytes.chunks_exact(SLOT_BYTES).map(decode_slot)) {
                 if slot.id > *id {
                     return Ok(None);
                 }
                 if slot.id == *id {
                     match self.resolve(&slot)? {
-                        Some(location) if !excluded(&location.pack) => return Ok(Some(location)),
+                        Some(location) if !excluded(&location.pack) => return Ok(Some((at, location))),
                         _ => {}
                     }
                 }
@@ -145,18 +148,78 @@ impl Run {
         self.file
             .read_exact_at(&mut bytes, self.segments_at + u64::from(slot.segment) * SEGMENT_BYTES as u64)
             .map_err(|e| Error::io("index cache", "cannot read the local index", e))?;
-        let mut reader = Reader::new(&bytes, "local index");
-        let (pack, number, offset) = (reader.u32()?, reader.u32()?, reader.u32()?);
-        let (stored_len, raw_len, codec) = (reader.u32()?, reader.u32()?, Codec::from_byte(reader.u8()?)?);
-        let segment = SegmentSlot { pack, number, offset, stored_len, raw_len, codec };
-        Ok(self.packs.get(pack as usize).map(|name| Location {
+        let segment = decode_segment(&bytes)?;
+        Ok(self.packs.get(segment.pack as usize).map(|name| Location {
             pack: *name,
-            segment: number,
+            segment: segment.number,
             entry: segment.entry(),
             offset: slot.offset,
             len: slot.len,
         }))
     }
+
+    /// Calls `each` with every segment, in order.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn each_segment(&self, each: &mut dyn FnMut(&SegmentSlot)) -> Result<()> {
+        let failed = |e| Error::io("index cache", "cannot read the local index", e);
+        let mut block = vec![0; SEGMENT_BYTES * BLOCK_ITEMS];
+        let mut at = self.segments_at;
+        while at < self.slots_at {
+            let n = (self.slots_at - at).min(block.len() as u64) as usize;
+            let bytes = block.get_mut(..n).unwrap_or_default();
+            self.file.read_exact_at(bytes, at).map_err(failed)?;
+            for segment in bytes.chunks_exact(SEGMENT_BYTES) {
+                each(&decode_segment(segment)?);
+            }
+            at += n as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The entries of a run in order, a block in memory at a time.
+pub(super) struct Slots<'a> {
+    run: &'a Run,
+    block: Vec<u8>,
+    /// Entries read from the file so far.
+    read: u64,
+    /// Offset in the block of the next one.
+    at: usize,
+}
+
+impl<'a> Slots<'a> {
+    pub(super) fn new(run: &'a Run) -> Self {
+        Self { run, block: Vec::new(), read: 0, at: 0 }
+    }
+
+    /// The next entry; `None` at the end.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    #[allow(clippy::should_implement_trait, reason = "fails per item: not what an iterator promises")]
+    pub(super) fn next(&mut self) -> Result<Option<Slot>> {
+        if self.at == self.block.len() {
+            let n = (self.run.slots - self.read).min(BLOCK_ITEMS as u64);
+            self.block.resize(n as usize * SLOT_BYTES, 0);
+            self.run
+                .file
+                .read_exact_at(&mut self.block, self.run.slots_at + self.read * SLOT_BYTES as u64)
+                .map_err(|e| Error::io("index cache", "cannot read the local index", e))?;
+            (self.read, self.at) = (self.read + n, 0);
+        }
+        let slot = self.block.get(self.at..self.at + SLOT_BYTES).map(decode_slot);
+        self.at += slot.map_or(0, |_| SLOT_BYTES);
+        Ok(slot)
+    }
+}
+
+fn decode_segment(bytes: &[u8]) -> Result<SegmentSlot> {
+    let mut reader = Reader::new(bytes, "local index");
+    let (pack, number, offset) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    let (stored_len, raw_len, codec) = (reader.u32()?, reader.u32()?, Codec::from_byte(reader.u8()?)?);
+    Ok(SegmentSlot { pack, number, offset, stored_len, raw_len, codec })
 }
 
 pub(super) fn encode_slot(slot: &Slot) -> [u8; SLOT_BYTES] {

@@ -43,10 +43,12 @@ impl Table {
         self.packs.iter().copied()
     }
 
-    pub(super) fn find(&self, id: &ShortId, excluded: &dyn Fn(&PackName) -> bool) -> Option<Location> {
+    /// Number among the sorted entries, and place.
+    pub(super) fn find(&self, id: &ShortId, excluded: &dyn Fn(&PackName) -> bool) -> Option<(usize, Location)> {
         let first = self.slots.partition_point(|s| s.id < *id);
         let equal = self.slots.get(first..)?.iter().take_while(|s| s.id == *id);
-        equal.filter_map(|slot| self.resolve(slot)).find(|l| !excluded(&l.pack))
+        let mut places = (first..).zip(equal).filter_map(|(at, slot)| Some((at, self.resolve(slot)?)));
+        places.find(|(_, location)| !excluded(&location.pack))
     }
 
     fn resolve(&self, slot: &Slot) -> Option<Location> {

@@ -14,9 +14,12 @@ mod packer;
 
 use crate::store::Store;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
+use decube_backup_core::sink::Distance;
 use decube_backup_core::world::Entropy;
 use decube_backup_core::{Error, ErrorKind, Result};
-use decube_backup_format::codec::Effort;
+use decube_backup_format::codec::{Codec, Effort};
+use decube_backup_format::header::Header;
 use decube_backup_format::ids::{PackKind, PackName, RepositoryId, ShortId};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::pack::Footer;
@@ -42,6 +45,33 @@ pub struct WriterSettings {
     pub uploads: usize,
 }
 
+impl WriterSettings {
+    /// What suits a repository with `header` whose storage is at `distance`.
+    pub(crate) fn new(header: &Header, distance: Distance, workers: usize, effort: Option<Effort>) -> Self {
+        Self {
+            segment_bytes: header.segment_bytes as usize,
+            data_pack_bytes: header.pack_data_bytes as usize,
+            meta_pack_bytes: header.pack_meta_bytes as usize,
+            effort: effort.unwrap_or(Effort::Balanced),
+            workers,
+            uploads: match distance {
+                // One pack is durable long before the next is full; a second would only hold memory.
+                Distance::Local => 1,
+                Distance::Remote => UPLOADS_IN_FLIGHT_MAX,
+            },
+        }
+    }
+
+    /// Raw bytes at which a segment of `lane` is full.
+    pub(crate) fn full_at(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Solid => self.segment_bytes,
+            Lane::Stored => self.segment_bytes / 4,
+            Lane::Meta => self.segment_bytes.min(1 << 20),
+        }
+    }
+}
+
 /// Which stream of segments a chunk joins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
@@ -58,6 +88,18 @@ struct Segment {
     full_at: usize,
     raw: Vec<u8>,
     chunks: Vec<(ShortId, u32)>,
+}
+
+/// A segment that needs no compressing.
+pub(crate) struct PackedSegment {
+    /// Its chunks one after the other.
+    pub raw: Vec<u8>,
+    /// The same compressed; not looked at if `codec` is `Stored`.
+    pub packed: Vec<u8>,
+    /// How.
+    pub codec: Codec,
+    /// Id and length of each chunk.
+    pub chunks: Vec<(ShortId, u32)>,
 }
 
 /// A segment on its way through the stages.
@@ -97,6 +139,9 @@ impl Failure {
     }
 }
 
+/// Buffers kept for reuse at most.
+const POOLED_MAX: usize = 32;
+
 /// Buffers travelling back for reuse.
 #[derive(Clone)]
 struct Pool(Sender<Vec<u8>>, Receiver<Vec<u8>>);
@@ -112,7 +157,10 @@ impl Pool {
         buffer
     }
     fn give(&self, buffer: Vec<u8>) {
-        let _ = self.0.send(buffer);
+        // Segments that come packed bring buffers nobody here took.
+        if self.1.len() < POOLED_MAX {
+            let _ = self.0.send(buffer);
+        }
     }
 }
 
@@ -157,12 +205,8 @@ impl ChunkWriter {
         let packer = packer::Packer::new(context, settings, raw_pool.clone(), packed_pool);
         let packer_failure = failure.clone();
         scope.spawn(move || packer.run(&order_out, &packer_failure));
-        let segment = |lane, full_at| Segment { lane, full_at, raw: Vec::new(), chunks: Vec::new() };
-        let segments = [
-            segment(Lane::Solid, settings.segment_bytes),
-            segment(Lane::Stored, settings.segment_bytes / 4),
-            segment(Lane::Meta, settings.segment_bytes.min(1 << 20)),
-        ];
+        let segment = |lane| Segment { lane, full_at: settings.full_at(lane), raw: Vec::new(), chunks: Vec::new() };
+        let segments = [Lane::Solid, Lane::Stored, Lane::Meta].map(segment);
         Self { segments, jobs, order, raw_pool, failure }
     }
 
@@ -184,6 +228,17 @@ impl ChunkWriter {
             segment.chunks.push((id, bytes.len() as u32));
         }
         Ok(())
+    }
+
+    /// Adds a whole segment as another pack had it, compressed already.
+    ///
+    /// # Errors
+    /// The first error of any later stage.
+    pub(crate) fn push_packed(&mut self, kind: PackKind, segment: PackedSegment) -> Result<()> {
+        let PackedSegment { raw, packed, codec, chunks } = segment;
+        let (done, result) = bounded(1);
+        let _ = done.send(compress::Compressed { raw, packed, codec, chunks });
+        self.order.send(Ordered::Segment(kind, result)).map_err(|_| self.failure.take("pipeline"))
     }
 
     fn send(&mut self, at: usize) -> Result<()> {

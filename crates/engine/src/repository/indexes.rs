@@ -7,27 +7,45 @@ use decube_backup_core::{Error, ErrorKind as Kind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::decode_index;
+use decube_backup_format::log::ObjectName;
 use decube_backup_format::pack::Footer;
 use decube_backup_format::{ids, sealed};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+
+/// Reclaimed packs that a run in the cache may always have; more than a third of its packs, and it is made anew.
+const GONE_PACKS_MAX: usize = 64;
 
 /// What an index segment is sealed with.
 pub(crate) fn index_associated(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<u8>> {
     Ok(sealed::aad("index", &repo.id(), ids::index_key(level, id)?.as_str()))
 }
 
-pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
+/// Whether what an earlier run left in the cache is made use of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// As far as it fits the log: a wrong entry costs a duplicate or an error.
+    Cache,
+    /// Only what is sealed in the repository: whoever reclaims relies on every entry.
+    Repository,
+}
+
+pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
     let state = repo.state();
     let folder = repo.cache.index();
-    let runs = folder.as_deref().map(|folder| useful_runs(&state, folder)).unwrap_or_default();
+    let runs = match &folder {
+        Some(folder) if trust == Trust::Cache => useful_runs(&state, folder),
+        _ => Vec::new(),
+    };
     let mut covered: HashSet<[u8; 16]> = runs.iter().flat_map(Run::covers).copied().collect();
     // Covered by what is in memory.
     let mut recent = HashSet::new();
     let mut index = LocalIndex::new(runs);
+    // A merged index segment says again what those say that it replaces.
+    let mut known: HashSet<PackName> = index.packs().collect();
     let (mut temporary, mut damaged) = (None, false);
     let strays = repo.stray_indexes(&state)?;
-    for (level, id) in state.indexes().map(|(level, id, _)| (level, id)).chain(strays.into_iter().map(|id| (0, id))) {
+    for (level, id) in state.indexes().map(|(level, id, _)| (level, id)).chain(strays) {
         if covered.contains(&id.0) {
             continue;
         }
@@ -42,7 +60,7 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
             Err(error) => return Err(error),
         };
         for (pack, footer) in tables {
-            if !state.is_reclaimed(&pack) {
+            if !state.is_reclaimed(&pack) && known.insert(pack) {
                 index.add(pack, &footer);
             }
         }
@@ -69,8 +87,10 @@ pub(super) fn load(repo: &Repository) -> Result<LocalIndex> {
     Ok(index)
 }
 
-/// The runs in `folder` that hold index segments in force and no others, each segment once. Others are removed: they hold
-/// segments merged away since or of another history, are not whole, or were made by two processes at once.
+/// The runs in `folder` that are of this history and mostly of packs still there, each index segment once; the others are
+/// removed: they are not whole, of another history, or were made by two processes at once.
+///
+/// A run may cover segments merged away since: their packs are still right.
 fn useful_runs(state: &State, folder: &Path) -> Vec<Run> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let files = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "run"));
@@ -82,10 +102,14 @@ fn useful_runs(state: &State, folder: &Path) -> Vec<Run> {
         }
     }
     runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
-    let in_force: HashSet<[u8; 16]> = state.indexes().map(|(_, id, _)| id.0).collect();
+    let retired =
+        state.retired_objects().filter_map(|o| if let ObjectName::Index { id, .. } = o { Some(id.0) } else { None });
+    let recorded: HashSet<[u8; 16]> = state.indexes().map(|(_, id, _)| id.0).chain(retired).collect();
     let mut covered: HashSet<[u8; 16]> = HashSet::new();
     runs.retain(|run| {
-        let useful = run.covers().iter().all(|id| in_force.contains(id) && !covered.contains(id));
+        let gone = run.packs().filter(|pack| state.is_reclaimed(pack)).count();
+        let fits = run.covers().iter().all(|id| recorded.contains(id) && !covered.contains(id));
+        let useful = fits && gone <= GONE_PACKS_MAX.max(run.packs().count() / 3);
         match useful {
             true => covered.extend(run.covers()),
             false => _ = std::fs::remove_file(run.path()),

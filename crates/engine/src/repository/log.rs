@@ -5,10 +5,11 @@
 //! next slot. Our own record is recognised by its nonce, so a lost acknowledgement is no lost race.
 
 use super::{Repository, cache, unfinished};
+use crate::rules;
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
-use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result};
+use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
 use decube_backup_format::checkpoint::State;
-use decube_backup_format::ids::{checkpoint_key, log_key};
+use decube_backup_format::ids::{IndexId, checkpoint_key, log_key};
 use decube_backup_format::log::{AddedObject, Envelope, ObjectName, Payload, RecordBuilder, Stamp};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -61,6 +62,17 @@ impl Repository {
             username: username.to_owned(),
             program: concat!("decube-backup ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
+    }
+
+    /// When record `seq` was written: by the store's time if it has one, else as its writer says. `None` if it cannot be read.
+    pub(crate) fn recorded_at(&self, seq: u64) -> Result<Option<Timestamp>> {
+        let key = log_key(seq)?;
+        if let Some(time) = self.store.stat(&key)?.and_then(|object| object.modified_ms) {
+            return Ok(Some(Timestamp { seconds: time.div_euclid(1000), nanoseconds: 0 }));
+        }
+        let Some(bytes) = self.store.get(&key)? else { return Ok(None) };
+        let stamp = Envelope::decode(&bytes).and_then(|envelope| envelope.open(&bytes, self.log_keys.log_key()));
+        Ok(stamp.ok().map(|(stamp, _)| stamp.time))
     }
 
     /// Folds the log from the best starting point there is.
@@ -174,7 +186,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Appends `record`; before every attempt `validate` sees the state it would follow.
+    /// Appends `record`; before every attempt `validate` sees the state it would follow. A record that adds an index
+    /// segment which was taken out of force is void without asking.
     ///
     /// # Errors
     /// `Contended` after too many lost races; what the store yields. After an error the record may or
@@ -183,13 +196,15 @@ impl Repository {
         let _one_at_a_time = self.appending.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_writable()?;
         let NewRecord { payload, added, reclaimed, stamp } = record;
+        let indexes: Vec<(u8, IndexId)> = added.iter().filter_map(|object| object.name.index()).collect();
         let entropy = self.env.entropy.clone();
         let builder = RecordBuilder::new(self.id(), &stamp, &payload, added, reclaimed, entropy.as_ref())?;
         for attempt in 0..LOG_APPEND_ATTEMPTS_MAX {
             // One state for all of it: another thread may fold more records into this handle at any moment, and the
             // slot must be the one that was validated.
             let state = self.state();
-            if let Verdict::Void = validate(&state)? {
+            let stands = rules::indexes_stand(state.as_ref(), &indexes);
+            if let (false, _) | (_, Verdict::Void) = (stands, validate(&state)?) {
                 return Ok(Appended::Void);
             }
             let seq = state.next_seq();

@@ -208,8 +208,18 @@ impl Repository {
         if let Some(index) = &*slot {
             return Ok(index.clone());
         }
-        let index = Arc::new(indexes::load(self)?);
+        let index = Arc::new(indexes::load(self, indexes::Trust::Cache)?);
         *slot = Some(index.clone());
+        Ok(index)
+    }
+
+    /// The local index, loaded from the repository alone whatever the cache holds.
+    ///
+    /// # Errors
+    /// As [`Self::index`].
+    pub(crate) fn index_anew(&self) -> Result<Arc<LocalIndex>> {
+        let index = Arc::new(indexes::load(self, indexes::Trust::Repository)?);
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Some(index.clone());
         Ok(index)
     }
 

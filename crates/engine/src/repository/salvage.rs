@@ -8,7 +8,7 @@
 use super::Repository;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
-use decube_backup_format::ids::{IndexId, log_key};
+use decube_backup_format::ids::{IndexId, log_key, parse_index_key};
 use decube_backup_format::log::{Envelope, ObjectName, Payload};
 use std::sync::PoisonError;
 
@@ -41,7 +41,7 @@ impl Repository {
     }
 
     /// Index segments that no readable record names.
-    pub(super) fn stray_indexes(&self, state: &State) -> Result<Vec<IndexId>> {
+    pub(super) fn stray_indexes(&self, state: &State) -> Result<Vec<(u8, IndexId)>> {
         if self.damaged_records().is_empty() {
             return Ok(Vec::new());
         }
@@ -49,9 +49,8 @@ impl Repository {
             state.indexes().any(|(_, known, _)| known == *id)
                 || state.retired_objects().any(|o| matches!(o, ObjectName::Index { id: gone, .. } if gone == id))
         };
-        let listed = self.store.list("index/0/")?;
-        let ids = listed.iter().filter_map(|o| IndexId::from_hex(o.key.as_str().strip_prefix("index/0/")?).ok());
-        Ok(ids.filter(|id| !named(id)).collect())
+        let listed = self.store.list("index/")?;
+        Ok(listed.iter().filter_map(|o| parse_index_key(&o.key)).filter(|(_, id)| !named(id)).collect())
     }
 }
 

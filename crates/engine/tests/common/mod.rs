@@ -5,6 +5,7 @@
 pub mod damage;
 pub mod made_up;
 pub mod meddling;
+pub mod records;
 pub mod source;
 
 use decube_backup_backend_fs::compare::{CompareOptions, compare_trees};

@@ -196,6 +196,10 @@ impl State {
     pub fn indexes(&self) -> impl ExactSizeIterator<Item = (u8, IndexId, &ObjectInfo)> {
         self.indexes.iter().map(|((level, id), info)| (*level, *id, info))
     }
+    /// An index segment in force.
+    pub fn index(&self, level: u8, id: &IndexId) -> Option<&ObjectInfo> {
+        self.indexes.get(&(level, *id))
+    }
     /// Key slots in force.
     pub fn slots(&self) -> impl ExactSizeIterator<Item = (SlotId, &ObjectInfo)> {
         self.slots.iter().map(|(slot, info)| (*slot, info))
@@ -216,7 +220,7 @@ impl State {
     pub fn retired_objects(&self) -> impl ExactSizeIterator<Item = &ObjectName> {
         self.retired.iter()
     }
-    /// Whether the object, other than a pack, was ever taken out of force, added before or not.
+    /// Whether such an object other than a pack was taken out of force: a record that adds it has no effect on it.
     pub fn is_retired(&self, name: &ObjectName) -> bool {
         self.retired.contains(name)
     }

@@ -47,6 +47,14 @@ pub enum ObjectName {
 }
 
 impl ObjectName {
+    /// Level and name if it is an index segment.
+    pub fn index(&self) -> Option<(u8, IndexId)> {
+        match self {
+            Self::Index { level, id } => Some((*level, *id)),
+            _ => None,
+        }
+    }
+
     /// Its key in the sink.
     ///
     /// # Errors

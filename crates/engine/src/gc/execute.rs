@@ -1,0 +1,116 @@
+//! A plan, carried out step by step; each step leaves a sound repository.
+
+use super::PrunePlan;
+use super::leftovers::Leftovers;
+use super::reclaim::{self, RECORD_NAMES_MAX};
+use super::repack::{Copied, Repack};
+use crate::repository::{NewRecord, Repository, Verdict};
+use decube_backup_core::monitor::Monitor;
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::ids::PackName;
+use decube_backup_format::log::{ObjectName, Payload, Stamp};
+
+/// What a prune did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct PruneReport {
+    /// Packs deleted.
+    pub packs_deleted: u64,
+    /// Index segments, checkpoints and key slots deleted.
+    pub others_deleted: u64,
+    /// Bytes the store got back.
+    pub bytes_deleted: u64,
+    /// Bytes written: packs and index segments.
+    pub bytes_written: u64,
+    /// New packs written.
+    pub packs_written: u64,
+    /// Packs that were to go and stay, because something was found to need them meanwhile, or because they are damaged.
+    pub packs_spared: u64,
+    /// Wall time, seconds, planning not included.
+    pub seconds: f64,
+}
+
+impl PrunePlan<'_> {
+    /// Carries the plan out.
+    ///
+    /// # Errors
+    /// `Contended` after being overtaken again and again, `PermissionDenied` if the store does not allow deleting,
+    /// `Interrupted`, what storing and deleting yield. Whatever was done by then stays, nothing is lost, and the next prune
+    /// goes on from there.
+    pub fn run(self, monitor: &dyn Monitor) -> Result<PruneReport> {
+        if self.summary.is_nothing() {
+            return Ok(PruneReport::default());
+        }
+        self.check_deletable()?;
+        let begun = self.repo.env.clock.monotonic();
+        let clock = self.repo.env.clock.clone();
+        let mut report = PruneReport::default();
+        self.steps(&mut report, monitor).map_err(explain)?;
+        report.seconds = (clock.monotonic() - begun).as_secs_f64();
+        Ok(report)
+    }
+
+    fn steps(self, report: &mut PruneReport, monitor: &dyn Monitor) -> Result<()> {
+        let PrunePlan { repo, options, marks, kept, leftovers, sources, mut going, condemn, release, lens, .. } = self;
+        let Leftovers { deletable, orphans, checkpoints, .. } = leftovers;
+        let stamp = || repo.stamp(&options.host, &options.username);
+
+        // What an earlier prune did not come to.
+        let names: Vec<ObjectName> = deletable.iter().map(|(name, _)| *name).collect();
+        let freed: u64 = deletable.iter().map(|(_, len)| len).sum();
+        count(report, reclaim::delete(repo, &names, monitor)?, freed);
+        advise(repo, &condemn, &release, &stamp)?;
+
+        let wanted = going.len() + orphans.len();
+        if !sources.is_empty() {
+            let mut copied = Copied::default();
+            let repack = Repack { repo, index: &marks.index, kept: &kept, monitor };
+            let outcome = repack.run(&sources, &mut copied);
+            report.packs_written += copied.packs;
+            report.bytes_written += copied.bytes;
+            outcome?;
+            going.retain(|name| !copied.damaged.contains(name));
+        }
+        let orphan_names: Vec<ObjectName> = orphans.iter().map(|(name, _)| *name).collect();
+        let (gone, _marks) = reclaim::reclaim(repo, marks, going, orphan_names, &stamp, monitor)?;
+        report.packs_spared += wanted.saturating_sub(gone.len()) as u64;
+        let len = |name: &ObjectName| match name {
+            ObjectName::Pack(pack) if lens.contains_key(pack) => lens.get(pack).copied().map_or(0, u64::from),
+            other => orphans.iter().find(|(name, _)| name == other).map_or(0, |(_, len)| *len),
+        };
+        let freed = gone.iter().map(len).sum();
+        count(report, reclaim::delete(repo, &gone, monitor)?, freed);
+
+        report.others_deleted += checkpoints.len() as u64;
+        report.bytes_deleted += checkpoints.iter().map(|(_, len)| len).sum::<u64>();
+        reclaim::delete_keys(repo, checkpoints.into_iter().map(|(key, _)| key).collect(), monitor)
+    }
+}
+
+fn count(report: &mut PruneReport, deleted: reclaim::Deleted, bytes: u64) {
+    report.packs_deleted += deleted.packs;
+    report.others_deleted += deleted.others;
+    report.bytes_deleted += bytes;
+}
+
+/// Tells writers which packs to reuse no more, and which they may reuse again. Advice needs no validation.
+fn advise(repo: &Repository, condemn: &[PackName], release: &[PackName], stamp: &dyn Fn() -> Stamp) -> Result<()> {
+    let (mut condemn, mut release) = (condemn.chunks(RECORD_NAMES_MAX), release.chunks(RECORD_NAMES_MAX));
+    loop {
+        let (packs, released) = (condemn.next().unwrap_or_default(), release.next().unwrap_or_default());
+        if packs.is_empty() && released.is_empty() {
+            return Ok(());
+        }
+        let payload = Payload::Condemn { packs: packs.to_vec(), released: released.to_vec() };
+        let record = NewRecord { payload, added: Vec::new(), reclaimed: Vec::new(), stamp: stamp() };
+        repo.append(record, &mut |_| Ok(Verdict::Stands))?;
+    }
+}
+
+fn explain(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Interrupted => {
+            error.with_hint("every snapshot is whole; what was done stays, and the next prune goes on from there")
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,112 @@
+//! Objects that are in the store and not in force: deletes that were interrupted, uploads that never got a record.
+//!
+//! The listing is a hint at names only. What a record took out of force may be deleted, whoever recorded it; what no
+//! record names goes through a `Reclaim` like any pack, because its writer may still be alive.
+
+use crate::repository::Repository;
+use crate::rules::Ledger;
+use decube_backup_core::sink::ObjectMeta;
+use decube_backup_core::{Key, Result};
+use decube_backup_format::checkpoint::State;
+use decube_backup_format::ids::{SlotId, parse_index_key, parse_pack_key, parse_seq_key};
+use decube_backup_format::log::ObjectName;
+use std::time::Duration;
+
+/// Checkpoints kept: the newest, and one for who is about to read the one before.
+const CHECKPOINTS_KEPT: usize = 2;
+
+/// What a look at the store found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leftovers {
+    /// Out of force and still there, with their lengths.
+    pub deletable: Vec<(ObjectName, u64)>,
+    /// Named by no record and old enough, with their lengths.
+    pub orphans: Vec<(ObjectName, u64)>,
+    /// Named by no record; perhaps a backup that is running.
+    pub young: u64,
+    /// Superseded checkpoints, with their lengths.
+    pub checkpoints: Vec<(Key, u64)>,
+    /// Listings asked for.
+    pub lists: u64,
+}
+
+/// Whether an object is of no use, and why.
+enum Standing {
+    InForce,
+    OutOfForce,
+    Unnamed,
+}
+
+/// Looks what is there; `orphan_age` is how long ago an object without a record must have been stored. An object whose
+/// time the store does not tell is old enough only if any is.
+///
+/// # Errors
+/// What listing yields.
+pub(super) fn look(repo: &Repository, state: &State, orphan_age: Duration) -> Result<Leftovers> {
+    let mut found = Leftovers::default();
+    let now_ms = i128::from(repo.env.clock.now().seconds) * 1000;
+    let is_old = |object: &ObjectMeta| match object.modified_ms {
+        Some(time) => now_ms - i128::from(time) >= orphan_age.as_millis() as i128,
+        None => orphan_age.is_zero(),
+    };
+    let mut prefixes = vec!["packs/", "index/"];
+    if state.retired_objects().any(|name| matches!(name, ObjectName::KeySlot(_))) {
+        prefixes.push("keys/");
+    }
+    for prefix in prefixes {
+        found.lists += 1;
+        for object in repo.store.list(prefix)? {
+            let Some(name) = named(&object.key) else { continue };
+            match standing(state, &name) {
+                Standing::InForce => {}
+                Standing::OutOfForce => found.deletable.push((name, object.len)),
+                // A slot without a record opens nothing, but may be about to get one.
+                Standing::Unnamed if matches!(name, ObjectName::KeySlot(_)) => {}
+                Standing::Unnamed if is_old(&object) => found.orphans.push((name, object.len)),
+                Standing::Unnamed => found.young += 1,
+            }
+        }
+    }
+    found.lists += 1;
+    let mut checkpoints = repo.store.list("ckpt/")?;
+    checkpoints.retain(|object| parse_seq_key(&object.key).is_some_and(|seq| seq < state.next_seq()));
+    checkpoints.truncate(checkpoints.len().saturating_sub(CHECKPOINTS_KEPT));
+    found.checkpoints = checkpoints.into_iter().map(|object| (object.key, object.len)).collect();
+    Ok(found)
+}
+
+fn named(key: &Key) -> Option<ObjectName> {
+    let pack = parse_pack_key(key).map(ObjectName::Pack);
+    let index = || parse_index_key(key).map(|(level, id)| ObjectName::Index { level, id });
+    let slot = || Some(ObjectName::KeySlot(SlotId::from_hex(key.as_str().strip_prefix("keys/")?).ok()?));
+    pack.or_else(index).or_else(slot)
+}
+
+fn standing(state: &State, name: &ObjectName) -> Standing {
+    let (in_force, out_of_force) = match name {
+        ObjectName::Pack(pack) => (state.is_in_force(pack), Ledger::is_reclaimed(state, pack)),
+        ObjectName::Index { level, id } => (state.index(*level, id).is_some(), state.is_retired(name)),
+        other => (state.objects().any(|(known, _)| known == *other), state.is_retired(name)),
+    };
+    match (in_force, out_of_force) {
+        (true, _) => Standing::InForce,
+        (false, true) => Standing::OutOfForce,
+        (false, false) => Standing::Unnamed,
+    }
+}
+
+/// Whether an object that no record named when the store was listed may still be taken for an orphan.
+pub(super) fn is_orphan(state: &State, name: &ObjectName) -> bool {
+    match name {
+        ObjectName::Pack(pack) => crate::rules::orphan_stands(state, pack),
+        other => matches!(standing(state, other), Standing::Unnamed),
+    }
+}
+
+/// Whether the log says that the object may be deleted.
+pub(super) fn may_delete(state: &State, name: &ObjectName) -> bool {
+    match name {
+        ObjectName::Pack(pack) => crate::rules::may_delete(state, pack),
+        other => state.is_retired(other),
+    }
+}

@@ -1,0 +1,278 @@
+//! Copying what is needed of packs that go into new ones.
+//!
+//! Every chunk is checked against its id on the way, and sealed under the current key: packs of older key versions
+//! migrate. A segment that is needed whole keeps its compression. What is copied is recorded by `Add` on the way and at the
+//! end, so that a prune that is stopped or killed copies nothing twice; a copy nobody needs is garbage for the next one.
+
+use super::bitmap::Bitmap;
+use super::tally::take_kept;
+use crate::index::LocalIndex;
+use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackedSegment, WriterContext, WriterSettings};
+use crate::publish;
+use crate::repository::{Appended, Repository};
+use crate::segments::{Scratch, SegmentReader, is_damage};
+use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::codec::Codec;
+use decube_backup_format::hash::Domain;
+use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
+use decube_backup_format::manifest::RunId;
+use decube_backup_format::pack::{ChunkEntry, Footer, PackReader, SegmentEntry};
+use std::collections::BTreeSet;
+
+/// Copied bytes after which they are recorded.
+const RECORD_BYTES: u64 = 4 << 30;
+/// Most bytes fetched at once.
+pub(super) const FETCH_BYTES_MAX: u32 = 8 << 20;
+/// Bytes between two segments that are rather fetched than asked for twice.
+const GAP_BYTES_MAX: u32 = 128 << 10;
+/// A segment needed whole is taken over as it is if it is this part of a full one; smaller ones are put together.
+const WHOLE_SHARE: usize = 4;
+/// How often what was copied is recorded again because some of it was taken for leftovers.
+const RECORD_ATTEMPTS_MAX: u32 = 5;
+
+/// What copying came to.
+#[derive(Debug, Default)]
+pub(super) struct Copied {
+    /// Packs written.
+    pub packs: u64,
+    /// Bytes of packs and index segments written.
+    pub bytes: u64,
+    /// Packs that cannot be read: they stay as they are.
+    pub damaged: BTreeSet<PackName>,
+}
+
+/// What is copied from.
+pub(super) struct Repack<'a> {
+    pub repo: &'a Repository,
+    pub index: &'a LocalIndex,
+    /// The entries at which live chunks are counted; taken as they are copied.
+    pub kept: &'a Bitmap,
+    pub monitor: &'a dyn Monitor,
+}
+
+/// A piece of a pack to fetch: segments from this number on, with their entries.
+struct Stretch {
+    from: u32,
+    to: u32,
+    segments: Vec<u32>,
+}
+
+impl Repack<'_> {
+    /// Copies what is needed of `sources`, in this order; it is recorded when this returns, and after an error as far as
+    /// possible.
+    ///
+    /// # Errors
+    /// What storing yields; `Interrupted`. Damage of a source is a problem and no error.
+    pub(super) fn run(&self, sources: &[PackName], copied: &mut Copied) -> Result<()> {
+        let repo = self.repo;
+        let settings = WriterSettings::new(&repo.header, repo.store.capabilities().distance, repo.env.workers(), None);
+        let context = WriterContext {
+            store: &repo.store,
+            keyring: &repo.keyring,
+            entropy: repo.env.entropy.as_ref(),
+            repository: repo.id(),
+            monitor: self.monitor,
+        };
+        let total = sources.iter().filter_map(|name| repo.state().pack(name).map(|info| u64::from(info.len))).sum();
+        self.monitor.phase("repack", Some(total), Some(sources.len() as u64));
+        std::thread::scope(|scope| {
+            let mut writer = ChunkWriter::start(scope, context, settings);
+            let outcome = self.copy_all(&mut writer, settings, sources, copied);
+            let added = match &outcome {
+                Ok(()) => writer.flush()?,
+                // What is in full packs need not be copied again.
+                Err(_) => writer.stop().unwrap_or_default(),
+            };
+            match (outcome, self.record(added, copied)) {
+                (Err(error), _) => Err(error),
+                (Ok(()), recorded) => recorded,
+            }
+        })
+    }
+
+    fn copy_all(
+        &self,
+        writer: &mut ChunkWriter,
+        settings: WriterSettings,
+        sources: &[PackName],
+        copied: &mut Copied,
+    ) -> Result<()> {
+        let segments = SegmentReader::new(self.repo);
+        let mut scratch = Scratch::new()?;
+        let mut since = 0;
+        for name in sources {
+            check_stop(self.monitor)?;
+            let state = self.repo.state();
+            let Some(info) = state.pack(name) else { continue };
+            let mut source = Source { repack: self, name, settings, segments: &segments, scratch: &mut scratch };
+            match source.copy(u64::from(info.len), writer) {
+                Ok(bytes) => since += bytes,
+                Err(Failed::Reading(error)) => {
+                    self.repo.refresh()?;
+                    if self.repo.state().is_reclaimed(name) {
+                        // Another prune was faster; it left each live chunk another place.
+                        continue;
+                    }
+                    copied.damaged.insert(*name);
+                    let what = format!("a pack that was to be copied is damaged and stays as it is: {}", error.chain());
+                    self.monitor.problem(&Problem::new(ProblemKind::Damaged, pack_key(name)?.as_str(), what));
+                }
+                Err(Failed::Fatal(error)) => return Err(error),
+            }
+            self.monitor.advance(Progress::Bytes, u64::from(info.len));
+            self.monitor.advance(Progress::Objects, 1);
+            if since >= RECORD_BYTES {
+                since = 0;
+                self.record(writer.flush()?, copied)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records new packs; those that somebody took for leftovers meanwhile are gone.
+    fn record(&self, mut added: Vec<AddedPack>, copied: &mut Copied) -> Result<()> {
+        copied.packs += added.len() as u64;
+        copied.bytes += added.iter().map(|pack| pack.len).sum::<u64>();
+        for _ in 0..RECORD_ATTEMPTS_MAX {
+            let (appended, bytes) = publish::record_packs(self.repo, RunId::default(), &added)?;
+            copied.bytes += bytes;
+            match appended {
+                None | Some(Appended::At(_)) => return Ok(()),
+                Some(Appended::Void) => {
+                    let state = self.repo.state();
+                    added.retain(|pack| !state.is_reclaimed(&pack.name));
+                }
+            }
+        }
+        Err(Error::new(ErrorKind::Contended, "prune", "what was copied was reclaimed again and again")
+            .with_hint("nothing is lost; run prune again when no other prune runs"))
+    }
+}
+
+/// Whose fault it is that a pack was not copied.
+enum Failed {
+    /// The pack's.
+    Reading(Error),
+    Fatal(Error),
+}
+
+fn reading(error: Error) -> Failed {
+    if is_damage(&error) { Failed::Reading(error) } else { Failed::Fatal(error) }
+}
+
+/// One pack that is copied from.
+struct Source<'a> {
+    repack: &'a Repack<'a>,
+    name: &'a PackName,
+    settings: WriterSettings,
+    segments: &'a SegmentReader<'a>,
+    scratch: &'a mut Scratch,
+}
+
+impl Source<'_> {
+    /// Copies what is needed of a pack of `len` bytes; says how many raw bytes that was.
+    fn copy(&mut self, len: u64, writer: &mut ChunkWriter) -> Result<u64, Failed> {
+        let reader = self.segments.pack(self.name).map_err(reading)?;
+        let footer = self.segments.footer(&reader, len).map_err(reading)?;
+        let mut copied = 0;
+        for stretch in self.stretches(&footer).map_err(Failed::Fatal)? {
+            check_stop(self.repack.monitor).map_err(Failed::Fatal)?;
+            let key = pack_key(self.name).map_err(Failed::Fatal)?;
+            let (from, len) = (u64::from(stretch.from), u64::from(stretch.to - stretch.from));
+            let bytes = self.repack.repo.store.get_exactly(&key, from, len).map_err(reading)?;
+            for number in stretch.segments {
+                let Some(entry) = footer.segments.get(number as usize) else { continue };
+                let start = (entry.offset - stretch.from) as usize;
+                let sealed = bytes.get(start..start + entry.stored_len as usize).unwrap_or_default();
+                copied += self.segment(&reader, &footer, number, entry, sealed, writer)?;
+            }
+        }
+        Ok(copied)
+    }
+
+    /// The segments with something needed in them, neighbours together.
+    fn stretches(&self, footer: &Footer) -> Result<Vec<Stretch>> {
+        let mut stretches: Vec<Stretch> = Vec::new();
+        for (number, entry) in (0..).zip(&footer.segments) {
+            let mut is_needed = false;
+            for chunk in footer.chunks_of(entry) {
+                is_needed = is_needed || self.is_kept(&chunk.id)?;
+            }
+            if !is_needed {
+                continue;
+            }
+            let (from, to) = (entry.offset, entry.offset + entry.stored_len);
+            match stretches
+                .last_mut()
+                .filter(|last| from - last.to <= GAP_BYTES_MAX && to - last.from <= FETCH_BYTES_MAX)
+            {
+                Some(last) => {
+                    last.to = to;
+                    last.segments.push(number);
+                }
+                None => stretches.push(Stretch { from, to, segments: vec![number] }),
+            }
+        }
+        Ok(stretches)
+    }
+
+    fn is_kept(&self, id: &ShortId) -> Result<bool> {
+        let found = self.repack.index.find_entry(id, &|other| other != self.name)?;
+        Ok(found.is_some_and(|(at, _)| self.repack.kept.has(at)))
+    }
+
+    fn segment(
+        &mut self,
+        reader: &PackReader,
+        footer: &Footer,
+        number: u32,
+        entry: &SegmentEntry,
+        sealed: &[u8],
+        writer: &mut ChunkWriter,
+    ) -> Result<u64, Failed> {
+        self.scratch.sealed_mut().clear();
+        self.scratch.sealed_mut().extend_from_slice(sealed);
+        self.scratch.open(reader, number, entry).map_err(reading)?;
+        let chunks = footer.chunks_of(entry);
+        let hasher = &self.repack.repo.hasher;
+        let domain = if self.name.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
+        let mut needed: Vec<ChunkEntry> = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            if !self.is_kept(&chunk.id).map_err(Failed::Fatal)? {
+                continue;
+            }
+            let bytes = self.scratch.raw.get(chunk.offset as usize..(chunk.offset + chunk.len) as usize);
+            if bytes.is_none_or(|bytes| hasher.id(domain, bytes).short() != chunk.id) {
+                let damaged = Error::new(ErrorKind::Corrupt, "prune", "chunk does not match its id");
+                return Err(Failed::Reading(damaged.with("chunk", chunk.id)));
+            }
+            needed.push(*chunk);
+        }
+        let lane = match (self.name.kind, entry.codec) {
+            (PackKind::Meta, _) => Lane::Meta,
+            (PackKind::Data, Codec::Stored) => Lane::Stored,
+            (PackKind::Data, Codec::Zstd) => Lane::Solid,
+        };
+        let raw_bytes = needed.iter().map(|chunk| u64::from(chunk.len)).sum();
+        let (index, kept) = (self.repack.index, self.repack.kept);
+        let taken = |chunk: &ChunkEntry| take_kept(index, kept, &chunk.id, self.name).map_err(Failed::Fatal);
+        if needed.len() == chunks.len() && entry.raw_len as usize >= self.settings.full_at(lane) / WHOLE_SHARE {
+            for chunk in &needed {
+                taken(chunk)?;
+            }
+            let (packed, raw) = self.scratch.take();
+            let chunks = needed.iter().map(|chunk| (chunk.id, chunk.len)).collect();
+            let segment = PackedSegment { raw, packed, codec: entry.codec, chunks };
+            writer.push_packed(self.name.kind, segment).map_err(Failed::Fatal)?;
+            return Ok(raw_bytes);
+        }
+        for chunk in &needed {
+            let bytes = self.scratch.raw.get(chunk.offset as usize..(chunk.offset + chunk.len) as usize);
+            if taken(chunk)? {
+                writer.push(lane, chunk.id, bytes.unwrap_or_default()).map_err(Failed::Fatal)?;
+            }
+        }
+        Ok(raw_bytes)
+    }
+}

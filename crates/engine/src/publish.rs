@@ -1,0 +1,77 @@
+//! From durable packs to records that name them: index segments first, then the record.
+
+use crate::pipeline::{AddedPack, tables};
+use crate::repository::{Appended, NewRecord, Repository, Verdict, index_associated};
+use crate::rules;
+use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result};
+use decube_backup_format::checkpoint::State;
+use decube_backup_format::ids::{IndexId, PackName, index_key};
+use decube_backup_format::index::encode_index;
+use decube_backup_format::log::{AddedObject, ObjectName, Payload};
+use decube_backup_format::manifest::RunId;
+use decube_backup_format::pack::Footer;
+use decube_backup_format::sealed;
+
+/// Level of the index segments that backups and repacking write; merged ones have the next.
+pub(crate) const LEVEL_NEW: u8 = 0;
+
+/// What a record of `added` lists: the packs, and the index segments that were stored for them (several for very many).
+///
+/// # Errors
+/// What storing yields.
+pub(crate) fn objects(repo: &Repository, added: &[AddedPack]) -> Result<Vec<AddedObject>> {
+    let packs = added.iter().map(|p| AddedObject { name: ObjectName::Pack(p.name), len: p.len, hash: p.hash });
+    let indexes = index(repo, LEVEL_NEW, tables(added))?;
+    Ok(packs.chain(indexes).collect())
+}
+
+/// Stores index segments of `level` that hold `tables`; lists them for a record.
+///
+/// # Errors
+/// What storing yields.
+pub(crate) fn index<'a>(
+    repo: &Repository,
+    level: u8,
+    tables: impl ExactSizeIterator<Item = (PackName, &'a Footer)>,
+) -> Result<Vec<AddedObject>> {
+    let mut objects = Vec::new();
+    for plain in encode_index(tables) {
+        let mut id = IndexId::default();
+        repo.env.entropy.fill(&mut id.0)?;
+        let key = index_key(level, &id)?;
+        let associated = index_associated(repo, level, &id)?;
+        let entropy = repo.env.entropy.as_ref();
+        let bytes = sealed::seal(repo.keyring.cipher, &repo.keyring.index_key, &associated, &plain, entropy)?;
+        objects.push(AddedObject::of(ObjectName::Index { level, id }, &bytes));
+        if repo.store.put(&key, bytes, PutMode::CreateNew)? == PutOutcome::AlreadyExists {
+            return Err(Error::new(ErrorKind::AlreadyExists, "commit", "a random index name is taken").with("key", key));
+        }
+    }
+    Ok(objects)
+}
+
+/// Bytes of the index segments among `objects`.
+pub(crate) fn index_bytes(objects: &[AddedObject]) -> u64 {
+    objects.iter().filter(|o| matches!(o.name, ObjectName::Index { .. })).map(|o| o.len).sum()
+}
+
+/// Records packs that no snapshot needs yet with an `Add`, so that their chunks are found; says whether that stood, and
+/// how many bytes of index were stored. Nothing is written for no packs.
+///
+/// # Errors
+/// What storing and appending yield.
+pub(crate) fn record_packs(repo: &Repository, run: RunId, added: &[AddedPack]) -> Result<(Option<Appended>, u64)> {
+    if added.is_empty() {
+        return Ok((None, 0));
+    }
+    let objects = objects(repo, added)?;
+    let bytes = index_bytes(&objects);
+    let record =
+        NewRecord { payload: Payload::Add { run }, added: objects, reclaimed: Vec::new(), stamp: repo.stamp("", "") };
+    // An own pack was reclaimed after it was uploaded at the earliest, so counting from the very beginning is right.
+    let mut validate = |state: &State| {
+        let packs = added.iter().map(|p| &p.name);
+        Ok(Verdict::of(rules::commit_stands(state, 0, packs, None)))
+    };
+    Ok((Some(repo.append(record, &mut validate)?), bytes))
+}
