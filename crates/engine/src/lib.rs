@@ -14,6 +14,7 @@
 //! | [`pipeline`] | new chunks → uploaded packs |
 //! | [`segments`] | reading segments and nodes back |
 //! | [`backup`], [`restore`], [`dump`], [`verify`] | the main jobs |
+//! | [`repair`] | what can be put right, and what cannot |
 //! | [`browse`], [`select`], [`stats`] | looking around |
 //! | [`live`] | a directory against a snapshot of it |
 //! | [`keys`], [`tags`] | changing what is known, not what is stored |
@@ -29,6 +30,7 @@ pub mod keys;
 pub mod live;
 pub mod options;
 pub mod pipeline;
+pub mod repair;
 pub mod repository;
 pub mod restore;
 pub mod rules;

@@ -12,6 +12,7 @@ mod init;
 mod key;
 mod live;
 mod ls;
+mod repair;
 mod report;
 mod restore;
 mod run_pipelines;
@@ -44,6 +45,7 @@ pub(crate) fn run(session: &Session, command: &Command) -> Outcome {
         Command::Restore(args) => restore::run(session, args),
         Command::Dump(args) => dump::run(session, args),
         Command::Verify(args) => verify::run(session, args),
+        Command::Repair(args) => repair::run(session, &args.command),
         Command::Stats(_) => stats::run(session),
         Command::Key(args) => key::run(session, &args.command),
         Command::Tag(args) => tag::run(session, args),

@@ -3,17 +3,14 @@
 use super::Pass;
 use crate::index::LocalIndex;
 use crate::options::{BackupOptions, BackupReport};
-use crate::pipeline::{AddedPack, tables};
-use crate::repository::{Appended, NewRecord, Repository, Verdict, index_associated};
+use crate::pipeline::AddedPack;
+use crate::repository::{self, Appended, NewRecord, Repository, Verdict};
 use crate::rules;
 use decube_backup_core::source::Source;
-use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
+use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_format::checkpoint::{SnapshotEntry, State};
-use decube_backup_format::ids::{IndexId, index_key};
-use decube_backup_format::index::encode_index;
 use decube_backup_format::log::{AddedObject, ObjectName, Payload};
 use decube_backup_format::manifest::{RunId, SnapshotManifest, SnapshotStats};
-use decube_backup_format::sealed;
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -152,7 +149,7 @@ impl Commit<'_> {
             stats: SnapshotStats {
                 files_new: report.files_new,
                 files_changed: report.files_changed,
-                files_unchanged: report.files_unchanged,
+                files_unchanged: report.files_unchanged + report.files_healed,
                 dirs: report.directories,
                 others: report.others,
                 bytes_read: report.bytes_read,
@@ -176,20 +173,9 @@ impl Commit<'_> {
 
 /// Stores the index segments of `added`; lists them and the packs for a record.
 fn publish_index(repo: &Repository, run: &Run, added: &[AddedPack]) -> Result<Vec<AddedObject>> {
-    let mut objects: Vec<AddedObject> =
-        added.iter().map(|p| AddedObject { name: ObjectName::Pack(p.name), len: p.len, hash: p.hash }).collect();
-    for plain in encode_index(tables(added)) {
-        let mut id = IndexId::default();
-        repo.env.entropy.fill(&mut id.0)?;
-        let key = index_key(0, &id)?;
-        let associated = index_associated(repo, 0, &id)?;
-        let entropy = repo.env.entropy.as_ref();
-        let bytes = sealed::seal(repo.keyring.cipher, &repo.keyring.index_key, &associated, &plain, entropy)?;
-        objects.push(AddedObject::of(ObjectName::Index { level: 0, id }, &bytes));
-        run.count(Stored { bytes: bytes.len() as u64, ..Stored::default() });
-        if repo.store.put(&key, bytes, PutMode::CreateNew)? == PutOutcome::AlreadyExists {
-            return Err(Error::new(ErrorKind::AlreadyExists, "commit", "a random index name is taken").with("key", key));
-        }
+    let objects = repository::publish(repo, added)?;
+    for index in objects.iter().filter(|object| matches!(object.name, ObjectName::Index { .. })) {
+        run.count(Stored { bytes: index.len, ..Stored::default() });
     }
     Ok(objects)
 }

@@ -11,6 +11,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`plan`] | change detection |
+//! | [`heal`] | unchanged files whose stored content is damaged |
 //! | [`read`] | the reader pool |
 //! | [`build`] | the builder thread |
 //! | [`dedup`] | known or new |
@@ -19,8 +20,9 @@
 
 mod build;
 mod commit;
-mod dedup;
+pub(crate) mod dedup;
 mod dry;
+mod heal;
 mod plan;
 mod read;
 pub mod stat_cache;
@@ -31,9 +33,7 @@ use crate::repository::Repository;
 use crate::segments::Nodes;
 use commit::{Commit, Committed, Run, Stored};
 use crossbeam_channel::{bounded, unbounded};
-use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
 use decube_backup_core::monitor::Monitor;
-use decube_backup_core::sink::Distance;
 use decube_backup_core::source::{Scan, Source};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
@@ -167,19 +167,7 @@ fn run_pass(
     };
     let arenas = unbounded();
     let readers = read::ReadContext { source, chunker: &repo.chunker, hasher: &repo.hasher, monitor, arenas: &arenas };
-    let effort = options.effort.unwrap_or(Effort::Balanced);
-    let settings = WriterSettings {
-        segment_bytes: repo.header.segment_bytes as usize,
-        data_pack_bytes: repo.header.pack_data_bytes as usize,
-        meta_pack_bytes: repo.header.pack_meta_bytes as usize,
-        effort,
-        workers: repo.env.workers(),
-        uploads: match store.capabilities().distance {
-            // One pack is durable long before the next is full; a second would only hold memory.
-            Distance::Local => 1,
-            Distance::Remote => UPLOADS_IN_FLIGHT_MAX,
-        },
-    };
+    let settings = WriterSettings::of(repo, options.effort.unwrap_or(Effort::Balanced));
     let context = WriterContext {
         store: &store,
         keyring: &repo.keyring,
@@ -188,7 +176,14 @@ fn run_pass(
         monitor,
     };
     let excluded = |pack: &PackName| !repo.state().may_reuse(pack);
-    let known_nodes = |id: &decube_backup_format::ids::ChunkId| nodes.as_ref().is_some_and(|n| n.has_seen(id));
+    let healing = repo.state().damaged_packs().len() > 0;
+    // Where packs are damaged, having read a node does not say that it may be relied on.
+    let known_nodes =
+        |id: &decube_backup_format::ids::ChunkId| !healing && nodes.as_ref().is_some_and(|n| n.has_seen(id));
+    let health = match &nodes {
+        Some(nodes) if healing => Some(heal::Health::new(repo, nodes)?),
+        _ => None,
+    };
     let failure = Failure::default();
 
     std::thread::scope(|scope| {
@@ -205,7 +200,7 @@ fn run_pass(
             _ => parent_without_stat(nodes.as_ref(), parent),
         };
         let unfinished = order.clone();
-        let planner = plan::Planner::new(old, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
+        let planner = plan::Planner::new(old, health, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
         let planner_failure = failure.clone();
         scope.spawn(move || {
             if let Err(error) = planner.run(scan) {

@@ -12,8 +12,11 @@
 mod compress;
 mod packer;
 
+use crate::repository::Repository;
 use crate::store::Store;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
+use decube_backup_core::sink::Distance;
 use decube_backup_core::world::Entropy;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::Effort;
@@ -40,6 +43,24 @@ pub struct WriterSettings {
     pub workers: usize,
     /// Packs uploaded at once.
     pub uploads: usize,
+}
+
+impl WriterSettings {
+    /// As `repo` was made, for its storage and this machine.
+    pub(crate) fn of(repo: &Repository, effort: Effort) -> Self {
+        Self {
+            segment_bytes: repo.header.segment_bytes as usize,
+            data_pack_bytes: repo.header.pack_data_bytes as usize,
+            meta_pack_bytes: repo.header.pack_meta_bytes as usize,
+            effort,
+            workers: repo.env.workers(),
+            uploads: match repo.store.capabilities().distance {
+                // One pack is durable long before the next is full; a second would only hold memory.
+                Distance::Local => 1,
+                Distance::Remote => UPLOADS_IN_FLIGHT_MAX,
+            },
+        }
+    }
 }
 
 /// Which stream of segments a chunk joins.

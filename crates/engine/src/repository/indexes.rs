@@ -2,17 +2,19 @@
 
 use super::Repository;
 use crate::index::{LocalIndex, MEMORY_ENTRIES_MAX, run::Run};
+use crate::pipeline::{AddedPack, tables};
 use crate::segments::SegmentReader;
-use decube_backup_core::{ErrorKind as Kind, Result};
+use decube_backup_core::{Error, ErrorKind as Kind, PutMode, PutOutcome, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
-use decube_backup_format::index::decode_index;
+use decube_backup_format::index::{decode_index, encode_index};
+use decube_backup_format::log::{AddedObject, ObjectName};
 use decube_backup_format::pack::Footer;
 use decube_backup_format::{ids, sealed};
 use std::collections::HashSet;
 
 /// What an index segment is sealed with.
-pub(crate) fn index_associated(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<u8>> {
+fn index_associated(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<u8>> {
     Ok(sealed::aad("index", &repo.id(), ids::index_key(level, id)?.as_str()))
 }
 
@@ -81,7 +83,42 @@ pub(crate) fn index_segment(repo: &Repository, level: u8, id: &IndexId) -> Resul
         .map_err(|e| e.with("key", &key).with_hint("run `decube-backup verify` to see what is affected"))
 }
 
-fn open_segment(repo: &Repository, level: u8, id: &IndexId, bytes: &[u8]) -> Result<Vec<(PackName, Footer)>> {
+/// Stores index segments of the given tables of contents; lists them for a record.
+///
+/// # Errors
+/// What storing yields; what was stored stays as an orphan.
+pub(crate) fn store_segments<'a>(
+    repo: &Repository,
+    tables: impl ExactSizeIterator<Item = (PackName, &'a Footer)>,
+) -> Result<Vec<AddedObject>> {
+    let mut objects = Vec::new();
+    for plain in encode_index(tables) {
+        let mut id = IndexId::default();
+        repo.env.entropy.fill(&mut id.0)?;
+        let key = index_key(0, &id)?;
+        let associated = index_associated(repo, 0, &id)?;
+        let entropy = repo.env.entropy.as_ref();
+        let bytes = sealed::seal(repo.keyring.cipher, &repo.keyring.index_key, &associated, &plain, entropy)?;
+        objects.push(AddedObject::of(ObjectName::Index { level: 0, id }, &bytes));
+        if repo.store.put(&key, bytes, PutMode::CreateNew)? == PutOutcome::AlreadyExists {
+            return Err(Error::new(Kind::AlreadyExists, "commit", "a random index name is taken").with("key", key));
+        }
+    }
+    Ok(objects)
+}
+
+/// Stores the index segments of packs just uploaded; lists packs and segments for a record.
+///
+/// # Errors
+/// As [`store_segments`].
+pub(crate) fn publish(repo: &Repository, added: &[AddedPack]) -> Result<Vec<AddedObject>> {
+    let packs = added.iter().map(|p| AddedObject { name: ObjectName::Pack(p.name), len: p.len, hash: p.hash });
+    let mut objects: Vec<AddedObject> = packs.collect();
+    objects.extend(store_segments(repo, tables(added))?);
+    Ok(objects)
+}
+
+pub(crate) fn open_segment(repo: &Repository, level: u8, id: &IndexId, bytes: &[u8]) -> Result<Vec<(PackName, Footer)>> {
     let plain = sealed::open(&repo.keyring.index_key, &index_associated(repo, level, id)?, bytes)?;
     decode_index(&plain)
 }
