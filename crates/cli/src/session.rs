@@ -236,12 +236,25 @@ impl Session {
         self.open_at(&self.place()?)
     }
 
+    /// Opens the repository the command line names, believing no local cache.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub(crate) fn open_without_cache(&self) -> Outcome<Repository> {
+        let place = self.place()?;
+        let environment = Environment { cache_dir: None, ..self.environment(&place)? };
+        self.open_in(environment, &place)
+    }
+
     /// Opens the repository at `place`.
     ///
     /// # Errors
     /// As [`Session::open`].
     pub(crate) fn open_at(&self, place: &Place) -> Outcome<Repository> {
-        let environment = self.environment(place)?;
+        self.open_in(self.environment(place)?, place)
+    }
+
+    fn open_in(&self, environment: Environment, place: &Place) -> Outcome<Repository> {
         let mut refused = false;
         let credentials = || self.credentials(place, Asking::Once).inspect_err(|_| refused = true);
         let opened = Repository::open_with(environment, credentials);

@@ -16,6 +16,7 @@
 //! | [`segments`] | reading segments and nodes back |
 //! | [`backup`], [`restore`], [`dump`], [`verify`] | the main jobs |
 //! | [`gc`] | freeing space, and saying what would be freed |
+//! | [`repair`] | what can be put right, and what cannot |
 //! | [`browse`], [`select`], [`stats`] | looking around |
 //! | [`live`] | a directory against a snapshot of it |
 //! | [`keys`], [`tags`] | changing what is known, not what is stored |
@@ -33,6 +34,7 @@ pub mod live;
 pub mod options;
 pub mod pipeline;
 pub(crate) mod publish;
+pub mod repair;
 pub mod repository;
 pub mod restore;
 pub mod rules;

@@ -1,5 +1,6 @@
 //! What callers may choose, and what they get back.
 
+use crate::verify::{Freshness, Policy, Recorded};
 use decube_backup_core::Timestamp;
 use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind};
@@ -104,6 +105,8 @@ pub struct BackupReport {
     pub files_changed: u64,
     /// Files taken over from the parent unread.
     pub files_unchanged: u64,
+    /// Unchanged files that were read because stored content of theirs is damaged: it is stored again.
+    pub files_healed: u64,
     /// Directories.
     pub directories: u64,
     /// Links, FIFOs and devices.
@@ -266,6 +269,8 @@ pub enum Subset {
     Percent(f64),
     /// A random part of about this many bytes.
     Bytes(u64),
+    /// What a policy asks for, the longest unread first.
+    Due(Policy),
 }
 
 /// One thing wrong with the repository.
@@ -314,6 +319,10 @@ pub struct VerifyReport {
     pub chunks: u64,
     /// Objects present but named by no record (crashed uploads), informational.
     pub orphans: u64,
+    /// What of it was recorded in the log.
+    pub recorded: Recorded,
+    /// How long ago the packs in force were read whole.
+    pub freshness: Freshness,
     /// Wall time, seconds.
     pub seconds: f64,
 }
@@ -341,6 +350,11 @@ pub struct StatsReport {
     pub meta_packs: u64,
     /// Log records.
     pub records: u64,
+    /// Packs in force that are known to be damaged.
+    pub damaged_packs: u64,
+    /// How long ago the packs in force were read whole.
+    #[serde(flatten)]
+    pub freshness: Freshness,
 }
 
 /// One key slot as listed.

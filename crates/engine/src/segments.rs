@@ -269,12 +269,17 @@ impl<'a> Nodes<'a> {
     }
 }
 
-/// Where the live copy of `id` is.
+/// Where the live copy of `id` is; one in a pack that is known to be damaged only if there is no other.
 ///
 /// # Errors
-/// `NotFound` if no index knows it.
+/// `Corrupt` if no index knows it.
 pub fn locate(repo: &Repository, index: &LocalIndex, id: &ChunkId) -> Result<Location> {
-    index.find(&id.short(), &|pack| repo.state().is_reclaimed(pack))?.ok_or_else(|| {
+    let state = repo.state();
+    let mut found = index.find(&id.short(), &|pack| state.is_reclaimed(pack) || state.is_damaged(pack))?;
+    if found.is_none() && state.damaged_packs().len() > 0 {
+        found = index.find(&id.short(), &|pack| state.is_reclaimed(pack))?;
+    }
+    found.ok_or_else(|| {
         Error::new(ErrorKind::Corrupt, "index", "no index segment knows this chunk")
             .with("chunk", id)
             .with_hint("run `decube-backup verify` to see what is affected")

@@ -12,7 +12,12 @@ use std::collections::HashSet;
 /// An index segment is missing or damaged.
 pub fn stats(repo: &Repository) -> Result<StatsReport> {
     let state = repo.state();
-    let mut report = StatsReport { records: state.next_seq(), ..StatsReport::default() };
+    let mut report = StatsReport {
+        records: state.next_seq(),
+        damaged_packs: state.damaged_packs().len() as u64,
+        freshness: crate::verify::freshness(&state, repo.env.clock.now()),
+        ..StatsReport::default()
+    };
     for snapshot in state.live_snapshots() {
         report.snapshots += 1;
         report.bytes_logical += snapshot.manifest.tree.bytes;

@@ -152,21 +152,54 @@ pub struct StatsArgs {}
     decube-backup verify\n  decube-backup verify --read-data\n  \
     decube-backup verify --read-data-subset 3/30      a thirtieth each day of the month\n  \
     decube-backup verify --read-data-subset 10GiB\n  \
-    decube-backup verify --scrub                      needs no password"
+    decube-backup verify --scrub                      needs no password\n  \
+    decube-backup verify --within 30d --budget-time 2h   every byte within 30 days, two hours a night\n  \
+    decube-backup verify --read-data --record         damage found is avoided, and healed by the next backup\n\n\
+    With --record and --within the repository itself remembers which packs were read and sound, and which are\n\
+    damaged: all hosts share it, and nothing new relies on damaged packs. Without them nothing is written."
 )]
 pub struct VerifyArgs {
     /// Read and check all content
-    #[arg(long, conflicts_with_all = ["read_data_subset", "scrub"])]
+    #[arg(long, conflicts_with_all = ["read_data_subset", "scrub", "within"])]
     pub read_data: bool,
     /// Read and check part of the content: group N/T of T, P% or a SIZE
-    #[arg(long, value_name = "N/T|P%|SIZE", value_parser = subset_of, conflicts_with = "scrub")]
+    #[arg(long, value_name = "N/T|P%|SIZE", value_parser = subset_of, conflicts_with_all = ["scrub", "within"])]
     pub read_data_subset: Option<Subset>,
     /// Check every pack's plain hash; needs no password or key
-    #[arg(long, conflicts_with = "snapshot")]
+    #[arg(long, conflicts_with_all = ["snapshot", "record", "within"])]
     pub scrub: bool,
+    /// Read what was not read for so long, such as 30d, the longest unread first, and record it
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub within: Option<u64>,
+    /// Begin no pack after this time, such as 2h
+    #[arg(long, value_name = "SPAN", value_parser = span, requires = "within")]
+    pub budget_time: Option<u64>,
+    /// Read at most about this much
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size, requires = "within")]
+    pub budget_bytes: Option<u64>,
+    /// Read at most about this share of all packs: N/T or P%
+    #[arg(long, value_name = "N/T|P%", value_parser = share_of, requires = "within")]
+    pub budget_share: Option<f64>,
+    /// Record in the repository which packs are sound and which are damaged
+    #[arg(long)]
+    pub record: bool,
     /// Check only what these snapshots need
     #[arg(short, long, value_name = "SNAPSHOT")]
     pub snapshot: Vec<String>,
+}
+
+/// A span such as `30d`, in seconds.
+fn span(text: &str) -> Result<u64, String> {
+    units::parse_span_seconds(text).map_err(|_| format!("{text:?} is not a time span; write 30d, 12h or 90m"))
+}
+
+/// `n/t` or `p%`, in percent.
+fn share_of(text: &str) -> Result<f64, String> {
+    match subset_of(text) {
+        Ok(Subset::Percent(percent)) => Ok(percent),
+        Ok(Subset::Group { n, of }) => Ok(f64::from(n) * 100.0 / f64::from(of)),
+        _ => Err(format!("{text:?} is not a share; write 1/20 or 5%")),
+    }
 }
 
 /// `n/t`, `p%` or a size.
@@ -205,6 +238,16 @@ mod tests {
         for bad in ["0/5", "6/5", "0%", "101%", "x", "", "1/0", "0"] {
             assert!(subset_of(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn shares_and_spans_are_read() {
+        assert_eq!([share_of("1/20"), share_of("2.5%")], [Ok(5.0), Ok(2.5)]);
+        assert_eq!((span("30d"), span("90m")), (Ok(2_592_000), Ok(5400)));
+        for bad in ["10GiB", "0%", "2/1", "x"] {
+            assert!(share_of(bad).is_err(), "{bad}");
+        }
+        assert!(span("soon").is_err());
     }
 
     #[test]

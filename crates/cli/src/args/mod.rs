@@ -9,6 +9,7 @@
 //! | `data` | backup, run, restore, dump |
 //! | `look` | snapshots, ls, find, diff, stats, verify |
 //! | `keep` | init, key, tag, sink |
+//! | `repair` | repair index, checkpoints, packs, snapshots |
 //! | `setup` | config, explain-exclude, completions |
 //! | `space` | prune |
 //! | `small` | the two small programs, `decub-snapshot` and `decube-verify` |
@@ -17,6 +18,7 @@ mod data;
 mod global;
 mod keep;
 mod look;
+mod repair;
 mod setup;
 mod small;
 mod space;
@@ -27,6 +29,7 @@ pub use data::{
 pub use global::GlobalArgs;
 pub use keep::{CipherArg, InitArgs, KeyArgs, KeyCommand, NewKeyArgs, SinkArgs, SinkCommand, TagArgs};
 pub use look::{DiffArgs, FindArgs, KindArg, LsArgs, SizeBound, SnapshotsArgs, StatsArgs, VerifyArgs, subset_of};
+pub use repair::{ApplyArgs, RepairArgs, RepairCommand, RepairPacksArgs, RepairSnapshotsArgs};
 pub use setup::{CompletionsArgs, ConfigArgs, ConfigCommand, ExplainArgs};
 pub use small::{SmallSnapshotArgs, SmallSnapshotCommand, SmallVerifyArgs};
 pub use space::PruneArgs;
@@ -79,6 +82,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Free the space that no snapshot needs any more
     Prune(PruneArgs),
+    /// Put right what can be put right, and say what cannot
+    Repair(RepairArgs),
     /// Show how much is stored
     Stats(StatsArgs),
     /// Manage passwords and key files
@@ -153,6 +158,12 @@ mod tests {
             "decube-backup check --read-data-subset 1/5",
             "decube-backup verify --read-data-subset 2.5% --snapshot latest",
             "decube-backup verify --scrub",
+            "decube-backup verify --within 30d --budget-time 2h --budget-bytes 10GiB --budget-share 1/20",
+            "decube-backup verify --read-data --record",
+            "decube-backup repair index --apply",
+            "decube-backup repair checkpoints -n",
+            "decube-backup repair packs --read-data --apply",
+            "decube-backup repair snapshots latest home~1 --read-data --apply --forget-damaged",
             "decube-backup dump latest:/p --archive tar",
             "decube-backup key add --new-key-file k --new-label l",
             "decube-backup key generate k",

@@ -110,6 +110,7 @@ fn summary_json(report: &BackupReport, options: &BackupOptions) -> serde_json::V
         "files_new": report.files_new,
         "files_changed": report.files_changed,
         "files_unmodified": report.files_unchanged,
+        "files_healed": report.files_healed,
         "dirs": report.directories,
         "others": report.others,
         "total_entries": report.entries,
@@ -145,6 +146,10 @@ fn summary_text(session: &Session, report: &BackupReport, options: &BackupOption
         units::size(report.bytes_new),
         units::size(report.bytes_stored),
     ))?;
+    if report.files_healed > 0 {
+        let files = units::count(report.files_healed, "unchanged file");
+        console.summary(format_args!("healed:   {files} read again, because packs with their content are damaged"))?;
+    }
     if let Some(notes) = report.problems.get(&ProblemKind::Skipped).filter(|n| **n > 0) {
         console.summary(format_args!("skipped:  {}", units::count(*notes, "socket")))?;
     }

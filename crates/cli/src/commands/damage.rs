@@ -7,10 +7,13 @@ const ANY: &str = "keep everything as it is; objects never change, so a damaged 
                    copy of this repository";
 const LOG: &str = "the log is damaged: what its readable records say can still be restored, but nothing can be added; until the \
                    record is put back, back up into a new repository";
-const FILES: &str = "what is not affected restores; a backup to this repository does not store again what the damaged packs \
-                     hold: while affected files still exist, back them up into a new repository";
+const FILES: &str = "what is not affected restores; `verify --read-data --record` marks the damaged packs: then the next backup of \
+                     the same source stores again what they held, and older snapshots that share it are whole again";
+const SALVAGE: &str = "`repair packs` keeps what is still readable in damaged packs, `repair snapshots` says which files are lost for good";
 const SCRUBBED: &str = "`verify --read-data` (with the password) says which files are hit";
-const INDEX: &str = "an index segment holds nothing that the packs do not say themselves: no file is lost, only time";
+const INDEX: &str = "an index segment holds nothing that the packs do not say themselves: no file is lost, only time; \
+                     `repair index` writes it anew";
+const CHECKPOINT: &str = "a checkpoint follows from the log: nothing is lost; `repair checkpoints` makes it again";
 const KEYS: &str = "other passwords and key files still open the repository: with one of them `key add` makes a new key and \
                     `key remove` takes the damaged one away";
 const UNLOCK: &str = "header and keyring are kept twice: copy the sound one over the damaged one, as said above; with both \
@@ -25,8 +28,10 @@ pub(super) fn hints(report: &VerifyReport, scrubbed: bool) -> Vec<&'static str> 
         (["format", "keyring/", "copy/"].iter().any(|prefix| hit(prefix)), UNLOCK),
         (hit("log/"), LOG),
         (files && !hit("log/"), FILES),
+        (files && !hit("log/"), SALVAGE),
         (scrubbed && hit("packs/"), SCRUBBED),
         (hit("index/"), INDEX),
+        (hit("ckpt/"), CHECKPOINT),
         (hit("keys/"), KEYS),
     ]
     .into_iter()
@@ -41,13 +46,14 @@ mod tests {
 
     #[test]
     fn each_kind_of_damage_has_its_own_next_step() {
-        let cases: [(&[&str], u64, bool, &[&str]); 9] = [
+        let cases: [(&[&str], u64, bool, &[&str]); 10] = [
             (&[], 0, false, &[]),
-            (&["packs/d/00/00"], 3, false, &[ANY, FILES]),
+            (&["packs/d/00/00"], 3, false, &[ANY, FILES, SALVAGE]),
             (&["packs/d/00/00"], 0, false, &[ANY]),
             (&["packs/m/00/00"], 0, true, &[ANY, SCRUBBED]),
             (&["log/0000000000000001", "packs/d/00/00"], 1, false, &[ANY, LOG]),
             (&["index/0/00"], 0, false, &[ANY, INDEX]),
+            (&["ckpt/0000000000000000"], 0, false, &[ANY, CHECKPOINT]),
             (&["keys/00"], 0, false, &[ANY, KEYS]),
             (&["keyring/00000000"], 0, true, &[ANY, UNLOCK]),
             (&["copy/format"], 0, false, &[ANY, UNLOCK]),

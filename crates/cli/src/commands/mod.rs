@@ -13,6 +13,7 @@ mod key;
 mod live;
 mod ls;
 mod prune;
+mod repair;
 mod report;
 mod restore;
 mod run_pipelines;
@@ -46,6 +47,7 @@ pub(crate) fn run(session: &Session, command: &Command) -> Outcome {
         Command::Dump(args) => dump::run(session, args),
         Command::Verify(args) => verify::run(session, args),
         Command::Prune(args) => prune::run(session, args),
+        Command::Repair(args) => repair::run(session, &args.command),
         Command::Stats(_) => stats::run(session),
         Command::Key(args) => key::run(session, &args.command),
         Command::Tag(args) => tag::run(session, args),

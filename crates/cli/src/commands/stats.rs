@@ -20,6 +20,7 @@ pub(super) fn run(session: &Session) -> Outcome {
     }
     let stored = stats.bytes_data_packs + stats.bytes_meta_packs + stats.bytes_index;
     let ratio = |of: u64, to: u64| if to > 0 { format!("{:.2}", of as f64 / to as f64) } else { "-".to_owned() };
+    let fresh = &stats.freshness;
     let mut table = Table::new(&["What", ">Value"]);
     for (what, value) in [
         ("snapshots", stats.snapshots.to_string()),
@@ -34,6 +35,9 @@ pub(super) fn run(session: &Session) -> Outcome {
         ("deduplication ratio", ratio(stats.bytes_logical, stats.bytes_raw)),
         ("compression ratio", ratio(stats.bytes_raw, stats.bytes_data_packs)),
         ("overall ratio", ratio(stats.bytes_logical, stored)),
+        ("packs read and sound", format!("{} of {}", fresh.verified_packs, stats.data_packs + stats.meta_packs)),
+        ("oldest of these readings", fresh.oldest_verified.map_or_else(|| "-".to_owned(), units::local_time)),
+        ("packs known to be damaged", stats.damaged_packs.to_string()),
     ] {
         table.row(vec![what.to_owned(), value]);
     }

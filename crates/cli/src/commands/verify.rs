@@ -6,11 +6,11 @@ use crate::commands::report::{rate, short};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Bar, Console, Format, put_path};
 use crate::session::Session;
-use crate::units;
+use crate::{surroundings, units};
 use decube_backup_core::entry::display_bytes;
 use decube_backup_core::{ErrorKind, Result};
 use decube_backup_engine::options::{AffectedEntry, Subset, VerifyDepth, VerifyReport};
-use decube_backup_engine::verify::{self, VerifyOptions};
+use decube_backup_engine::verify::{self, Budget, Policy, Recording, VerifyOptions};
 use serde_json::{Map, Value, json};
 
 /// Entries listed for a person; JSON has all that were kept.
@@ -21,40 +21,65 @@ const ENTRIES_SHOWN: usize = 50;
 /// # Errors
 /// It cannot be opened or read at all.
 pub(crate) fn run(session: &Session, args: &VerifyArgs) -> Outcome {
-    let report = check(session, args).map_err(|failure| match failure.error.kind() {
+    let Checked { report, overdue } = check(session, args).map_err(|failure| match failure.error.kind() {
         // Damage that keeps the repository from being opened is what was looked for.
         ErrorKind::Corrupt => Failure { exit: Exit::Damaged, ..failure },
         _ => failure,
     })?;
     match session.console.format() {
-        Format::Json => print_json(session, args, &report)?,
-        Format::Text => print_text(session, args, &report)?,
+        Format::Json => print_json(session, args, &report, overdue)?,
+        Format::Text => {
+            print_text(session, args, &report)?;
+            print_recorded(session, args, &report, overdue)?;
+        }
     }
-    Ok(if report.damages.is_empty() { Exit::Done } else { Exit::Damaged })
+    Ok(match (report.damages.is_empty(), &report.recorded.problem) {
+        (false, _) => Exit::Damaged,
+        (true, Some(_)) => Exit::Failed,
+        (true, None) => Exit::Done,
+    })
 }
 
-fn check(session: &Session, args: &VerifyArgs) -> Outcome<VerifyReport> {
+struct Checked {
+    report: VerifyReport,
+    /// Packs not read within the time asked for, if one was.
+    overdue: Option<u64>,
+}
+
+fn check(session: &Session, args: &VerifyArgs) -> Outcome<Checked> {
     if args.scrub {
         let place = session.place()?;
         let environment = session.environment(&place)?;
         let reporter = session.reporter("verify", Bar::Shown)?;
         let scrubbed = verify::scrub(&environment, &reporter);
-        return scrubbed.map_err(|e| Failure::opening(e.with("repository", place.shown())));
+        let report = scrubbed.map_err(|e| Failure::opening(e.with("repository", place.shown())))?;
+        return Ok(Checked { report, overdue: None });
     }
     let repository = session.open()?;
-    let depth = match (args.read_data, args.read_data_subset) {
-        (true, _) => VerifyDepth::Data(Subset::All),
-        (false, Some(subset)) => VerifyDepth::Data(subset),
-        (false, None) => VerifyDepth::Structure,
+    let percent = args.budget_share;
+    let budget = Budget { seconds: args.budget_time, bytes: args.budget_bytes, percent };
+    let depth = match (args.read_data, args.read_data_subset, args.within) {
+        (true, ..) => VerifyDepth::Data(Subset::All),
+        (false, Some(subset), _) => VerifyDepth::Data(subset),
+        (false, None, Some(within_s)) => VerifyDepth::Data(Subset::Due(Policy { within_s, budget })),
+        (false, None, None) => VerifyDepth::Structure,
     };
     let selected = args.snapshot.iter().map(|selector| Ok(repository.select(selector, None)?.0.id));
     let selected = selected.collect::<Result<Vec<_>>>()?;
     let options = VerifyOptions { depth, snapshots: (!selected.is_empty()).then_some(selected) };
     let reporter = session.reporter("verify", Bar::Shown)?;
-    Ok(verify::verify(&repository, &options, &reporter)?)
+    let report = match args.record || args.within.is_some() {
+        true => {
+            let who = Recording { host: surroundings::host(), username: surroundings::user() };
+            verify::verify_and_record(&repository, &options, &who, &reporter)?
+        }
+        false => verify::verify(&repository, &options, &reporter)?,
+    };
+    let overdue = args.within.map(|within| verify::overdue(&repository.state(), within, session.clock.now()));
+    Ok(Checked { report, overdue })
 }
 
-fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
+fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport, overdue: Option<u64>) -> Result<()> {
     let entries = |entries: &[AffectedEntry]| -> Vec<Value> {
         let shown = entries.iter().map(|entry| {
             let mut object = Map::new();
@@ -74,7 +99,7 @@ fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         "affected_count": report.affected_count,
         "not_hit": entries(&report.spared),
         "not_hit_count": report.spared_count,
-        "read_data": args.read_data || args.read_data_subset.is_some(),
+        "read_data": args.read_data || args.read_data_subset.is_some() || args.within.is_some(),
         "scrub": args.scrub,
         "records": report.records,
         "snapshots": report.snapshots,
@@ -83,6 +108,12 @@ fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         "bytes_read": report.bytes_read,
         "chunks": report.chunks,
         "orphans": report.orphans,
+        "recorded": (args.record || args.within.is_some()).then_some(&report.recorded),
+        "verified_packs": report.freshness.verified_packs,
+        "unverified_packs": report.freshness.unverified_packs,
+        "unverified_bytes": report.freshness.unverified_bytes,
+        "oldest_verified": report.freshness.oldest_verified.map(|time| time.to_string()),
+        "overdue_packs": overdue,
         "total_duration": report.seconds,
     }))
 }
@@ -126,10 +157,10 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         })?;
     }
     if report.damages.is_empty() {
-        let what = match (args.scrub, args.read_data, args.read_data_subset) {
+        let what = match (args.scrub, args.read_data, args.read_data_subset.is_some() || args.within.is_some()) {
             (true, ..) => "every object is as it was written",
             (_, true, _) => "the repository is sound, all content was read",
-            (.., Some(_)) => "the repository is sound, part of the content was read",
+            (.., true) => "the repository is sound, part of the content was read",
             _ => "the repository's structure is sound; --read-data reads the content too",
         };
         return console.summary(what);
@@ -143,4 +174,29 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         console.stderr(format_args!("hint: {hint}"));
     }
     Ok(())
+}
+
+fn print_recorded(session: &Session, args: &VerifyArgs, report: &VerifyReport, overdue: Option<u64>) -> Result<()> {
+    let (console, recorded, fresh) = (&session.console, &report.recorded, &report.freshness);
+    if args.record || args.within.is_some() {
+        console.summary(format_args!(
+            "recorded: {} sound, {} newly found damaged, {} whole again",
+            units::count(recorded.verified, "pack"),
+            recorded.damaged,
+            recorded.healed,
+        ))?;
+        if let Some(problem) = &recorded.problem {
+            console.warn(format_args!("not everything could be recorded: {problem}"));
+        }
+    }
+    let Some(overdue) = overdue else { return Ok(()) };
+    let oldest = fresh.oldest_verified.map_or_else(|| "never".to_owned(), units::local_time);
+    console.summary(format_args!("the longest unread pack was read {oldest}"))?;
+    match overdue {
+        0 => console.summary("every byte was read within the time asked for"),
+        n => console.summary(format_args!(
+            "{} not read within the time asked for: run it more often, or raise the budget",
+            units::count(n, "pack")
+        )),
+    }
 }

@@ -201,6 +201,7 @@ impl<'a> Builder<'a> {
         match (kind, relation) {
             (EntryKind::File { .. }, Relation::New) => self.report.files_new += 1,
             (EntryKind::File { .. }, Relation::Changed) => self.report.files_changed += 1,
+            (EntryKind::File { .. }, Relation::Healed) => self.report.files_healed += 1,
             (EntryKind::Directory, _) => self.report.directories += 1,
             _ => self.report.others += 1,
         }

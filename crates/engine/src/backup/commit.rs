@@ -152,7 +152,7 @@ impl Commit<'_> {
             stats: SnapshotStats {
                 files_new: report.files_new,
                 files_changed: report.files_changed,
-                files_unchanged: report.files_unchanged,
+                files_unchanged: report.files_unchanged + report.files_healed,
                 dirs: report.directories,
                 others: report.others,
                 bytes_read: report.bytes_read,

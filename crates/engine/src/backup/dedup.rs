@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 /// New raw bytes after which what was uploaded so far is recorded in the log, so that a killed backup
 /// resumes from there.
-pub(super) const CHECKPOINT_BYTES: u64 = 4 << 30;
+pub(crate) const CHECKPOINT_BYTES: u64 = 4 << 30;
 /// New chunks after which the same happens: bounds the set of pending ids.
 const CHECKPOINT_CHUNKS: usize = 512 << 10;
 
 /// Called with packs that are durable but in no record yet; records them and returns the index that knows them.
-pub(super) type Checkpoint<'a> = dyn FnMut(Vec<AddedPack>) -> Result<Arc<LocalIndex>> + 'a;
+pub(crate) type Checkpoint<'a> = dyn FnMut(Vec<AddedPack>) -> Result<Arc<LocalIndex>> + 'a;
 
-pub(super) struct Dedup<'a> {
+pub(crate) struct Dedup<'a> {
     writer: ChunkWriter,
     /// Loaded on first use.
     index: Option<Arc<LocalIndex>>,
@@ -28,17 +28,17 @@ pub(super) struct Dedup<'a> {
     /// `None` on a dry run: nothing may be recorded.
     checkpoint: Option<Box<Checkpoint<'a>>>,
     /// Packs whose chunks were taken as known.
-    pub(super) deps: HashSet<PackName>,
+    pub(crate) deps: HashSet<PackName>,
     pending: HashSet<ShortId>,
     since_checkpoint: u64,
     checkpoint_bytes: u64,
-    pub(super) chunks_new: u64,
-    pub(super) chunks_reused: u64,
-    pub(super) bytes_new: u64,
+    pub(crate) chunks_new: u64,
+    pub(crate) chunks_reused: u64,
+    pub(crate) bytes_new: u64,
 }
 
 impl<'a> Dedup<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         writer: ChunkWriter,
         load_index: Box<dyn FnMut() -> Result<Arc<LocalIndex>> + 'a>,
         excluded: &'a (dyn Fn(&PackName) -> bool + 'a),
@@ -86,7 +86,7 @@ impl<'a> Dedup<'a> {
     }
 
     /// Stores a content chunk unless it is known.
-    pub(super) fn content(&mut self, id: &ChunkId, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn content(&mut self, id: &ChunkId, bytes: &[u8]) -> Result<()> {
         let id = id.short();
         if self.is_known(&id)? {
             self.chunks_reused += 1;
@@ -98,8 +98,17 @@ impl<'a> Dedup<'a> {
         self.store(lane, id, bytes)
     }
 
+    /// Stores what was decoded from elsewhere unless it is known; says whether it was stored.
+    pub(crate) fn put(&mut self, lane: Lane, id: ShortId, bytes: &[u8]) -> Result<bool> {
+        let known = self.is_known(&id)?;
+        if !known {
+            self.store(lane, id, bytes)?;
+        }
+        Ok(!known)
+    }
+
     /// Records progress in the log if enough was uploaded.
-    pub(super) fn checkpoint_if_due(&mut self) -> Result<()> {
+    pub(crate) fn checkpoint_if_due(&mut self) -> Result<()> {
         let due = self.since_checkpoint >= self.checkpoint_bytes || self.pending.len() >= CHECKPOINT_CHUNKS;
         let Some(checkpoint) = self.checkpoint.as_mut().filter(|_| due) else { return Ok(()) };
         let added = self.writer.flush()?;
@@ -112,13 +121,13 @@ impl<'a> Dedup<'a> {
     }
 
     /// Records the packs that are full, so that the next backup finds what is in them.
-    pub(super) fn keep_uploaded(mut self) -> Result<()> {
+    pub(crate) fn keep_uploaded(mut self) -> Result<()> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(()) };
         checkpoint(self.writer.stop()?).map(drop)
     }
 
     /// Waits until everything is durable; returns the packs no record names yet.
-    pub(super) fn finish(mut self) -> Result<(Vec<AddedPack>, HashSet<PackName>)> {
+    pub(crate) fn finish(mut self) -> Result<(Vec<AddedPack>, HashSet<PackName>)> {
         Ok((self.writer.flush()?, self.deps))
     }
 }

@@ -11,6 +11,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`plan`] | change detection |
+//! | [`heal`] | unchanged files whose stored content is damaged |
 //! | [`read`] | the reader pool |
 //! | [`build`] | the builder thread |
 //! | [`dedup`] | known or new |
@@ -19,8 +20,9 @@
 
 mod build;
 mod commit;
-mod dedup;
+pub(crate) mod dedup;
 mod dry;
+mod heal;
 mod plan;
 mod read;
 pub mod stat_cache;
@@ -173,7 +175,14 @@ fn run_pass(
         monitor,
     };
     let excluded = |pack: &PackName| !repo.state().may_reuse(pack);
-    let known_nodes = |id: &decube_backup_format::ids::ChunkId| nodes.as_ref().is_some_and(|n| n.has_seen(id));
+    let healing = repo.state().damaged_packs().len() > 0;
+    // Where packs are damaged, having read a node does not say that it may be relied on.
+    let known_nodes =
+        |id: &decube_backup_format::ids::ChunkId| !healing && nodes.as_ref().is_some_and(|n| n.has_seen(id));
+    let health = match &nodes {
+        Some(nodes) if healing => Some(heal::Health::new(repo, nodes)?),
+        _ => None,
+    };
     let failure = Failure::default();
 
     std::thread::scope(|scope| {
@@ -190,7 +199,7 @@ fn run_pass(
             _ => parent_without_stat(nodes.as_ref(), parent),
         };
         let unfinished = order.clone();
-        let planner = plan::Planner::new(old, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
+        let planner = plan::Planner::new(old, health, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
         let planner_failure = failure.clone();
         scope.spawn(move || {
             if let Err(error) = planner.run(scan) {

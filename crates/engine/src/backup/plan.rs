@@ -3,6 +3,7 @@
 //! Runs on a thread of its own. Hands out work in path order: what is unchanged passes straight on,
 //! small files travel to the readers in batches, large ones as streams.
 
+use super::heal::Health;
 use super::read::{ReadJob, StreamMessage};
 use super::stat_cache::StatCacheReader;
 use crate::segments::Nodes;
@@ -27,6 +28,8 @@ const BATCH_ITEMS: usize = 1024;
 pub(super) enum Relation {
     New,
     Changed,
+    /// As in the parent, but part of its stored content is damaged: read to be stored again.
+    Healed,
 }
 
 /// One entry on its way to the builder.
@@ -91,6 +94,8 @@ impl<'a> Parent<'a> {
 
 pub(super) struct Planner<'a> {
     pub(super) parent: Option<Parent<'a>>,
+    /// Asked before a file is taken over unread; `None` while nothing is known to be damaged.
+    pub(super) health: Option<Health<'a>>,
     pub(super) jobs: Sender<ReadJob>,
     pub(super) order: Sender<Work>,
     pub(super) monitor: &'a dyn Monitor,
@@ -110,6 +115,7 @@ pub(super) struct Closed;
 impl<'a> Planner<'a> {
     pub(super) fn new(
         parent: Option<Parent<'a>>,
+        health: Option<Health<'a>>,
         jobs: Sender<ReadJob>,
         order: Sender<Work>,
         monitor: &'a dyn Monitor,
@@ -119,6 +125,7 @@ impl<'a> Planner<'a> {
         let seen = clock.now();
         Self {
             parent,
+            health,
             jobs,
             order,
             monitor,
@@ -159,12 +166,16 @@ impl<'a> Planner<'a> {
 
     fn entry(&mut self, scanned: Scanned) -> Result<(), Closed> {
         let before = self.parent.as_mut().and_then(|p| p.take(&scanned.entry.path));
-        let relation = if before.is_some() { Relation::Changed } else { Relation::New };
-        if let Some((before, Some(known))) = before
-            && scanned.identity == Some(known)
-            && before.entry.kind == scanned.entry.kind
-            && before.entry.meta.mtime == scanned.entry.meta.mtime
-        {
+        let mut relation = if before.is_some() { Relation::Changed } else { Relation::New };
+        let unchanged = before.and_then(|(before, known)| Some((before, known?))).filter(|(before, known)| {
+            scanned.identity == Some(*known)
+                && before.entry.kind == scanned.entry.kind
+                && before.entry.meta.mtime == scanned.entry.meta.mtime
+        });
+        let is_whole = |entry: &TreeEntry| self.health.as_ref().is_none_or(|health| health.is_whole(&entry.content));
+        if unchanged.as_ref().is_some_and(|(before, _)| !is_whole(before)) {
+            relation = Relation::Healed;
+        } else if let Some((before, known)) = unchanged {
             self.monitor.advance(Progress::BytesUnchanged, scanned.entry.kind.size());
             // A name of the same inode that the parent did not have has to find this group, and be found by it.
             let elsewhere = match &before.entry.meta.link_group {

@@ -38,9 +38,9 @@ use decube_backup_format::log::{LogKeys, ObjectName};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use cache::Temporary;
-pub(crate) use indexes::{index_associated, index_segment, indexed_footer};
+pub(crate) use indexes::{Trust, index_associated, index_segment, indexed_footer, open_segment};
 pub use log::{Appended, NewRecord, Verdict};
-pub(crate) use salvage::fold_readable;
+pub(crate) use salvage::{fold_readable, read_record};
 
 /// An open repository.
 pub struct Repository {

@@ -77,7 +77,7 @@ pub(crate) fn fold_readable(repo: &Repository, state: &mut State) -> Result<Vec<
 }
 
 /// The record in slot `seq` if it is whole and ours.
-fn read_record(repo: &Repository, seq: u64) -> Option<(Envelope, Payload)> {
+pub(crate) fn read_record(repo: &Repository, seq: u64) -> Option<(Envelope, Payload)> {
     let bytes = repo.store.get(&log_key(seq).ok()?).ok()??;
     let envelope = Envelope::decode(&bytes).ok()?;
     let (_, payload) = envelope.open(&bytes, repo.log_keys.log_key()).ok()?;

@@ -7,11 +7,24 @@
 //! | data | every pack, decoded | the same, and content that does not match its id |
 //!
 //! Damage is named by object and by the files it hits; a file is not hit as long as each of its chunks has a copy in
-//! some pack that is whole as far as was looked. Verification never repairs and never deletes.
+//! some pack that is whole as far as was looked. Verification never repairs and never deletes; asked to, it records
+//! what it found.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`objects`] | log chain, presence, scrub without keys |
+//! | [`checkpoints`] | stored checkpoints against the log |
+//! | [`packs`] | reading packs |
+//! | [`trees`] | which files are hit |
+//! | [`policy`] | every byte within so much time |
+//! | [`record`] | what was found, in the log |
 
+mod checkpoints;
 mod objects;
 mod packs;
 mod pass;
+mod policy;
+mod record;
 mod trees;
 
 use crate::options::{Damage, Subset, VerifyDepth, VerifyReport};
@@ -19,9 +32,16 @@ use crate::repository::Repository;
 use decube_backup_core::Result;
 use decube_backup_core::monitor::Monitor;
 use decube_backup_format::ids::{PackName, ShortId, SnapshotId};
-use std::collections::{HashMap, HashSet};
+use record::Recorder;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
+pub(crate) use checkpoints::{Fault, stored_checkpoints};
 pub use objects::scrub;
+pub use policy::{Budget, Freshness, Policy, freshness, overdue};
+pub(crate) use record::record_damage;
+pub use record::{Recorded, Recording};
+pub(crate) use trees::{Hit, Walk};
 
 /// What to verify.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +54,11 @@ pub struct VerifyOptions {
 
 /// Damage found so far.
 #[derive(Default)]
-struct Findings {
-    report: VerifyReport,
+pub(crate) struct Findings {
+    /// What there is to tell.
+    pub(crate) report: VerifyReport,
+    /// Packs with anything wrong at all.
+    pub(crate) bad_packs: BTreeSet<PackName>,
     /// Packs that are missing or cannot be opened at all.
     lost_packs: HashSet<PackName>,
     /// Packs of another length than recorded: lost unless their bytes are looked at.
@@ -46,7 +69,7 @@ struct Findings {
 
 impl Findings {
     /// Whether the copy of `chunk` in `pack` is known to be damaged.
-    fn is_lost(&self, pack: &PackName, chunk: &ShortId) -> bool {
+    pub(crate) fn is_lost(&self, pack: &PackName, chunk: &ShortId) -> bool {
         self.lost_packs.contains(pack) || self.lost_chunks.get(chunk).is_some_and(|packs| packs.contains(pack))
     }
 
@@ -55,25 +78,86 @@ impl Findings {
     }
 }
 
-/// Verifies the repository.
+/// Verifies the repository; writes nothing.
 ///
 /// # Errors
 /// The store cannot be read at all, or the user stopped it; damage is in the report.
 pub fn verify(repo: &Repository, options: &VerifyOptions, monitor: &dyn Monitor) -> Result<VerifyReport> {
+    run(repo, options, None, monitor)
+}
+
+/// As [`verify`]; which packs were read and found sound, and which are damaged, is recorded in the log, also if it is
+/// stopped half-way. What cannot be recorded is in the report.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_and_record(
+    repo: &Repository,
+    options: &VerifyOptions,
+    who: &Recording,
+    monitor: &dyn Monitor,
+) -> Result<VerifyReport> {
+    run(repo, options, Some(who), monitor)
+}
+
+fn run(
+    repo: &Repository,
+    options: &VerifyOptions,
+    who: Option<&Recording>,
+    monitor: &dyn Monitor,
+) -> Result<VerifyReport> {
     let begun = repo.env.clock.monotonic();
     repo.refresh()?;
     let mut findings = Findings::default();
-    objects::check_log(repo, &mut findings)?;
-    objects::check_presence(repo, &mut findings, monitor)?;
-    match options.depth {
-        VerifyDepth::Structure => findings.lost_packs.extend(&findings.resized_packs),
-        VerifyDepth::Scrub => packs::read(repo, Subset::All, packs::Mode::Scrub, &mut findings, monitor)?,
-        VerifyDepth::Data(subset) => packs::read(repo, subset, packs::Mode::Decode, &mut findings, monitor)?,
+    let mut recorder = who.map(|who| Recorder::new(repo, who));
+    let looked = look(repo, options.depth, &mut findings, recorder.as_mut(), monitor);
+    if let Some(recorder) = recorder {
+        findings.report.recorded = recorder.finish(&findings);
     }
+    looked?;
     trees::check(repo, options.snapshots.as_deref(), &mut findings, monitor)?;
     let mut report = findings.report;
     report.damages.sort_by(|a, b| (&a.object, &a.what).cmp(&(&b.object, &b.what)));
     report.damages.dedup();
+    report.freshness = policy::freshness(&repo.state(), repo.env.clock.now());
     report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
     Ok(report)
+}
+
+/// Looks at everything but the trees.
+fn look(
+    repo: &Repository,
+    depth: VerifyDepth,
+    findings: &mut Findings,
+    recorder: Option<&mut Recorder<'_>>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let begun = repo.env.clock.monotonic();
+    objects::check_log(repo, findings)?;
+    objects::check_presence(repo, findings, monitor)?;
+    checkpoints::check(repo, depth, findings)?;
+    let (subset, mode) = match depth {
+        VerifyDepth::Structure => {
+            findings.lost_packs.extend(&findings.resized_packs);
+            (None, packs::Mode::Decode)
+        }
+        VerifyDepth::Scrub => (Some(Subset::All), packs::Mode::Scrub),
+        VerifyDepth::Data(subset) => (Some(subset), packs::Mode::Decode),
+    };
+    let ends = match subset {
+        Some(Subset::Due(policy)) => policy.budget.seconds.map(|seconds| begun + Duration::from_secs(seconds)),
+        _ => None,
+    };
+    packs::Reading { repo, mode, ends, monitor }.run(subset, findings, recorder)
+}
+
+/// What can be said of every object, for who repairs it.
+///
+/// # Errors
+/// As [`verify`].
+pub(crate) fn examine(repo: &Repository, depth: VerifyDepth, monitor: &dyn Monitor) -> Result<Findings> {
+    repo.refresh()?;
+    let mut findings = Findings::default();
+    look(repo, depth, &mut findings, None, monitor)?;
+    Ok(findings)
 }

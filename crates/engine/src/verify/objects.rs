@@ -118,6 +118,7 @@ fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn
         if let Some(what) = mismatch(len, info) {
             findings.damage(&key, what);
             if let ObjectName::Pack(pack) = name {
+                findings.bad_packs.insert(pack);
                 match len {
                     None => findings.lost_packs.insert(pack),
                     Some(_) => findings.resized_packs.insert(pack),

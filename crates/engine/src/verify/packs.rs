@@ -2,6 +2,8 @@
 
 use super::Findings;
 use super::pass::Pass;
+use super::policy;
+use super::record::Recorder;
 use crate::options::Subset;
 use crate::repository::Repository;
 use crate::segments::{Scratch, SegmentReader};
@@ -13,6 +15,7 @@ use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
 use decube_backup_format::pack::{Footer, PackHeader, PackReader};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -30,7 +33,7 @@ struct PackResult {
     chunks: u64,
 }
 
-/// The packs of `subset`, in name order.
+/// The packs of `subset`, in the order of reading.
 fn chosen(repo: &Repository, subset: Subset) -> Result<Vec<(PackName, ObjectInfo)>> {
     let state = repo.state();
     let mut all: Vec<(PackName, ObjectInfo)> = state.live_packs().map(|(n, i)| (n, *i)).collect();
@@ -53,11 +56,15 @@ fn chosen(repo: &Repository, subset: Subset) -> Result<Vec<(PackName, ObjectInfo
             };
             all.iter().take_while(within).count()
         })?,
+        Subset::Due(policy) => {
+            shuffle_and_keep(repo, &mut all, Vec::len)?;
+            policy::due(repo, &policy, &mut all);
+        }
     }
     Ok(all)
 }
 
-type Packs = Vec<(PackName, ObjectInfo)>;
+pub(super) type Packs = Vec<(PackName, ObjectInfo)>;
 
 fn shuffle_and_keep(repo: &Repository, all: &mut Packs, count: impl Fn(&Packs) -> usize) -> Result<()> {
     let mut salt = [0; 32];
@@ -68,56 +75,96 @@ fn shuffle_and_keep(repo: &Repository, all: &mut Packs, count: impl Fn(&Packs) -
     Ok(())
 }
 
-pub(super) fn read(
-    repo: &Repository,
-    subset: Subset,
-    mode: Mode,
-    findings: &mut Findings,
-    monitor: &dyn Monitor,
-) -> Result<()> {
-    let mut packs = chosen(repo, subset)?;
-    // Outside the subset too: only reading tells what is left of them.
-    let resized = |name: &PackName| findings.resized_packs.contains(name);
-    packs.retain(|(name, _)| !findings.lost_packs.contains(name) && !resized(name));
-    packs.extend(repo.state().live_packs().filter(|(name, _)| resized(name)).map(|(name, info)| (name, *info)));
-    let total = packs.iter().map(|(_, info)| u64::from(info.len)).sum();
-    monitor.phase("verify", Some(total), Some(packs.len() as u64));
-    let (next, shared) = (AtomicUsize::new(0), Mutex::new((findings, None::<Error>)));
-    let segments = SegmentReader::new(repo);
-    std::thread::scope(|scope| {
-        for _ in 0..repo.env.workers() {
-            scope.spawn(|| {
-                let mut scratch = None;
-                while let Some((name, info)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result =
-                        check_stop(monitor).and_then(|()| one(repo, &segments, name, info, mode, &mut scratch));
-                    let mut guard = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                    let (findings, failed) = &mut *guard;
-                    match result {
-                        Ok(result) => {
-                            monitor.advance(Progress::Bytes, result.bytes);
-                            monitor.advance(Progress::Objects, 1);
-                            collect(findings, name, result);
+/// How packs are read.
+pub(super) struct Reading<'a> {
+    pub(super) repo: &'a Repository,
+    pub(super) mode: Mode,
+    /// When the last pack may be begun, by the monotonic clock; the first one is always read.
+    pub(super) ends: Option<Duration>,
+    pub(super) monitor: &'a dyn Monitor,
+}
+
+impl Reading<'_> {
+    /// Reads the packs of `subset`, and in any case those known to be damaged, to say what is left of them, and those of
+    /// another length than recorded, unless they are given up already.
+    pub(super) fn run(
+        &self,
+        subset: Option<Subset>,
+        findings: &mut Findings,
+        recorder: Option<&mut Recorder<'_>>,
+    ) -> Result<()> {
+        let (repo, monitor) = (self.repo, self.monitor);
+        let state = repo.state();
+        let suspicious = |name: &PackName| findings.resized_packs.contains(name) || state.is_damaged(name);
+        let mut packs: Packs = state.live_packs().map(|(n, i)| (n, *i)).filter(|(n, _)| suspicious(n)).collect();
+        if let Some(subset) = subset {
+            packs.extend(chosen(repo, subset)?.into_iter().filter(|(name, _)| !suspicious(name)));
+        }
+        packs.retain(|(name, _)| !findings.lost_packs.contains(name));
+        let total = packs.iter().map(|(_, info)| u64::from(info.len)).sum();
+        monitor.phase("verify", Some(total), Some(packs.len() as u64));
+        // Another host may read for the same policy: what it finished meanwhile is left out.
+        let passed_over = |name: &PackName| {
+            matches!(subset, Some(Subset::Due(_))) && repo.state().verified(name) != state.verified(name)
+        };
+        let (next, shared) = (AtomicUsize::new(0), Mutex::new((findings, recorder, None::<Error>)));
+        let segments = SegmentReader::new(repo);
+        let end = |error: Option<Error>| {
+            next.store(usize::MAX / 2, Ordering::Relaxed);
+            if let Some(error) = error {
+                shared.lock().unwrap_or_else(PoisonError::into_inner).2.get_or_insert(error);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..repo.env.workers() {
+                scope.spawn(|| {
+                    let mut scratch = None;
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some((name, info)) = packs.get(at) else { return };
+                        if at > 0 && self.ends.is_some_and(|ends| repo.env.clock.monotonic() >= ends) {
+                            return end(None);
                         }
-                        Err(error) => {
-                            failed.get_or_insert(error);
-                            next.store(usize::MAX / 2, Ordering::Relaxed);
+                        if passed_over(name) {
+                            continue;
+                        }
+                        let read = check_stop(monitor);
+                        match read.and_then(|()| one(repo, &segments, name, info, self.mode, &mut scratch)) {
+                            Ok(result) => {
+                                monitor.advance(Progress::Bytes, result.bytes);
+                                monitor.advance(Progress::Objects, 1);
+                                let mut guard = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                                let (findings, recorder, _) = &mut *guard;
+                                collect(findings, recorder.as_deref_mut(), self.mode, name, result);
+                            }
+                            Err(error) => return end(Some(error)),
                         }
                     }
-                }
-            });
+                });
+            }
+        });
+        match shared.into_inner().unwrap_or_else(PoisonError::into_inner).2 {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
-    });
-    match shared.into_inner().unwrap_or_else(PoisonError::into_inner).1 {
-        Some(error) => Err(error),
-        None => Ok(()),
     }
 }
 
-fn collect(findings: &mut Findings, name: &PackName, result: PackResult) {
+fn collect(
+    findings: &mut Findings,
+    recorder: Option<&mut Recorder<'_>>,
+    mode: Mode,
+    name: &PackName,
+    result: PackResult,
+) {
     findings.report.packs_read += 1;
     findings.report.bytes_read += result.bytes;
     findings.report.chunks += result.chunks;
+    if !result.damages.is_empty() || result.lost {
+        findings.bad_packs.insert(*name);
+    } else if let Some(recorder) = recorder.filter(|_| mode == Mode::Decode) {
+        recorder.sound(*name, result.bytes);
+    }
     if result.lost {
         findings.lost_packs.insert(*name);
     }

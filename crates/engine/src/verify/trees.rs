@@ -10,14 +10,15 @@ use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_format::checkpoint::SnapshotEntry;
 use decube_backup_format::ids::{ChunkId, PackName, SnapshotId};
-use decube_backup_format::tree::{Content, Extent, ListCursor, NodeVisitor, TreeCursor, TreeEntry, Visit, visit_nodes};
+use decube_backup_format::tree::{Content, Extent, ListCursor, NodeVisitor, TreeCursor, TreeEntry, TreeRoot, Visit, visit_nodes};
 use std::collections::HashSet;
 
 /// Affected and spared entries listed by path.
 const LISTED_MAX: usize = 1000;
 
 /// What the damage found does to an entry.
-enum Hit {
+pub(crate) enum Hit {
+    /// Nothing.
     None,
     /// A stored copy of its content is damaged, another one is not.
     Spared,
@@ -40,7 +41,7 @@ pub(super) fn check(
     };
     let state = repo.state();
     let nodes = Nodes::new(repo)?;
-    let mut walk = Walk { repo, index: &index, nodes: &nodes, sound: HashSet::new() };
+    let mut walk = Walk::new(repo, &index, &nodes);
     let wanted = |s: &&SnapshotEntry| only.is_none_or(|ids| ids.contains(&s.id));
     monitor.phase("trees", None, Some(state.live_snapshots().filter(wanted).count() as u64));
     for snapshot in state.live_snapshots().filter(wanted) {
@@ -52,7 +53,8 @@ pub(super) fn check(
     Ok(())
 }
 
-struct Walk<'a> {
+/// Asks what damage does to entries.
+pub(crate) struct Walk<'a> {
     repo: &'a Repository,
     index: &'a LocalIndex,
     nodes: &'a Nodes<'a>,
@@ -88,16 +90,28 @@ impl NodeVisitor for Quick<'_, '_> {
     }
 }
 
-impl Walk<'_> {
-    /// First quickly by distinct nodes; only a tree with damage is listed entry by entry.
-    fn snapshot(&mut self, snapshot: &SnapshotEntry, findings: &mut Findings, monitor: &dyn Monitor) -> Result<()> {
-        let root = snapshot.manifest.tree;
+impl<'a> Walk<'a> {
+    /// Over the trees of `repo`; `nodes` reads them.
+    pub(crate) fn new(repo: &'a Repository, index: &'a LocalIndex, nodes: &'a Nodes<'a>) -> Self {
+        Self { repo, index, nodes, sound: HashSet::new() }
+    }
+
+    /// Whether nothing of the tree is hit; looks at each distinct node once for all trees.
+    pub(crate) fn is_whole(&mut self, root: &TreeRoot, findings: &Findings) -> bool {
         let nodes = self.nodes;
         let mut quick = Quick { walk: self, findings, entered: Vec::new(), broken: false };
-        let walked = visit_nodes(nodes, &root, &mut quick);
+        let walked = visit_nodes(nodes, root, &mut quick);
         let (entered, broken) = (std::mem::take(&mut quick.entered), quick.broken || walked.is_err());
         if !broken {
             self.sound.extend(entered);
+        }
+        !broken
+    }
+
+    /// First quickly by distinct nodes; only a tree with damage is listed entry by entry.
+    fn snapshot(&mut self, snapshot: &SnapshotEntry, findings: &mut Findings, monitor: &dyn Monitor) -> Result<()> {
+        let root = snapshot.manifest.tree;
+        if self.is_whole(&root, findings) {
             return Ok(());
         }
         let mut cursor = TreeCursor::new(self.nodes, &root);
@@ -133,7 +147,10 @@ impl Walk<'_> {
     }
 
     /// Whether an entry's content can be given back whole.
-    fn hit(&self, entry: &TreeEntry, findings: &Findings) -> Result<Hit> {
+    ///
+    /// # Errors
+    /// The local index cannot be read.
+    pub(crate) fn hit(&self, entry: &TreeEntry, findings: &Findings) -> Result<Hit> {
         if matches!(entry.content, Content::None | Content::Inline(_)) {
             return Ok(Hit::None);
         }

@@ -15,7 +15,9 @@ use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use std::collections::BTreeMap;
 use std::io::Read;
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Before packs could be recorded as damaged or verified: ends behind the snapshots.
+const VERSION_WITHOUT_FINDINGS: u16 = 1;
 /// Longest plain form, bytes: 10 million packs.
 const PLAIN_BYTES_MAX: u64 = 1 << 30;
 const ZSTD_LEVEL: i32 = 1;
@@ -95,13 +97,21 @@ impl State {
         for snapshot in &self.snapshots {
             write_snapshot(&mut out, snapshot)?;
         }
+        write_all(&mut out, &self.damaged, |out, (name, seq)| {
+            write_pack(out, name);
+            out.write_u64(*seq);
+        });
+        write_all(&mut out, &self.verified, |out, (name, seconds)| {
+            write_pack(out, name);
+            out.write_u64(*seconds as u64);
+        });
         Ok(out)
     }
 
     fn decode_plain(plain: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(plain, WHAT);
         let version = reader.u16()?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_WITHOUT_FINDINGS {
             return Err(unsupported_version(WHAT, version));
         }
         let mut state = Self::new(RepositoryId(reader.array()?));
@@ -127,6 +137,10 @@ impl State {
                 return Err(reader.corrupt());
             }
             state.snapshots.push(snapshot);
+        }
+        if version != VERSION_WITHOUT_FINDINGS {
+            state.damaged = read_set(&mut reader, 25, |r| Ok((read_pack(r)?, r.u64()?)))?;
+            state.verified = read_set(&mut reader, 25, |r| Ok((read_pack(r)?, r.u64()? as i64)))?;
         }
         reader.finish()?;
         Ok(state)
@@ -240,6 +254,8 @@ mod tests {
         state.data_packs.insert(PackId([4; 16]), info);
         state.reclaimed.insert(PackName { kind: PackKind::Meta, id: PackId([5; 16]) });
         state.condemned.insert(PackName { kind: PackKind::Data, id: PackId([4; 16]) }, 7);
+        state.damaged.insert(PackName { kind: PackKind::Data, id: PackId([4; 16]) }, 8);
+        state.verified.insert(PackName { kind: PackKind::Meta, id: PackId([9; 16]) }, -3);
         state.indexes.insert((1, IndexId([6; 16])), info);
         state.slots.insert(SlotId([7; 8]), info);
         state.retired.insert(ObjectName::Checkpoint(3));
@@ -256,9 +272,21 @@ mod tests {
 
     #[test]
     fn the_plain_form_is_settled() {
-        const GOLDEN: &str = "b6db2819dc79425b1744c2b6e263170abb57d6aaefa53c42ed2436259b9d4853";
+        const GOLDEN: &str = "3e11a0ebc119595ca6aa6b6a1a66b8f08f1ea730dcb812261dd0af4a2425d9d6";
         let plain = sample().encode_plain().expect("encodes");
         assert_eq!(crate::ids::hex(blake3::hash(&plain).as_bytes()), GOLDEN, "{}", crate::ids::hex(&plain));
+    }
+
+    #[test]
+    fn a_checkpoint_of_before_packs_were_judged_still_opens() {
+        let mut state = sample();
+        (state.damaged, state.verified) = Default::default();
+        let mut plain = state.encode_plain().expect("encodes");
+        assert_eq!(plain.split_off(plain.len() - 2), [0, 0]);
+        plain[..2].copy_from_slice(&VERSION_WITHOUT_FINDINGS.to_le_bytes());
+        const GOLDEN: &str = "b6db2819dc79425b1744c2b6e263170abb57d6aaefa53c42ed2436259b9d4853";
+        assert_eq!(crate::ids::hex(blake3::hash(&plain).as_bytes()), GOLDEN);
+        assert_eq!(State::decode_plain(&plain).expect("decodes"), state);
     }
 
     #[test]

@@ -108,6 +108,8 @@ impl State {
                     PackKind::Meta => self.meta_packs.remove(&pack.id),
                 };
                 self.condemned.remove(pack);
+                self.damaged.remove(pack);
+                self.verified.remove(pack);
                 self.reclaimed.insert(*pack);
                 return;
             }
@@ -150,6 +152,24 @@ impl State {
                 for pack in packs {
                     if self.pack(pack).is_some() {
                         self.condemned.insert(*pack, seq);
+                    }
+                }
+            }
+            Payload::Damaged { packs, healed } => {
+                for pack in healed {
+                    self.damaged.remove(pack);
+                }
+                for pack in packs {
+                    if self.pack(pack).is_some() {
+                        self.damaged.insert(*pack, seq);
+                        self.verified.remove(pack);
+                    }
+                }
+            }
+            Payload::Verified { packs, time } => {
+                for pack in packs {
+                    if self.pack(pack).is_some() {
+                        self.verified.insert(*pack, time.seconds);
                     }
                 }
             }

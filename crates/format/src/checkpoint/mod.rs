@@ -7,7 +7,7 @@
 //! Folding never judges: a record in the log is a fact. What contradicts an earlier record (a pack added after it was
 //! reclaimed, a snapshot recorded twice) has no effect, because the earlier record stands.
 //!
-//! Memory: 55 to 75 bytes a live pack and about 20 a reclaimed one, so the 170 000 packs of a 10 TiB repository
+//! Memory: 55 to 75 bytes a live pack (30 more once it was verified) and about 20 a reclaimed one, so the 170 000 packs of a 10 TiB repository
 //! take 12 MiB (twice that while a checkpoint is decoded), and about 1 KiB a snapshot: excludes and problem lists
 //! stay in the log.
 
@@ -80,6 +80,10 @@ pub struct State {
     data_packs: BTreeMap<PackId, ObjectInfo>,
     meta_packs: BTreeMap<PackId, ObjectInfo>,
     condemned: BTreeMap<PackName, u64>,
+    /// Live packs found damaged, and the record that last said so.
+    damaged: BTreeMap<PackName, u64>,
+    /// When a live pack was last read whole and found sound, Unix seconds.
+    verified: BTreeMap<PackName, i64>,
     reclaimed: BTreeSet<PackName>,
     indexes: BTreeMap<(u8, IndexId), ObjectInfo>,
     keyrings: BTreeMap<u32, ObjectInfo>,
@@ -107,6 +111,8 @@ impl State {
             data_packs: BTreeMap::new(),
             meta_packs: BTreeMap::new(),
             condemned: BTreeMap::new(),
+            damaged: BTreeMap::new(),
+            verified: BTreeMap::new(),
             reclaimed: BTreeSet::new(),
             indexes: BTreeMap::new(),
             keyrings: BTreeMap::new(),
@@ -175,9 +181,22 @@ impl State {
     pub fn pack(&self, name: &PackName) -> Option<&ObjectInfo> {
         self.packs(name.kind).get(&name.id)
     }
-    /// Whether a new snapshot may rely on the pack: added, neither condemned nor reclaimed.
+    /// Whether a new snapshot may rely on the pack: added, not reclaimed, neither condemned nor known to be damaged.
     pub fn may_reuse(&self, name: &PackName) -> bool {
-        self.pack(name).is_some() && !self.condemned.contains_key(name)
+        self.pack(name).is_some() && !self.condemned.contains_key(name) && !self.damaged.contains_key(name)
+    }
+    /// Whether the pack is live and the last word on it is that it is damaged.
+    pub fn is_damaged(&self, name: &PackName) -> bool {
+        self.damaged.contains_key(name)
+    }
+    /// Live packs known to be damaged and the record that last said so of each.
+    pub fn damaged_packs(&self) -> impl ExactSizeIterator<Item = (&PackName, u64)> {
+        self.damaged.iter().map(|(name, seq)| (name, *seq))
+    }
+    /// When the live pack was last read whole and found sound, Unix seconds by the clock of who read it; `None` if
+    /// never, or if it was found damaged since.
+    pub fn verified(&self, name: &PackName) -> Option<i64> {
+        self.verified.get(name).copied()
     }
     /// Whether the pack was ever reclaimed, added before or not.
     pub fn is_reclaimed(&self, name: &PackName) -> bool {

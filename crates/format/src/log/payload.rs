@@ -88,6 +88,20 @@ pub enum Payload {
         /// One line.
         text: String,
     },
+    /// What was found out about packs in force: some do not give back what was put into them.
+    Damaged {
+        /// Found damaged or missing. Nothing new relies on them; what is left in them is still read.
+        packs: Vec<PackName>,
+        /// Recorded as damaged earlier and since found whole, put back from a replica for instance.
+        healed: Vec<PackName>,
+    },
+    /// Every byte of these packs was read, decoded and found to be what was written.
+    Verified {
+        /// Which.
+        packs: Vec<PackName>,
+        /// When their reading began, as the client believes: for policies, never for safety.
+        time: Timestamp,
+    },
 }
 
 /// A change of the key slots.
@@ -148,6 +162,8 @@ impl Payload {
             Self::KeySlot(_) => "key_slot",
             Self::TagChange(_) => "tag_change",
             Self::Note { .. } => "note",
+            Self::Damaged { .. } => "damaged",
+            Self::Verified { .. } => "verified",
         }
     }
 

@@ -161,6 +161,8 @@ pub fn record_payload() -> Vec<Vec<u8>> {
         Payload::TagChange(edit),
         Payload::KeySlot(SlotChange::Added { slot, label: "lab".into() }),
         Payload::Note { text: "text".into() },
+        Payload::Damaged { packs: vec![PACK], healed: vec![PACK] },
+        Payload::Verified { packs: vec![PACK], time: TIME },
     ];
     let keys = keys().1;
     let plain = |payload: &Payload| {
@@ -180,7 +182,15 @@ pub fn checkpoint() -> Vec<Vec<u8>> {
     let (keyring, keys) = keys();
     let mut state = State::new(REPOSITORY);
     let mut seeds = Vec::new();
-    for (payload, names) in [(Payload::Init, first_objects()), (commit(), objects())] {
+    let verified = Payload::Verified { packs: vec![PACK], time: TIME };
+    let damaged = Payload::Damaged { packs: vec![PACK], healed: Vec::new() };
+    let records = [
+        (Payload::Init, first_objects()),
+        (commit(), objects()),
+        (verified, Vec::new()),
+        (damaged, Vec::new()),
+    ];
+    for (payload, names) in records {
         let added = names.into_iter().map(|name| AddedObject { name, len: 9, hash: [2; 32] }).collect();
         let builder = must(RecordBuilder::new(REPOSITORY, &stamp(), &payload, added, Vec::new(), &NoEntropy));
         let builder = builder.admitting(keys.writer());

@@ -72,6 +72,32 @@ fn a_reclaimed_pack_never_comes_back() {
 }
 
 #[test]
+fn what_is_said_of_packs_holds_until_something_else_is_said() {
+    let mut log = Log::new();
+    let verified = |pack, seconds| Payload::Verified { packs: vec![pack], time: Timestamp { seconds, nanoseconds: 5 } };
+    let damaged = |packs: &[_], healed: &[_]| Payload::Damaged { packs: packs.to_vec(), healed: healed.to_vec() };
+    log.append(&Payload::Add { run: [1; 16] }, vec![added_pack(1), added_pack(2)], Vec::new());
+    for payload in [verified(pack(1), 70), verified(pack(2), 80), verified(pack(2), 60), verified(pack(9), 60)] {
+        log.append(&payload, Vec::new(), Vec::new());
+    }
+    let state = folded(&log);
+    assert_eq!([1, 2, 9].map(|n| state.verified(&pack(n))), [Some(70), Some(60), None], "the last word counts");
+    log.append(&damaged(&[pack(1), pack(9)], &[]), Vec::new(), Vec::new());
+    let state = folded(&log);
+    assert_eq!(state.damaged_packs().collect::<Vec<_>>(), [(&pack(1), 6)], "unknown packs are not damaged");
+    assert!(state.is_damaged(&pack(1)) && !state.may_reuse(&pack(1)) && state.may_reuse(&pack(2)));
+    assert_eq!(state.verified(&pack(1)), None);
+    assert_eq!(state.live_pack_count(), 2, "what is left in a damaged pack is still read");
+    assert_eq!(through_bytes(&state), state);
+    log.append(&damaged(&[], &[pack(1)]), Vec::new(), Vec::new());
+    assert!(folded(&log).may_reuse(&pack(1)));
+    log.append(&damaged(&[pack(1), pack(2)], &[]), Vec::new(), Vec::new());
+    log.append(&Payload::Reclaim, Vec::new(), vec![ObjectName::Pack(pack(1))]);
+    log.append(&damaged(&[pack(1)], &[]), Vec::new(), Vec::new());
+    assert_eq!(folded(&log).damaged_packs().collect::<Vec<_>>(), [(&pack(2), 8)], "a reclaimed pack is gone");
+}
+
+#[test]
 fn tags_labels_name_and_pins_follow_the_log_and_the_id_stays() {
     let mut log = Log::new();
     log.append(&commit(1), Vec::new(), Vec::new());
@@ -218,6 +244,14 @@ fn any_record() -> impl Strategy<Value = (Payload, Vec<u8>, Vec<u8>)> {
             (Payload::Condemn { packs: names(packs), released: names(released) }, Vec::new(), Vec::new())
         }),
         numbers().prop_map(|reclaimed| (Payload::Reclaim, Vec::new(), reclaimed)),
+        (numbers(), numbers()).prop_map(|(packs, healed)| {
+            let names = |numbers: Vec<u8>| numbers.into_iter().map(pack).collect();
+            (Payload::Damaged { packs: names(packs), healed: names(healed) }, Vec::new(), Vec::new())
+        }),
+        (numbers(), -9..9i64).prop_map(|(packs, seconds)| {
+            let packs = packs.into_iter().map(pack).collect();
+            (Payload::Verified { packs, time: Timestamp { seconds, nanoseconds: 0 } }, Vec::new(), Vec::new())
+        }),
         number.prop_map(|n| (Payload::Pin { snapshot: snapshot_id(n), until: None }, Vec::new(), Vec::new())),
     ]
 }

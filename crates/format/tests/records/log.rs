@@ -41,6 +41,15 @@ fn the_bytes_of_a_record_are_settled() {
 }
 
 #[test]
+fn the_bytes_of_what_is_said_of_packs_are_settled() {
+    let mut log = Log::new();
+    log.append(&Payload::Damaged { packs: vec![pack(1)], healed: vec![pack(2)] }, Vec::new(), Vec::new());
+    log.append(&Payload::Verified { packs: vec![pack(2), pack(3)], time: stamp().time }, Vec::new(), Vec::new());
+    check_golden("record_damaged", &log.records[1].bytes);
+    check_golden("record_verified", &log.records[2].bytes);
+}
+
+#[test]
 fn a_record_tells_its_objects_without_keys_and_its_meaning_with_them() {
     let log = sample();
     let mut chain = LogChain::new(REPOSITORY);

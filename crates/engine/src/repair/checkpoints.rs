@@ -1,0 +1,98 @@
+//! Stored checkpoints: each follows from the log, so a bad one is removed and the newest made again.
+
+use super::RepairOptions;
+use crate::options::{Damage, Effect};
+use crate::repository::Repository;
+use crate::verify::{Fault, stored_checkpoints};
+use decube_backup_core::monitor::{Monitor, Progress, check_stop};
+use decube_backup_core::{Key, PutMode, Result};
+use decube_backup_format::checkpoint::State;
+use decube_backup_format::ids::{checkpoint_key, log_key};
+use std::collections::BTreeMap;
+
+/// What a repair of the checkpoints found and did.
+#[derive(Clone, Debug, Default)]
+pub struct CheckpointsReport {
+    /// Objects under `ckpt/`.
+    pub checked: u64,
+    /// Those that are no checkpoint of this log.
+    pub damaged: Vec<Damage>,
+    /// Those that this program cannot read, but that are not proved to be damaged: left alone.
+    pub kept: Vec<Damage>,
+    /// Objects removed; 0 on a dry run.
+    pub removed: u64,
+    /// The record after which a checkpoint was stored instead; `None` on a dry run.
+    pub stored: Option<u64>,
+}
+
+impl CheckpointsReport {
+    /// Whether there is nothing to repair.
+    pub fn is_sound(&self) -> bool {
+        self.damaged.is_empty() && self.kept.is_empty()
+    }
+}
+
+/// Folds the log from its first record and holds every checkpoint against it.
+///
+/// # Errors
+/// The log is damaged or the store does not answer: then nothing is judged and nothing removed.
+pub fn checkpoints(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<CheckpointsReport> {
+    options.check(repo)?;
+    let mut report = CheckpointsReport::default();
+    let (mut bad, mut readable) = (Vec::new(), BTreeMap::new());
+    for checkpoint in stored_checkpoints(repo, usize::MAX)? {
+        report.checked += 1;
+        let found = |what: &str| Damage { object: checkpoint.key.to_string(), what: what.to_owned() };
+        match (&checkpoint.fault, checkpoint.seq) {
+            (_, None) => report.kept.push(found("not a name of a checkpoint")),
+            (Some(Fault::Unreadable(why)), _) => report.kept.push(found(why)),
+            (Some(Fault::Damaged(why)), _) => {
+                report.damaged.push(found(why));
+                bad.push(checkpoint.key);
+            }
+            (None, Some(seq)) => _ = readable.insert(seq, checkpoint.key),
+        }
+    }
+    let state = fold(repo, &readable, &mut report, &mut bad, monitor)?;
+    if options.effect == Effect::DryRun || bad.is_empty() {
+        return Ok(report);
+    }
+    for key in &bad {
+        repo.store.delete(key)?;
+        report.removed += 1;
+    }
+    if let Some(last) = state.next_seq().checked_sub(1) {
+        let bytes = state.encode(&repo.log_keys, repo.env.entropy.as_ref())?;
+        repo.store.put(&checkpoint_key(last)?, bytes, PutMode::CreateNew)?;
+        report.stored = Some(last);
+    }
+    Ok(report)
+}
+
+/// The whole log's state, from record 0 and nothing else; on the way, checkpoints that say something else are found.
+fn fold(
+    repo: &Repository,
+    readable: &BTreeMap<u64, Key>,
+    report: &mut CheckpointsReport,
+    bad: &mut Vec<Key>,
+    monitor: &dyn Monitor,
+) -> Result<State> {
+    let mut state = State::new(repo.id());
+    let mut chain = state.chain();
+    monitor.phase("log", None, Some(repo.state().next_seq()));
+    while let Some(bytes) = repo.store.get(&log_key(state.next_seq())?)? {
+        check_stop(monitor)?;
+        let seq = state.next_seq();
+        let envelope = chain.accept(&bytes)?;
+        let (_, payload) = envelope.open(&bytes, repo.log_keys.log_key())?;
+        state.apply(&envelope, &payload)?;
+        monitor.advance(Progress::Objects, 1);
+        let Some(key) = readable.get(&seq) else { continue };
+        let Some(bytes) = repo.store.get(key)? else { continue };
+        if !State::decode(&bytes, repo.log_keys.log_key(), &repo.id()).is_ok_and(|stored| stored == state) {
+            report.damaged.push(Damage { object: key.to_string(), what: "it does not say what the log says".into() });
+            bad.push(key.clone());
+        }
+    }
+    Ok(state)
+}
