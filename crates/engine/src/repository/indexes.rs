@@ -118,7 +118,12 @@ pub(crate) fn publish(repo: &Repository, added: &[AddedPack]) -> Result<Vec<Adde
     Ok(objects)
 }
 
-pub(crate) fn open_segment(repo: &Repository, level: u8, id: &IndexId, bytes: &[u8]) -> Result<Vec<(PackName, Footer)>> {
+pub(crate) fn open_segment(
+    repo: &Repository,
+    level: u8,
+    id: &IndexId,
+    bytes: &[u8],
+) -> Result<Vec<(PackName, Footer)>> {
     let plain = sealed::open(&repo.keyring.index_key, &index_associated(repo, level, id)?, bytes)?;
     decode_index(&plain)
 }

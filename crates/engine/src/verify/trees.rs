@@ -10,7 +10,9 @@ use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_format::checkpoint::SnapshotEntry;
 use decube_backup_format::ids::{ChunkId, PackName, SnapshotId};
-use decube_backup_format::tree::{Content, Extent, ListCursor, NodeVisitor, TreeCursor, TreeEntry, TreeRoot, Visit, visit_nodes};
+use decube_backup_format::tree::{
+    Content, Extent, ListCursor, NodeVisitor, TreeCursor, TreeEntry, TreeRoot, Visit, visit_nodes,
+};
 use std::collections::HashSet;
 
 /// Affected and spared entries listed by path.
