@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::damage::{Damage, EVERY, apply};
+use common::damage::{Damage, apply, every};
 use common::{ALL_DATA, Harness, key, plant, small_packs};
 use decube_backup_core::ErrorKind;
 use decube_backup_core::monitor::Silent;
@@ -78,9 +78,9 @@ fn one_of_the_two_damaged_is_named_costs_nothing_and_is_put_right_by_copying_the
     let world = world();
     for (original, copy) in TWICE {
         for (name, other) in [(original, copy), (copy, original)] {
-            for damage in EVERY {
+            for damage in every() {
                 let context = format!("{name} {damage:?}");
-                let harness = world.damaged(&[(name, *damage)]);
+                let harness = world.damaged(&[(name, damage)]);
                 let expected: &[&str] = if name == original { &[name] } else { &[] };
                 assert_eq!(replaced_in(&harness, &context), expected, "{context}");
                 let sound = format!("`{other}` is sound: copy it to `{name}`");

@@ -4,9 +4,9 @@ mod common;
 
 use common::damage::{self, Damage};
 use common::{ALL_DATA, Harness, inside, noise, plant, small_packs};
+use decube_backup_core::Key;
 use decube_backup_core::entry::EntryPath;
 use decube_backup_core::monitor::{ProblemKind, Silent};
-use decube_backup_core::Key;
 use decube_backup_engine::options::{Effect, SnapshotFilter, VerifyDepth};
 use decube_backup_engine::repair::{
     self, Content, Damaged, Outcome, REPAIRED_TAG, RepairOptions, SnapshotsOptions, SnapshotsReport,
@@ -60,7 +60,7 @@ fn a_damaged_index_is_written_anew_from_the_packs_and_a_dry_run_writes_nothing()
     let world = world();
     let objects = world.harness.memory.objects();
     for key in keys(&world.harness, "index/") {
-        for damage in HARM.into_iter().chain([Damage::Truncate(0)]) {
+        for damage in damage::every() {
             let context = format!("{key} {damage:?}");
             let user = world.harness.on_image(objects.clone());
             damage::apply(&user, &key, damage);
@@ -105,8 +105,7 @@ fn an_index_of_a_newer_program_is_left_alone() {
     let bytes = b"from the future".to_vec();
     let id = decube_backup_format::ids::IndexId([7; 16]);
     let name = decube_backup_format::log::ObjectName::Index { level: 0, id };
-    let put = harness.sink.put(&name.key().expect("legal"), bytes.clone().into(), decube_backup_core::PutMode::CreateNew);
-    harness.runtime.block_on(put).expect("put");
+    damage::put(&harness, &name.key().expect("legal"), bytes.clone().into());
     let record = decube_backup_engine::repository::NewRecord {
         payload: decube_backup_format::log::Payload::Add { run: [0; 16] },
         added: vec![decube_backup_format::log::AddedObject::of(name, &bytes)],
@@ -119,15 +118,15 @@ fn an_index_of_a_newer_program_is_left_alone() {
     assert!(harness.memory.objects().contains_key(&name.key().expect("legal")));
 }
 
-/// A repository with a checkpoint.
+/// A repository with two checkpoints, and the newer one.
 fn with_checkpoint() -> (Harness, Key) {
     let World { harness, trees } = world();
     let change = decube_backup_engine::options::TagChange { add: vec!["x".into()], ..Default::default() };
     let repo = harness.repository();
-    while keys(&harness, "ckpt/").is_empty() {
+    while keys(&harness, "ckpt/").len() < 2 {
         tags::change(&repo, &[trees[0].0], &change).expect("tagged");
     }
-    let key = keys(&harness, "ckpt/").remove(0);
+    let key = keys(&harness, "ckpt/").remove(1);
     (harness, key)
 }
 
@@ -136,7 +135,7 @@ fn a_damaged_checkpoint_is_told_of_removed_and_made_again() {
     let (harness, key) = with_checkpoint();
     harness.assert_sound("with a checkpoint");
     let objects = harness.memory.objects();
-    for damage in HARM.into_iter().chain([Damage::Truncate(0)]).filter(|d| !matches!(d, Damage::Remove)) {
+    for damage in damage::every().filter(|d| !matches!(d, Damage::Remove)) {
         let context = format!("{damage:?}");
         let user = harness.on_image(objects.clone());
         damage::apply(&user, &key, damage);
@@ -147,13 +146,21 @@ fn a_damaged_checkpoint_is_told_of_removed_and_made_again() {
             assert_eq!(report.affected_count, 0, "{context}");
         }
         let dry = repair::checkpoints(&bare(&user), &options(DRY, Content::Structure), &Silent).expect(&context);
+        if matches!(damage, Damage::Flip(0)) {
+            // It could be a cipher of the future: left alone, and one beside it serves.
+            assert_eq!((dry.damaged.len(), dry.kept.len()), (0, 1), "{context}");
+            let real = repair::checkpoints(&bare(&user), &options(REAL, Content::Structure), &Silent).expect(&context);
+            assert_eq!(real.removed, 0, "{context}");
+            assert!(real.stored.is_some() || user.memory.objects().contains_key(&key), "{context}");
+            continue;
+        }
         assert_eq!((dry.damaged.len(), dry.removed), (1, 0), "{context}");
         let real = repair::checkpoints(&bare(&user), &options(REAL, Content::Structure), &Silent).expect(&context);
         assert_eq!((real.damaged.len(), real.removed), (1, 1), "{context}");
         assert!(real.stored.is_some(), "{context}");
         user.assert_sound(&context);
         let again = repair::checkpoints(&bare(&user), &options(REAL, Content::Structure), &Silent).expect(&context);
-        assert!(again.is_sound() && again.checked == 1, "{context}: {again:?}");
+        assert!(again.is_sound() && again.checked == 2, "{context}: {again:?}");
     }
 }
 
@@ -237,7 +244,8 @@ fn a_damaged_snapshot_gets_a_twin_with_everything_readable_and_a_list_of_the_res
             let dry = repair::snapshots(&bare(&user), &options(DRY, Content::Read), &choice, &Silent).expect(&context);
             assert!(user.memory.objects() == before, "{context}: a dry run wrote");
             assert_eq!(dry.damaged.iter().map(|d| d.lost).sum::<u64>(), verified.affected_count, "{context}");
-            let real = repair::snapshots(&bare(&user), &options(REAL, Content::Read), &choice, &Silent).expect(&context);
+            let real =
+                repair::snapshots(&bare(&user), &options(REAL, Content::Read), &choice, &Silent).expect(&context);
             assert_eq!(real.damaged.len(), dry.damaged.len(), "{context}");
             for (id, tree) in &world.trees {
                 let own = real.damaged.iter().filter(|d| d.id == *id).cloned().collect();
@@ -245,8 +253,12 @@ fn a_damaged_snapshot_gets_a_twin_with_everything_readable_and_a_list_of_the_res
                 assert_twin_holds_the_rest(&user, tree.path(), &report, &context);
             }
             made += twins(&user).len();
-            let known = repair::snapshots(&bare(&user), &options(REAL, Content::Read), &choice, &Silent).expect(&context);
-            assert!(known.damaged.iter().all(|d| matches!(d.outcome, Outcome::Known(_) | Outcome::Nothing)), "{context}");
+            let known =
+                repair::snapshots(&bare(&user), &options(REAL, Content::Read), &choice, &Silent).expect(&context);
+            assert!(
+                known.damaged.iter().all(|d| matches!(d.outcome, Outcome::Known(_) | Outcome::Nothing)),
+                "{context}"
+            );
         }
     }
     assert!(made > 3, "{made}");
@@ -282,6 +294,8 @@ fn a_sound_repository_is_left_as_it_is() {
     assert!(repair::index(&repo, &all, &Silent).expect("index").is_sound());
     assert!(repair::checkpoints(&repo, &all, &Silent).expect("checkpoints").is_sound());
     assert_eq!(repair::packs(&repo, &all, &Silent).expect("packs").damaged, 0);
-    assert!(repair::snapshots(&repo, &all, &SnapshotsOptions::default(), &Silent).expect("snapshots").damaged.is_empty());
+    assert!(
+        repair::snapshots(&repo, &all, &SnapshotsOptions::default(), &Silent).expect("snapshots").damaged.is_empty()
+    );
     assert!(harness.memory.objects() == before);
 }

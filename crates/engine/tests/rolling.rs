@@ -77,7 +77,9 @@ fn small_budgets_add_up_to_everything_and_the_longest_unread_comes_first() {
         host.clock.advance(Duration::from_secs(DAY_S));
     }
     let first_round = host.verified();
-    assert_eq!(overdue(&host.repo.state(), 30 * DAY_S, Timestamp { seconds: START.seconds + 86_400, ..START }), 0);
+    let later = |days: usize| Timestamp { seconds: START.seconds + (days as u64 * DAY_S) as i64, nanoseconds: 0 };
+    assert_eq!(overdue(&host.repo.state(), 30 * DAY_S, later(packs)), 0);
+    assert_eq!(overdue(&host.repo.state(), DAY_S, later(packs)) as usize, packs - 1, "all but the last one");
     assert_eq!(host.run(ONE_PACK, &Silent).expect("verify").packs_read, 0, "nothing is due");
     // Nine tenths of thirty days after the first reading the first pack is due, and no other.
     host.clock.advance(Duration::from_secs(27 * DAY_S - packs as u64 * DAY_S));
@@ -163,7 +165,10 @@ fn a_plain_verification_writes_nothing() {
     let harness = world();
     let before = harness.memory.objects();
     harness.verify(common::ALL_DATA);
-    harness.memory.flip_byte(&before.keys().find(|k| k.as_str().starts_with("packs/d/")).expect("a pack").clone(), 900).expect("damaged");
+    harness
+        .memory
+        .flip_byte(&before.keys().find(|k| k.as_str().starts_with("packs/d/")).expect("a pack").clone(), 900)
+        .expect("damaged");
     harness.verify(common::ALL_DATA);
     assert!(harness.memory.objects().keys().eq(before.keys()));
 }

@@ -4,14 +4,16 @@ use clap::{Args, Subcommand};
 
 /// Arguments of `repair`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Every repair is a dry run until --apply is given, and says what it would do. Nothing is deleted\n\
+#[command(
+    after_help = "Every repair is a dry run until --apply is given, and says what it would do. Nothing is deleted\n\
     that cannot be made again; what this program cannot read, but cannot prove to be damaged, is left alone.\n\
     The local cache is not used.\n\nIn this order, after `verify --read-data`:\n  \
     decube-backup repair index --apply\n  \
     decube-backup repair packs --read-data --apply     damaged packs are avoided, what is left in them is kept\n  \
     decube-backup backup ...                           stores again what the sources still have\n  \
     decube-backup repair snapshots                     which files are lost for good\n\n\
-    Exit code 13: there is something to repair. 3: repaired as far as possible, something is lost.")]
+    Exit code 13: there is something to repair. 3: repaired as far as possible, something is lost."
+)]
 pub struct RepairArgs {
     /// What to repair.
     #[command(subcommand)]
@@ -44,9 +46,11 @@ pub struct ApplyArgs {
 
 /// Arguments of `repair packs`.
 #[derive(Clone, Copy, Debug, Default, Args)]
-#[command(after_help = "Without --read-data packs that are missing, have a wrong length or are recorded as damaged are\n\
+#[command(
+    after_help = "Without --read-data packs that are missing, have a wrong length or are recorded as damaged are\n\
     looked at; with it every pack is read.\n\nExamples:\n  decube-backup repair packs\n  \
-    decube-backup repair packs --read-data --apply")]
+    decube-backup repair packs --read-data --apply"
+)]
 pub struct RepairPacksArgs {
     /// Whether anything is written.
     #[command(flatten)]
@@ -58,10 +62,12 @@ pub struct RepairPacksArgs {
 
 /// Arguments of `repair snapshots`.
 #[derive(Clone, Debug, Default, Args)]
-#[command(after_help = "The copy has the name, host, labels and time of the original and the tag `repaired`; files that\n\
+#[command(
+    after_help = "The copy has the name, host, labels and time of the original and the tag `repaired`; files that\n\
     cannot be given back whole are left out, and listed in it by path. The original stays unless --forget-damaged.\n\n\
     Examples:\n  decube-backup repair snapshots --read-data\n  \
-    decube-backup repair snapshots latest --apply\n  decube-backup repair snapshots --apply --forget-damaged")]
+    decube-backup repair snapshots latest --apply\n  decube-backup repair snapshots --apply --forget-damaged"
+)]
 pub struct RepairSnapshotsArgs {
     /// Only these snapshots [default: all]
     #[arg(value_name = "SNAPSHOT")]

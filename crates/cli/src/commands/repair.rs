@@ -47,7 +47,8 @@ fn exit(sound: bool, args: &ApplyArgs, lost: bool) -> Exit {
 }
 
 fn print_damages(session: &Session, what: &str, damages: &[Damage]) -> Result<()> {
-    let lines = damages.iter().map(|damage| session.console.line(format_args!("{what}: {}: {}", damage.object, damage.what)));
+    let lines =
+        damages.iter().map(|damage| session.console.line(format_args!("{what}: {}: {}", damage.object, damage.what)));
     lines.collect()
 }
 
@@ -143,10 +144,14 @@ fn packs(session: &Session, args: &ApplyArgs, read_data: bool) -> Outcome {
         ))?;
         if report.opaque > 0 {
             let packs = units::count(report.opaque, "pack");
-            session.console.summary(format_args!("{packs} without a readable table of contents: what they alone held is lost"))?;
+            session
+                .console
+                .summary(format_args!("{packs} without a readable table of contents: what they alone held is lost"))?;
         }
         if args.apply {
-            session.console.summary("nothing new relies on the damaged packs; the next backup stores again what its source still has")?;
+            session.console.summary(
+                "nothing new relies on the damaged packs; the next backup stores again what its source still has",
+            )?;
         }
     }
     close(session, args, sound)?;

@@ -121,8 +121,9 @@ fn damage_is_found_named_and_has_its_code() {
     let report = world.run(&["verify", "--read-data", "--json"]).expect(13).summary();
     assert_eq!(report["sound"], false);
     assert!(report["affected_count"].as_u64() > Some(0), "{report}");
-    world.run(&["verify", "--read-data"]).expect(13).says("back them up into a new repository");
-    // What the hints say is so: this repository does not store it again, a new one does, and the object can be put back.
+    world.run(&["verify", "--read-data"]).expect(13).says("`repair packs` keeps");
+    // Damage nobody recorded is not healed: content is taken for stored. A new repository stores it, and the object can be
+    // put back.
     world.run(&["backup", "--force", "src", "-q"]).expect(0);
     world.run(&["restore", "latest", "-t", "lacking", "-q"]).expect(3);
     world.run(&["-r", "new", "init"]).expect(0);

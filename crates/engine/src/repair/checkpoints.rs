@@ -5,7 +5,7 @@ use crate::options::{Damage, Effect};
 use crate::repository::Repository;
 use crate::verify::{Fault, stored_checkpoints};
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
-use decube_backup_core::{Key, PutMode, Result};
+use decube_backup_core::{Key, PutMode, PutOutcome, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{checkpoint_key, log_key};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub struct CheckpointsReport {
     pub kept: Vec<Damage>,
     /// Objects removed; 0 on a dry run.
     pub removed: u64,
-    /// The record after which a checkpoint was stored instead; `None` on a dry run.
+    /// The record after which a checkpoint was stored instead; `None` on a dry run, or if there is one.
     pub stored: Option<u64>,
 }
 
@@ -54,7 +54,7 @@ pub fn checkpoints(repo: &Repository, options: &RepairOptions, monitor: &dyn Mon
         }
     }
     let state = fold(repo, &readable, &mut report, &mut bad, monitor)?;
-    if options.effect == Effect::DryRun || bad.is_empty() {
+    if options.effect == Effect::DryRun || report.is_sound() {
         return Ok(report);
     }
     for key in &bad {
@@ -63,8 +63,10 @@ pub fn checkpoints(repo: &Repository, options: &RepairOptions, monitor: &dyn Mon
     }
     if let Some(last) = state.next_seq().checked_sub(1) {
         let bytes = state.encode(&repo.log_keys, repo.env.entropy.as_ref())?;
-        repo.store.put(&checkpoint_key(last)?, bytes, PutMode::CreateNew)?;
-        report.stored = Some(last);
+        // What is there already was judged above, or is another's: both are fine.
+        if repo.store.put(&checkpoint_key(last)?, bytes, PutMode::CreateNew)? == PutOutcome::Created {
+            report.stored = Some(last);
+        }
     }
     Ok(report)
 }

@@ -83,7 +83,13 @@ impl RepairOptions {
         Ok(())
     }
 
-    fn record(&self, repo: &Repository, payload: Payload, added: Vec<AddedObject>, reclaimed: Vec<ObjectName>) -> NewRecord {
+    fn record(
+        &self,
+        repo: &Repository,
+        payload: Payload,
+        added: Vec<AddedObject>,
+        reclaimed: Vec<ObjectName>,
+    ) -> NewRecord {
         NewRecord { payload, added, reclaimed, stamp: repo.stamp(&self.who.host, &self.who.username) }
     }
 

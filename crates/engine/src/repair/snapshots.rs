@@ -109,11 +109,15 @@ pub fn snapshots(
     for snapshot in state.live_snapshots().filter(wanted) {
         check_stop(monitor)?;
         report.checked += 1;
-        if !walk.is_whole(&snapshot.manifest.tree, &findings) {
+        if !walk.is_whole(&snapshot.manifest.tree, &findings, |hit| !matches!(hit, Hit::Lost(_))) {
             let mut salvage = Salvage { repo, walk: &walk, nodes: &nodes, findings: &findings, snapshot, monitor };
             let mut damaged = salvage.run(&state, options)?;
             let has_twin = matches!(damaged.outcome, Outcome::Made(_) | Outcome::Known(_));
-            if choice.damaged == Damaged::Forget && has_twin && snapshot.pin == Pin::None && options.effect == Effect::Real {
+            if choice.damaged == Damaged::Forget
+                && has_twin
+                && snapshot.pin == Pin::None
+                && options.effect == Effect::Real
+            {
                 options.append(repo, Payload::Forget { snapshots: vec![snapshot.id] })?;
                 damaged.forgotten = true;
             }

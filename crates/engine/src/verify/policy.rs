@@ -95,7 +95,8 @@ pub(super) fn due(repo: &Repository, policy: &Policy, all: &mut Packs) {
     let (state, now) = (repo.state(), repo.env.clock.now());
     let total: u64 = all.iter().map(|(_, info)| u64::from(info.len)).sum();
     let age = |name: &PackName| age_s(&state, name, now);
-    let is_due = |age: Option<i64>| age.is_none_or(|age| u128::from(age.unsigned_abs()) * 10 >= u128::from(policy.within_s) * 9);
+    let is_due =
+        |age: Option<i64>| age.is_none_or(|age| u128::from(age.unsigned_abs()) * 10 >= u128::from(policy.within_s) * 9);
     all.retain(|(name, _)| is_due(age(name)));
     all.sort_by_key(|(name, _)| std::cmp::Reverse(age(name).unwrap_or(i64::MAX)));
     let share = policy.budget.percent.map(|percent| (total as f64 * percent.clamp(0.0, 100.0) / 100.0) as u64);

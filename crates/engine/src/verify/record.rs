@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 const RECORDS_MAX: u64 = 16;
 /// Fewer bytes than this are not worth a record of their own before the run's end.
 const RECORD_BYTES_MIN: u64 = 1 << 30;
+/// Packs after which others' records are looked for: one request.
+const REFRESH_PACKS: u64 = 16;
 
 /// Who records what was found.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,7 @@ pub(super) struct Recorder<'a> {
     who: &'a Recording,
     begun: Timestamp,
     sound: Vec<PackName>,
+    seen: u64,
     bytes: u64,
     record_bytes: u64,
     recorded: Recorded,
@@ -58,6 +61,7 @@ impl<'a> Recorder<'a> {
             who,
             begun: repo.env.clock.now(),
             sound: Vec::new(),
+            seen: 0,
             bytes: 0,
             record_bytes: (total / RECORDS_MAX).max(RECORD_BYTES_MIN),
             recorded: Recorded::default(),
@@ -72,8 +76,13 @@ impl<'a> Recorder<'a> {
         }
         self.sound.push(pack);
         self.bytes += bytes;
+        self.seen += 1;
         if self.bytes >= self.record_bytes {
             self.record_sound();
+        } else if self.seen.is_multiple_of(REFRESH_PACKS)
+            && let Err(error) = self.repo.refresh()
+        {
+            tracing::debug!(error = %error.chain(), "what others verified is not known; reading on");
         }
     }
 

@@ -10,7 +10,9 @@ use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_format::checkpoint::SnapshotEntry;
 use decube_backup_format::ids::{ChunkId, PackName, SnapshotId};
-use decube_backup_format::tree::{Content, Extent, ListCursor, NodeVisitor, TreeCursor, TreeEntry, TreeRoot, Visit, visit_nodes};
+use decube_backup_format::tree::{
+    Content, Extent, ListCursor, NodeVisitor, TreeCursor, TreeEntry, TreeRoot, Visit, visit_nodes,
+};
 use std::collections::HashSet;
 
 /// Affected and spared entries listed by path.
@@ -66,6 +68,7 @@ pub(crate) struct Walk<'a> {
 struct Quick<'w, 'a> {
     walk: &'w mut Walk<'a>,
     findings: &'w Findings,
+    is_fine: fn(&Hit) -> bool,
     entered: Vec<ChunkId>,
     broken: bool,
 }
@@ -81,7 +84,7 @@ impl NodeVisitor for Quick<'_, '_> {
 
     fn leaf(&mut self, entries: Vec<TreeEntry>) -> Result<()> {
         for entry in &entries {
-            if !matches!(self.walk.hit(entry, self.findings)?, Hit::None) {
+            if !(self.is_fine)(&self.walk.hit(entry, self.findings)?) {
                 self.broken = true;
                 break;
             }
@@ -96,10 +99,11 @@ impl<'a> Walk<'a> {
         Self { repo, index, nodes, sound: HashSet::new() }
     }
 
-    /// Whether nothing of the tree is hit; looks at each distinct node once for all trees.
-    pub(crate) fn is_whole(&mut self, root: &TreeRoot, findings: &Findings) -> bool {
+    /// Whether all nodes of the tree are readable and all its entries are fine; looks at each distinct node once for all
+    /// trees, which must all be held to the same.
+    pub(crate) fn is_whole(&mut self, root: &TreeRoot, findings: &Findings, is_fine: fn(&Hit) -> bool) -> bool {
         let nodes = self.nodes;
-        let mut quick = Quick { walk: self, findings, entered: Vec::new(), broken: false };
+        let mut quick = Quick { walk: self, findings, is_fine, entered: Vec::new(), broken: false };
         let walked = visit_nodes(nodes, root, &mut quick);
         let (entered, broken) = (std::mem::take(&mut quick.entered), quick.broken || walked.is_err());
         if !broken {
@@ -111,7 +115,7 @@ impl<'a> Walk<'a> {
     /// First quickly by distinct nodes; only a tree with damage is listed entry by entry.
     fn snapshot(&mut self, snapshot: &SnapshotEntry, findings: &mut Findings, monitor: &dyn Monitor) -> Result<()> {
         let root = snapshot.manifest.tree;
-        if self.is_whole(&root, findings) {
+        if self.is_whole(&root, findings, |hit| matches!(hit, Hit::None)) {
             return Ok(());
         }
         let mut cursor = TreeCursor::new(self.nodes, &root);

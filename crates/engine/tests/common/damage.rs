@@ -1,7 +1,7 @@
 //! Ways in which a stored object goes bad.
 
 use super::Harness;
-use decube_backup_core::Key;
+use decube_backup_core::{Key, PutMode};
 
 #[derive(Clone, Copy, Debug)]
 pub enum Damage {
@@ -14,6 +14,8 @@ pub enum Damage {
     /// Only the last byte goes.
     Shorten,
     Remove,
+    /// It holds what an older object of its kind holds, or if there is none another one.
+    Replace,
 }
 
 pub const EVERY: &[Damage] = &[
@@ -31,6 +33,37 @@ pub const EVERY: &[Damage] = &[
     Damage::Remove,
 ];
 
+/// Those, and the bytes of another object.
+pub fn every() -> impl Iterator<Item = Damage> {
+    EVERY.iter().copied().chain([Damage::Replace])
+}
+
+/// The object whose bytes `key` gets: the one before it of its kind, else the one after it, else any.
+fn other(harness: &Harness, key: &Key) -> Key {
+    let kind = |key: &Key| match key.as_str().split_once('/') {
+        Some(("packs", rest)) => rest.chars().next(),
+        Some((folder, _)) => folder.chars().last(),
+        None => None,
+    };
+    let keys: Vec<Key> = harness.memory.objects().into_keys().filter(|other| other != key).collect();
+    let of_kind: Vec<&Key> = keys.iter().filter(|other| kind(other) == kind(key)).collect();
+    let before = of_kind.iter().rev().find(|other| **other < key);
+    before.or(of_kind.first()).copied().or(keys.first()).expect("another object").clone()
+}
+
+/// Swaps the bytes of two objects.
+pub fn swap(harness: &Harness, one: &Key, two: &Key) {
+    let objects = harness.memory.objects();
+    put(harness, one, objects[two].clone());
+    put(harness, two, objects[one].clone());
+}
+
+/// Replaces the object's bytes.
+pub fn put(harness: &Harness, key: &Key, bytes: bytes::Bytes) {
+    let put = harness.sink.put(key, bytes.into(), PutMode::Overwrite);
+    harness.runtime.block_on(put).expect("put");
+}
+
 /// Damages the object `key`.
 pub fn apply(harness: &Harness, key: &Key, damage: Damage) {
     let len = harness.memory.objects()[key].len();
@@ -41,6 +74,10 @@ pub fn apply(harness: &Harness, key: &Key, damage: Damage) {
         Damage::Truncate(part) => memory.truncate(key, len * part / 1000),
         Damage::Shorten => memory.truncate(key, len - 1),
         Damage::Remove => memory.remove(key),
+        Damage::Replace => {
+            put(harness, key, harness.memory.objects()[&other(harness, key)].clone());
+            Ok(())
+        }
     }
     .expect("damaged");
 }

@@ -184,12 +184,8 @@ pub fn checkpoint() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     let verified = Payload::Verified { packs: vec![PACK], time: TIME };
     let damaged = Payload::Damaged { packs: vec![PACK], healed: Vec::new() };
-    let records = [
-        (Payload::Init, first_objects()),
-        (commit(), objects()),
-        (verified, Vec::new()),
-        (damaged, Vec::new()),
-    ];
+    let records =
+        [(Payload::Init, first_objects()), (commit(), objects()), (verified, Vec::new()), (damaged, Vec::new())];
     for (payload, names) in records {
         let added = names.into_iter().map(|name| AddedObject { name, len: 9, hash: [2; 32] }).collect();
         let builder = must(RecordBuilder::new(REPOSITORY, &stamp(), &payload, added, Vec::new(), &NoEntropy));
