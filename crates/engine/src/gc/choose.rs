@@ -130,6 +130,8 @@ mod tests {
             is_condemned: false,
             stored: 100,
             needed: *needed,
+            chunks: 10,
+            chunks_needed: (*needed).min(10) as u32,
         };
         (0..).zip(needed).map(pack).collect()
     }

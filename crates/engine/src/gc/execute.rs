@@ -1,6 +1,7 @@
 //! A plan, carried out step by step; each step leaves a sound repository.
 
 use super::PrunePlan;
+use super::compact;
 use super::leftovers::Leftovers;
 use super::reclaim::{self, RECORD_NAMES_MAX};
 use super::repack::{Copied, Repack};
@@ -25,6 +26,8 @@ pub struct PruneReport {
     pub packs_written: u64,
     /// Packs that were to go and stay, because something was found to need them meanwhile, or because they are damaged.
     pub packs_spared: u64,
+    /// Index segments merged into few, and deleted.
+    pub indexes_merged: u64,
     /// Wall time, seconds, planning not included.
     pub seconds: f64,
 }
@@ -50,7 +53,7 @@ impl PrunePlan<'_> {
     }
 
     fn steps(self, report: &mut PruneReport, monitor: &dyn Monitor) -> Result<()> {
-        let PrunePlan { repo, options, marks, kept, leftovers, sources, mut going, condemn, release, lens, .. } = self;
+        let PrunePlan { repo, options, marks, kept, leftovers, sources, mut going, condemn, release, lens, staying, .. } = self;
         let Leftovers { deletable, orphans, checkpoints, .. } = leftovers;
         let stamp = || repo.stamp(&options.host, &options.username);
 
@@ -82,7 +85,15 @@ impl PrunePlan<'_> {
 
         report.others_deleted += checkpoints.len() as u64;
         report.bytes_deleted += checkpoints.iter().map(|(_, len)| len).sum::<u64>();
-        reclaim::delete_keys(repo, checkpoints.into_iter().map(|(key, _)| key).collect(), monitor)
+        reclaim::delete_keys(repo, checkpoints.into_iter().map(|(key, _)| key).collect(), monitor)?;
+
+        let due = compact::due(&repo.state(), staying.0, staying.1);
+        if !due.is_empty() {
+            let compacted = compact::compact(repo, &due, stamp(), monitor)?;
+            report.indexes_merged += compacted.merged;
+            report.bytes_written += compacted.bytes;
+        }
+        Ok(())
     }
 }
 

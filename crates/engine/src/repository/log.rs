@@ -159,6 +159,7 @@ impl Repository {
 
     /// Folds what was appended since, showing each record's envelope to `see`.
     fn fold_tail(&self, see: &mut dyn FnMut(&Envelope)) -> Result<()> {
+        let _one_at_a_time = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
         let mut chain = self.state().chain();
         while let Some(bytes) = self.store.get(&log_key(self.state().next_seq())?)? {
             let envelope = chain.accept(&bytes)?;
