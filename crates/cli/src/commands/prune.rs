@@ -69,6 +69,9 @@ fn print_plan(session: &Session, plan: &PruneSummary) -> Result<()> {
     if !table.is_empty() {
         table.print(console)?;
     }
+    if plan.indexes_merged > 0 {
+        console.summary(format_args!("{} to merge", units::count(plan.indexes_merged, "index segment")))?;
+    }
     console.summary(format_args!(
         "{} live; {} unused in packs that stay; {} to copy; {} to free",
         units::count(plan.snapshots, "snapshot"),
@@ -99,6 +102,7 @@ fn print_report(session: &Session, plan: &PruneSummary, report: &PruneReport) ->
             "packs_written": report.packs_written,
             "bytes_written": report.bytes_written,
             "packs_spared": report.packs_spared,
+            "indexes_merged": report.indexes_merged,
             "total_duration": report.seconds,
         }));
     }

@@ -31,7 +31,7 @@ const MERGED_BYTES: usize = 8 << 20;
 const ENTRY_BYTES: u64 = 20;
 const PACK_BYTES: u64 = 40;
 /// Entries of packs that are gone that never matter, bytes.
-const WASTE_BYTES: u64 = 256 << 10;
+const WASTE_BYTES: u64 = 64 << 10;
 
 /// Index segments in force that should be merged, if so many packs stay with so many `entries`: all if more than half of
 /// what they hold is of packs that are gone, else the small ones if they are many.

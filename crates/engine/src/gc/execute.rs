@@ -53,7 +53,20 @@ impl PrunePlan<'_> {
     }
 
     fn steps(self, report: &mut PruneReport, monitor: &dyn Monitor) -> Result<()> {
-        let PrunePlan { repo, options, marks, kept, leftovers, sources, mut going, condemn, release, lens, staying, .. } = self;
+        let PrunePlan {
+            repo,
+            options,
+            marks,
+            kept,
+            leftovers,
+            sources,
+            mut going,
+            condemn,
+            release,
+            lens,
+            staying,
+            ..
+        } = self;
         let Leftovers { deletable, orphans, checkpoints, .. } = leftovers;
         let stamp = || repo.stamp(&options.host, &options.username);
 
