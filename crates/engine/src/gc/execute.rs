@@ -3,9 +3,11 @@
 use super::PrunePlan;
 use super::compact;
 use super::leftovers::Leftovers;
+use super::prove::Proof;
 use super::reclaim::{self, RECORD_NAMES_MAX};
 use super::repack::{Copied, Repack};
 use crate::repository::{NewRecord, Repository, Verdict};
+use crate::rules::Ledger;
 use decube_backup_core::monitor::Monitor;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::ids::PackName;
@@ -76,9 +78,9 @@ impl PrunePlan<'_> {
         count(report, reclaim::delete(repo, &names, monitor)?, freed);
         advise(repo, &condemn, &release, &stamp)?;
 
-        let wanted = going.len() + orphans.len();
+        let planned = going.clone();
+        let mut copied = Copied::default();
         if !sources.is_empty() {
-            let mut copied = Copied::default();
             let repack = Repack { repo, index: &marks.index, kept: &kept, monitor };
             let outcome = repack.run(&sources, &mut copied);
             report.packs_written += copied.packs;
@@ -87,8 +89,10 @@ impl PrunePlan<'_> {
             going.retain(|name| !copied.damaged.contains(name));
         }
         let orphan_names: Vec<ObjectName> = orphans.iter().map(|(name, _)| *name).collect();
-        let (gone, _marks) = reclaim::reclaim(repo, marks, going, orphan_names, &stamp, monitor)?;
-        report.packs_spared += wanted.saturating_sub(gone.len()) as u64;
+        let mut proof = Proof::new(repo, copied.written, monitor);
+        let gone = reclaim::reclaim(repo, marks, going, orphan_names, &mut proof, &stamp, monitor)?;
+        let state = repo.state();
+        report.packs_spared = planned.iter().filter(|pack| state.is_in_force(pack)).count() as u64;
         let len = |name: &ObjectName| match name {
             ObjectName::Pack(pack) if lens.contains_key(pack) => lens.get(pack).copied().map_or(0, u64::from),
             other => orphans.iter().find(|(name, _)| name == other).map_or(0, |(_, len)| *len),

@@ -21,6 +21,7 @@
 //! | [`leftovers`] | objects in the store that are not in force |
 //! | [`execute`] | the plan, carried out |
 //! | [`repack`] | copying what is needed of packs that go |
+//! | [`prove`] | the copy that stays is read before the other one goes |
 //! | [`reclaim`] | the `Reclaim` record and what follows from it |
 //! | [`compact`] | merging index segments |
 //! | [`unique`], [`freed`] | what would be freed |
@@ -35,6 +36,7 @@ mod execute;
 mod freed;
 mod leftovers;
 mod mark;
+mod prove;
 mod reach;
 mod reclaim;
 mod repack;

@@ -38,6 +38,8 @@ pub(super) struct Copied {
     pub packs: u64,
     /// Bytes of packs and index segments written.
     pub bytes: u64,
+    /// Packs that are recorded.
+    pub written: BTreeSet<PackName>,
     /// Packs that cannot be read: they stay as they are.
     pub damaged: BTreeSet<PackName>,
 }
@@ -138,7 +140,10 @@ impl Repack<'_> {
             let (appended, bytes) = publish::record_packs(self.repo, RunId::default(), &added)?;
             copied.bytes += bytes;
             match appended {
-                None | Some(Appended::At(_)) => return Ok(()),
+                None | Some(Appended::At(_)) => {
+                    copied.written.extend(added.iter().map(|pack| pack.name));
+                    return Ok(());
+                }
                 Some(Appended::Void) => {
                     let state = self.repo.state();
                     added.retain(|pack| !state.is_reclaimed(&pack.name));
