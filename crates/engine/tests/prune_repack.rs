@@ -166,7 +166,7 @@ fn of_two_copies_the_whole_one_stays() {
         back_up(&harness, tree.path(), "two");
         append(&harness.repository(), Payload::Condemn { packs: Vec::new(), released: old.clone() }, Vec::new());
         let new: Vec<_> = packs(&harness).into_iter().filter(|pack| !old.contains(pack)).collect();
-        for pack in [old, new].swap_remove(victim).iter().filter(|pack| pack.kind == PackKind::Data) {
+        for pack in [&old, &new][victim].iter().filter(|pack| pack.kind == PackKind::Data) {
             let key = pack_key(pack).expect("a name");
             for offset in (2_000..harness.memory.objects()[&key].len().saturating_sub(4_000)).step_by(20_000) {
                 harness.memory.flip_byte(&key, offset).expect("there");
@@ -192,7 +192,7 @@ fn a_damaged_pack_that_was_to_be_copied_stays_as_it_is() {
         harness.memory.flip_byte(&key, offset).expect("there");
     }
     let (_, report) = prune(&harness);
-    assert!(report.packs_deleted > 0, "{report:?}");
+    assert!(report.packs_deleted > 0 && report.packs_damaged == 1, "{report:?}");
     assert!(packs(&harness).contains(&damaged), "its live chunks have no other place");
     let report = harness.verify(common::ALL_DATA);
     assert!(report.damages.iter().all(|damage| damage.object == key.as_str()), "{:?}", report.damages);

@@ -194,9 +194,8 @@ pub struct PrunePlan<'a> {
     /// To be reclaimed, sources included.
     going: BTreeSet<PackName>,
     leftovers: Leftovers,
-    /// To be condemned, and welcome again.
+    /// To be condemned. None is ever released: prune does not know why others condemned a pack.
     condemn: Vec<PackName>,
-    release: Vec<PackName>,
     lens: BTreeMap<PackName, u32>,
     /// Packs that stay, and their entries, after what is copied was copied.
     staying: (u64, u64),
@@ -233,15 +232,12 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
         going: dead.iter().chain(&sparse).chain(&small).map(|pack| pack.name).collect(),
         leftovers: leftovers::look(repo, &state, options.orphan_age)?,
         condemn: Vec::new(),
-        release: Vec::new(),
         staying: (0, 0),
         lens: tally.packs.iter().map(|pack| (pack.name, pack.len)).collect(),
         marks,
     };
     // Content and trees apart, each in the order of their names: a plan is the same each time.
     plan.sources.sort();
-    let mut condemned = state.condemned_packs().map(|(name, _)| *name);
-    plan.release = condemned.by_ref().filter(|name| !plan.going.contains(name)).collect();
     let waits = plan.waiting()?;
     // Nobody has the time to rely on packs that go at once.
     if !options.grace.is_zero() || !plan.sources.is_empty() {
@@ -326,7 +322,7 @@ impl PrunePlan<'_> {
             requests.puts += u64::div_ceil(bytes, u64::from(policy.pack_bytes(kind)).max(1));
         }
         let records = [
-            (!self.condemn.is_empty() || !self.release.is_empty(), 1),
+            (!self.condemn.is_empty(), 1),
             // The index segment and the record.
             (!self.sources.is_empty(), 2),
             (!self.going.is_empty() || !self.leftovers.orphans.is_empty(), 1),

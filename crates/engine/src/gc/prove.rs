@@ -31,6 +31,12 @@ impl<'a> Proof<'a> {
         Self { repo, monitor, written, segments: BTreeMap::new() }
     }
 
+    /// Packs with a segment that is damaged.
+    pub(super) fn damaged(&self) -> u64 {
+        let damaged = self.segments.iter().filter(|(_, is_whole)| !**is_whole).map(|((pack, _), _)| pack);
+        damaged.collect::<BTreeSet<_>>().len() as u64
+    }
+
     /// Takes out of `candidates` every pack with a live chunk of which no whole copy stays.
     ///
     /// # Errors

@@ -80,7 +80,7 @@ pub(super) fn reclaim(
         candidates.retain(|pack| marks.state.is_in_force(pack));
         spare(&marks, &mut candidates)?;
         proof.spare(&marks, &mut candidates)?;
-        orphans.retain(|name| is_orphan(&marks.state, name));
+        orphans.retain(|name| is_orphan(&marks.state, name) && !may_delete(&marks.state, name));
         let names = candidates.iter().map(|pack| ObjectName::Pack(*pack)).chain(orphans.iter().copied());
         let names: Vec<ObjectName> = names.take(RECORD_NAMES_MAX).collect();
         if names.is_empty() {
@@ -95,12 +95,10 @@ pub(super) fn reclaim(
             NewRecord { payload: Payload::Reclaim, added: Vec::new(), reclaimed: names.clone(), stamp: stamp() };
         match repo.append(record, &mut validate)? {
             Appended::At(_) => {
-                for name in &names {
-                    if let ObjectName::Pack(pack) = name {
-                        candidates.remove(pack);
-                    }
-                }
-                orphans.retain(|name| !names.contains(name));
+                // Those that went are not in force any more, and not without a record.
+                let state = repo.state();
+                candidates.retain(|pack| state.is_in_force(pack));
+                orphans.retain(|name| is_orphan(&state, name) && !may_delete(&state, name));
                 done.extend(names);
                 if candidates.is_empty() && orphans.is_empty() {
                     return Ok(done);
