@@ -171,10 +171,11 @@ impl<'a> SegmentReader<'a> {
         }
     }
 
-    /// What `read` makes of a copy of `id` outside the pack `damaged`; `None` if no other copy is whole.
+    /// What `read` makes of a copy of `id` outside the pack `damaged`; `None` if no other copy is whole. If `index` knows
+    /// none, the log is asked whether a prune moved the chunk since it was loaded.
     ///
     /// # Errors
-    /// The local index cannot be read, the store does not answer.
+    /// The local index or the log cannot be read, the store does not answer.
     pub(crate) fn read_other_copy<T>(
         &self,
         index: &LocalIndex,
@@ -182,13 +183,31 @@ impl<'a> SegmentReader<'a> {
         damaged: &PackName,
         mut read: impl FnMut(&Location) -> Result<T>,
     ) -> Result<Option<T>> {
-        let state = self.repo.state();
         let mut tried = vec![*damaged];
+        if let Some(found) = self.read_untried(index, id, &mut tried, &mut read)? {
+            return Ok(Some(found));
+        }
+        self.repo.refresh()?;
+        let fresh = self.repo.index()?;
+        if std::ptr::eq(&*fresh, index) { Ok(None) } else { self.read_untried(&fresh, id, &mut tried, &mut read) }
+    }
+
+    fn read_untried<T>(
+        &self,
+        index: &LocalIndex,
+        id: &ChunkId,
+        tried: &mut Vec<PackName>,
+        read: &mut impl FnMut(&Location) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let state = self.repo.state();
         while let Some(at) = index.find(&id.short(), &|pack| state.is_reclaimed(pack) || tried.contains(pack))? {
             match read(&at) {
                 Ok(found) => {
-                    if locked(&self.damaged).insert(*damaged) {
-                        tracing::warn!(pack = %damaged.id, "a pack is damaged; what other packs hold too is taken from there");
+                    // A pack that was reclaimed is not damaged, it was pruned.
+                    for pack in tried.iter().filter(|pack| !state.is_reclaimed(pack)) {
+                        if locked(&self.damaged).insert(*pack) {
+                            tracing::warn!(pack = %pack.id, "a pack is damaged; what other packs hold too is taken from there");
+                        }
                     }
                     return Ok(Some(found));
                 }
@@ -203,7 +222,6 @@ impl<'a> SegmentReader<'a> {
 /// Reads tree and list nodes, with the last few metadata segments kept decoded.
 pub struct Nodes<'a> {
     repo: &'a Repository,
-    index: Arc<LocalIndex>,
     segments: SegmentReader<'a>,
     cache: Mutex<VecDeque<(PackName, u32, Bytes)>>,
     scratch: Mutex<Scratch>,
@@ -216,9 +234,9 @@ impl<'a> Nodes<'a> {
     /// # Errors
     /// The index cannot be read.
     pub fn new(repo: &'a Repository) -> Result<Self> {
+        repo.index()?;
         Ok(Self {
             repo,
-            index: repo.index()?,
             segments: SegmentReader::new(repo),
             cache: Mutex::default(),
             scratch: Mutex::new(Scratch::new()?),
@@ -269,17 +287,27 @@ impl<'a> Nodes<'a> {
     }
 }
 
-/// Where the live copy of `id` is; one in a pack that is known to be damaged only if there is no other.
+/// Where the live copy of `id` is, by `index` or by one loaded since; one in a pack that is known to be damaged only if
+/// there is no other.
 ///
 /// # Errors
 /// `Corrupt` if no index knows it.
 pub fn locate(repo: &Repository, index: &LocalIndex, id: &ChunkId) -> Result<Location> {
-    let state = repo.state();
-    let mut found = index.find(&id.short(), &|pack| state.is_reclaimed(pack) || state.is_damaged(pack))?;
-    if found.is_none() && state.damaged_packs().len() > 0 {
-        found = index.find(&id.short(), &|pack| state.is_reclaimed(pack))?;
+    let find = |index: &LocalIndex| {
+        let state = repo.state();
+        let found = index.find(&id.short(), &|pack| state.is_reclaimed(pack) || state.is_damaged(pack))?;
+        if found.is_none() && state.damaged_packs().len() > 0 {
+            return index.find(&id.short(), &|pack| state.is_reclaimed(pack));
+        }
+        Ok(found)
+    };
+    if let Some(found) = find(index)? {
+        return Ok(found);
     }
-    found.ok_or_else(|| {
+    // The log was read on since, and says that a prune moved it.
+    let fresh = repo.index()?;
+    let moved = if std::ptr::eq(&*fresh, index) { None } else { find(&fresh)? };
+    moved.ok_or_else(|| {
         Error::new(ErrorKind::Corrupt, "index", "no index segment knows this chunk")
             .with("chunk", id)
             .with_hint("run `decube-backup verify` to see what is affected")
@@ -295,7 +323,8 @@ pub(crate) fn is_damage(error: &Error) -> bool {
 
 impl NodeReader for Nodes<'_> {
     fn node(&self, id: &ChunkId) -> Result<Bytes> {
-        let node = self.segments.read_any_copy(&self.index, id, |at| self.read_at(id, at))?;
+        // Not one index for good: a prune may move nodes while a tree is read.
+        let node = self.segments.read_any_copy(&*self.repo.index()?, id, |at| self.read_at(id, at))?;
         if let Some(seen) = &self.seen {
             locked(seen).insert(*id);
         }

@@ -4,12 +4,14 @@ mod common;
 
 use common::{Harness, key_file, plant, series, small_packs, source_of};
 use decube_backup_core::monitor::Silent;
-use decube_backup_core::{ErrorKind, Result};
+use decube_backup_core::{ErrorKind, PutMode, Result};
+use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{SnapshotFilter, TagChange};
 use decube_backup_engine::{Credentials, Repository, backup, keys, tags};
 use decube_backup_testkit::{Fault, FaultySink, MemorySink, When};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Runs `operation` on copies of `start`, one for every call it makes and each side of the effect;
 /// `check` says what holds afterwards, whether it was said to succeed or not.
@@ -129,6 +131,42 @@ fn tagging_survives_every_single_fault() {
         tag(harness).expect(context);
         assert!(tagged(), "{context}");
         harness.assert_restores(&id, tree.path(), context);
+    });
+}
+
+#[test]
+fn pruning_survives_every_single_fault() {
+    let (all, half) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+    for n in 0..8 {
+        std::fs::write(all.path().join(format!("f{n}")), common::noise(50 + n, 150_000)).expect("file");
+        if n % 2 == 0 {
+            std::fs::write(half.path().join(format!("f{n}")), common::noise(50 + n, 150_000)).expect("file");
+        }
+    }
+    let harness = Harness::with_repository(&small_packs());
+    let gone = harness.backup(all.path(), "all").snapshot.expect("a snapshot");
+    let kept = harness.backup(half.path(), "half").snapshot.expect("a snapshot");
+    common::records::forget(&harness, gone);
+    // Left by a crash.
+    let orphan = common::key("packs/d/00/00112233445566778899aabbccddeeff");
+    let put = harness.sink.put(&orphan, bytes::Bytes::from_static(b"half a pack").into(), PutMode::CreateNew);
+    harness.runtime.block_on(put).expect("stored");
+    let options =
+        PruneOptions { max_unused: MaxUnused::Bytes(0), orphan_age: Duration::ZERO, ..PruneOptions::default() };
+    let prune = |harness: &Harness| gc::plan(&harness.open()?, &options, &Silent)?.run(&Silent).map(drop);
+    sweep(&harness, prune, |harness, _, context| {
+        harness.assert_sound(context);
+        harness.assert_restores(&kept, half.path(), context);
+        prune(harness).expect(context);
+        harness.assert_restores(&kept, half.path(), context);
+        // What the fault left, of whatever kind, is gone but for what a second look would free.
+        prune(harness).expect(context);
+        let repo = harness.repository();
+        let again = gc::plan(&repo, &options, &Silent).expect(context);
+        assert!(again.summary().is_nothing(), "{context}: {:?}", again.summary());
+        let packs = harness.memory.objects().keys().filter(|key| key.as_str().starts_with("packs/")).count();
+        assert_eq!(packs, repo.state().live_pack_count(), "{context}");
+        harness.assert_sound(context);
     });
 }
 

@@ -187,14 +187,18 @@ fn grace_condemns_first_and_frees_later() {
         assert!(condemned.iter().all(|pack| !repo.state().may_reuse(pack)), "{round}");
     }
     assert_eq!(harness.repository().state().condemned_packs().map(|(_, seq)| seq).max(), Some(3), "condemned once");
-    // Whoever needs them again gets them back.
+    // Needed again, they stay; or what is in them does.
     show_again(&harness, id);
-    prune(&harness, &hour);
-    assert_eq!(harness.repository().state().condemned_packs().count(), 0);
-    assert_whole(&harness, &[(id, &tree)], "released");
-    forget(&harness, id);
     let (_, report) = prune(&harness, &only_dead());
+    assert_eq!((report.packs_deleted, packs(&harness)), (0, condemned.clone()));
+    assert_whole(&harness, &[(id, &tree)], "needed again");
+    let (_, report) = prune(&harness, &PruneOptions { max_unused: MaxUnused::default(), ..only_dead() });
     assert_eq!(report.packs_deleted, condemned.len() as u64);
+    assert!(packs(&harness).is_disjoint(&condemned));
+    assert_whole(&harness, &[(id, &tree)], "moved");
+    forget(&harness, id);
+    prune(&harness, &only_dead());
+    assert_eq!(packs(&harness).len(), 0);
 }
 
 #[test]

@@ -156,6 +156,32 @@ fn what_is_stored_twice_is_kept_once() {
 }
 
 #[test]
+fn of_two_copies_the_whole_one_stays() {
+    for victim in 0..2 {
+        let tree = tree_of(450..456);
+        let harness = Harness::with_repository(&small_packs());
+        let first = back_up(&harness, tree.path(), "one");
+        let old: Vec<_> = packs(&harness).into_iter().collect();
+        append(&harness.repository(), Payload::Condemn { packs: old.clone(), released: Vec::new() }, Vec::new());
+        back_up(&harness, tree.path(), "two");
+        append(&harness.repository(), Payload::Condemn { packs: Vec::new(), released: old.clone() }, Vec::new());
+        let new: Vec<_> = packs(&harness).into_iter().filter(|pack| !old.contains(pack)).collect();
+        for pack in [&old, &new][victim].iter().filter(|pack| pack.kind == PackKind::Data) {
+            let key = pack_key(pack).expect("a name");
+            for offset in (2_000..harness.memory.objects()[&key].len().saturating_sub(4_000)).step_by(20_000) {
+                harness.memory.flip_byte(&key, offset).expect("there");
+            }
+        }
+        prune(&harness);
+        prune(&harness);
+        let fresh = harness.somebody_else();
+        let (to, report) = fresh.restore(&first, tree.path());
+        assert!(report.problems.is_empty(), "{victim}: {:?}", report.problem_list);
+        common::assert_same(tree.path(), to.path(), "one copy is whole");
+    }
+}
+
+#[test]
 fn a_damaged_pack_that_was_to_be_copied_stays_as_it_is() {
     let (harness, kept, half) = half_needed(500);
     let state = harness.repository().state();
@@ -166,7 +192,7 @@ fn a_damaged_pack_that_was_to_be_copied_stays_as_it_is() {
         harness.memory.flip_byte(&key, offset).expect("there");
     }
     let (_, report) = prune(&harness);
-    assert!(report.packs_deleted > 0, "{report:?}");
+    assert!(report.packs_deleted > 0 && report.packs_damaged == 1, "{report:?}");
     assert!(packs(&harness).contains(&damaged), "its live chunks have no other place");
     let report = harness.verify(common::ALL_DATA);
     assert!(report.damages.iter().all(|damage| damage.object == key.as_str()), "{:?}", report.damages);

@@ -140,10 +140,6 @@ pub struct DiffArgs {
     pub second: String,
 }
 
-/// Arguments of `stats`.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct StatsArgs {}
-
 /// Arguments of `verify`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(

@@ -7,11 +7,11 @@
 //! |---|---|
 //! | `global` | options every command takes |
 //! | `data` | backup, run, restore, dump |
-//! | `look` | snapshots, ls, find, diff, stats, verify |
+//! | `look` | snapshots, ls, find, diff, verify |
 //! | `keep` | init, key, tag, sink |
 //! | `repair` | repair index, checkpoints, packs, snapshots |
 //! | `setup` | config, explain-exclude, completions |
-//! | `space` | prune |
+//! | `space` | prune, stats |
 //! | `small` | the two small programs, `decub-snapshot` and `decube-verify` |
 
 mod data;
@@ -28,11 +28,11 @@ pub use data::{
 };
 pub use global::GlobalArgs;
 pub use keep::{CipherArg, InitArgs, KeyArgs, KeyCommand, NewKeyArgs, SinkArgs, SinkCommand, TagArgs};
-pub use look::{DiffArgs, FindArgs, KindArg, LsArgs, SizeBound, SnapshotsArgs, StatsArgs, VerifyArgs, subset_of};
+pub use look::{DiffArgs, FindArgs, KindArg, LsArgs, SizeBound, SnapshotsArgs, VerifyArgs, subset_of};
 pub use repair::{ApplyArgs, RepairArgs, RepairCommand, RepairPacksArgs, RepairSnapshotsArgs};
 pub use setup::{CompletionsArgs, ConfigArgs, ConfigCommand, ExplainArgs};
 pub use small::{SmallSnapshotArgs, SmallSnapshotCommand, SmallVerifyArgs};
-pub use space::PruneArgs;
+pub use space::{PruneArgs, StatsArgs};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -172,6 +172,8 @@ mod tests {
             "decube-backup sink check fs:/p",
             "decube-backup explain-exclude /p/x --source /p -e *.o",
             "decube-backup run a b -n",
+            "decube-backup stats --unique latest home~1",
+            "decube-backup stats --freed latest:/p home",
             "decube-backup prune -n --max-unused 10% --max-repack-size 20GiB --grace 12h",
         ];
         for line in lines {

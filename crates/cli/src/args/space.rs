@@ -1,4 +1,4 @@
-//! Arguments of the commands about space: prune.
+//! Arguments of the commands about space: prune, stats.
 
 use crate::units;
 use clap::Args;
@@ -30,6 +30,27 @@ pub struct PruneArgs {
     /// Free packs only when they were marked as going for this long
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = grace)]
     pub grace: u64,
+}
+
+/// Arguments of `stats`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(
+    after_help = "No content is read. What is shared by snapshots belongs to none of them: forgetting two may free more than both\n\
+    sizes under --unique together; --freed says what.\n\nExamples:\n  decube-backup stats\n  \
+    decube-backup stats --unique                     each snapshot, with what only it needs\n  \
+    decube-backup stats --freed home~3 home~4        what a prune would free after forgetting both\n  \
+    decube-backup stats --freed home:/home/ann/vm    what that directory keeps that nothing else needs"
+)]
+pub struct StatsArgs {
+    /// Snapshots to measure, with an optional :PATH for --freed
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub snapshots: Vec<String>,
+    /// What each snapshot needs that no other one does [default: of all snapshots]
+    #[arg(long, conflicts_with = "freed")]
+    pub unique: bool,
+    /// What would be freed if all of these were forgotten, or never had these paths
+    #[arg(long, requires = "snapshots")]
+    pub freed: bool,
 }
 
 fn max_unused(text: &str) -> Result<MaxUnused, String> {

@@ -48,7 +48,7 @@ pub(crate) fn run(session: &Session, command: &Command) -> Outcome {
         Command::Verify(args) => verify::run(session, args),
         Command::Prune(args) => prune::run(session, args),
         Command::Repair(args) => repair::run(session, &args.command),
-        Command::Stats(_) => stats::run(session),
+        Command::Stats(args) => stats::run(session, args),
         Command::Key(args) => key::run(session, &args.command),
         Command::Tag(args) => tag::run(session, args),
         Command::Config(args) => configuration::run(session, &args.command),

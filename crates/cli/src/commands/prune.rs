@@ -36,7 +36,7 @@ pub(super) fn run(session: &Session, args: &PruneArgs) -> Outcome {
     let report = plan.run(&reporter)?;
     reporter.finish();
     print_report(session, &summary, &report)?;
-    Ok(Exit::Done)
+    Ok(if report.packs_damaged > 0 { Exit::Problems } else { Exit::Done })
 }
 
 fn print_plan(session: &Session, plan: &PruneSummary) -> Result<()> {
@@ -69,6 +69,9 @@ fn print_plan(session: &Session, plan: &PruneSummary) -> Result<()> {
     if !table.is_empty() {
         table.print(console)?;
     }
+    if plan.indexes_merged > 0 {
+        console.summary(format_args!("{} to merge", units::count(plan.indexes_merged, "index segment")))?;
+    }
     console.summary(format_args!(
         "{} live; {} unused in packs that stay; {} to copy; {} to free",
         units::count(plan.snapshots, "snapshot"),
@@ -99,6 +102,8 @@ fn print_report(session: &Session, plan: &PruneSummary, report: &PruneReport) ->
             "packs_written": report.packs_written,
             "bytes_written": report.bytes_written,
             "packs_spared": report.packs_spared,
+            "packs_damaged": report.packs_damaged,
+            "indexes_merged": report.indexes_merged,
             "total_duration": report.seconds,
         }));
     }
@@ -114,6 +119,12 @@ fn print_report(session: &Session, plan: &PruneSummary, report: &PruneReport) ->
         units::size(report.bytes_written),
         units::duration(report.seconds),
     ))?;
+    if report.packs_damaged > 0 {
+        let packs = units::count(report.packs_damaged, "damaged pack");
+        console.warn(format_args!(
+            "{packs} could not be copied or checked and stay; `verify --read-data` says what they hit"
+        ));
+    }
     match report.packs_spared {
         0 => Ok(()),
         n => console.summary(format_args!("{} stayed: needed by now, or damaged", units::count(n, "pack"))),

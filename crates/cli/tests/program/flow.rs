@@ -180,3 +180,28 @@ fn a_live_directory_is_compared_with_its_newest_snapshot() {
     verify(&["--data-dir", &world.shown("repo")]).expect(1).says("no snapshot holds this directory");
     verify(&["--data-dir", "src", "--check-integrity"]).expect(1).says("Usage");
 }
+
+#[test]
+fn what_nobody_needs_is_planned_measured_and_pruned() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "--name", "tree", "-q"]).expect(0);
+    world.write("src/new.txt", &"quite new\n".repeat(9000));
+    world.run(&["backup", "src", "--name", "tree", "-q"]).expect(0);
+    let unique = world.run(&["stats", "--unique", "--json"]).expect(0).json();
+    assert_eq!(unique.iter().filter(|line| line["message_type"] == "unique").count(), 2, "{unique:?}");
+    let newest = world.run(&["stats", "--freed", "latest", "--json"]).expect(0).json();
+    let newest = newest.iter().find(|line| line["message_type"] == "freed").expect("a size");
+    assert!(newest["bytes_raw"].as_u64() > Some(90_000), "{newest}");
+    world.run(&["stats", "--freed", &format!("latest:{}/new.txt", world.shown("src"))]).expect(0).says("in the store");
+    world.run(&["stats", "--unique", "tree"]).expect(0).says("tree");
+    world.run(&["stats", "latest"]).expect(1).says("--freed");
+
+    let before = contents(&world.path("repo"));
+    world.run(&["prune", "-n"]).expect(0).says("packs that stay").says("nothing to do").says("dry run");
+    let plan = world.run(&["prune", "--json"]).expect(0).json();
+    assert!(plan.iter().any(|line| line["message_type"] == "plan" && line["snapshots"] == 2), "{plan:?}");
+    assert!(plan.iter().any(|line| line["message_type"] == "summary" && line["packs_deleted"] == 0), "{plan:?}");
+    assert_eq!(contents(&world.path("repo")), before, "nothing was to be done");
+    world.run(&["prune", "--max-unused", "lots"]).expect(1).says("unlimited");
+    world.run(&["-q", "prune"]).expect(0);
+}

@@ -85,7 +85,9 @@ pub(super) fn choose(packs: &[PackUse], policy: &Policy) -> Choice {
         gain(b).total_cmp(&gain(a)).then(a.name.cmp(&b.name))
     });
     used.retain(|(at, pack)| {
-        if unused <= allowed || pack.unused() == 0 || pack.needed > budget {
+        // Whoever condemned it had a reason, perhaps damage: what is whole of it moves.
+        let is_going = pack.is_condemned && policy.max_unused != MaxUnused::Unlimited;
+        if !(is_going || (unused > allowed && pack.unused() > 0)) || pack.needed > budget {
             return true;
         }
         unused -= pack.unused();
@@ -130,6 +132,8 @@ mod tests {
             is_condemned: false,
             stored: 100,
             needed: *needed,
+            chunks: 10,
+            chunks_needed: (*needed).min(10) as u32,
         };
         (0..).zip(needed).map(pack).collect()
     }
@@ -153,6 +157,15 @@ mod tests {
             assert_eq!(chosen(&[100, 0, 10, 50, 99], policy), (vec![1], sparse), "{policy:?}");
         }
         assert_eq!(chosen(&[100, 100], Policy { max_unused: MaxUnused::Percent(0.0), ..POLICY }), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_condemned_pack_goes_even_if_all_of_it_is_needed() {
+        let mut packs = packs(&[100, 100]);
+        packs[1].is_condemned = true;
+        assert_eq!(choose(&packs, &POLICY).sparse, [1]);
+        let unlimited = Policy { max_unused: MaxUnused::Unlimited, ..POLICY };
+        assert_eq!(choose(&packs, &unlimited).sparse, Vec::<usize>::new());
     }
 
     #[test]

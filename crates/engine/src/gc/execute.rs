@@ -1,14 +1,18 @@
 //! A plan, carried out step by step; each step leaves a sound repository.
 
 use super::PrunePlan;
+use super::compact;
 use super::leftovers::Leftovers;
+use super::prove::Proof;
 use super::reclaim::{self, RECORD_NAMES_MAX};
 use super::repack::{Copied, Repack};
 use crate::repository::{NewRecord, Repository, Verdict};
+use crate::rules::Ledger;
 use decube_backup_core::monitor::Monitor;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::ids::PackName;
 use decube_backup_format::log::{ObjectName, Payload, Stamp};
+use std::collections::BTreeMap;
 
 /// What a prune did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
@@ -25,6 +29,10 @@ pub struct PruneReport {
     pub packs_written: u64,
     /// Packs that were to go and stay, because something was found to need them meanwhile, or because they are damaged.
     pub packs_spared: u64,
+    /// Packs of which something was to be copied or checked and is damaged; they stay.
+    pub packs_damaged: u64,
+    /// Index segments merged into few, and deleted.
+    pub indexes_merged: u64,
     /// Wall time, seconds, planning not included.
     pub seconds: f64,
 }
@@ -50,7 +58,7 @@ impl PrunePlan<'_> {
     }
 
     fn steps(self, report: &mut PruneReport, monitor: &dyn Monitor) -> Result<()> {
-        let PrunePlan { repo, options, marks, kept, leftovers, sources, mut going, condemn, release, lens, .. } = self;
+        let PrunePlan { repo, options, marks, kept, leftovers, sources, mut going, condemn, lens, staying, .. } = self;
         let Leftovers { deletable, orphans, checkpoints, .. } = leftovers;
         let stamp = || repo.stamp(&options.host, &options.username);
 
@@ -58,11 +66,11 @@ impl PrunePlan<'_> {
         let names: Vec<ObjectName> = deletable.iter().map(|(name, _)| *name).collect();
         let freed: u64 = deletable.iter().map(|(_, len)| len).sum();
         count(report, reclaim::delete(repo, &names, monitor)?, freed);
-        advise(repo, &condemn, &release, &stamp)?;
+        advise(repo, &condemn, &stamp)?;
 
-        let wanted = going.len() + orphans.len();
+        let planned = going.clone();
+        let mut copied = Copied::default();
         if !sources.is_empty() {
-            let mut copied = Copied::default();
             let repack = Repack { repo, index: &marks.index, kept: &kept, monitor };
             let outcome = repack.run(&sources, &mut copied);
             report.packs_written += copied.packs;
@@ -71,18 +79,30 @@ impl PrunePlan<'_> {
             going.retain(|name| !copied.damaged.contains(name));
         }
         let orphan_names: Vec<ObjectName> = orphans.iter().map(|(name, _)| *name).collect();
-        let (gone, _marks) = reclaim::reclaim(repo, marks, going, orphan_names, &stamp, monitor)?;
-        report.packs_spared += wanted.saturating_sub(gone.len()) as u64;
-        let len = |name: &ObjectName| match name {
-            ObjectName::Pack(pack) if lens.contains_key(pack) => lens.get(pack).copied().map_or(0, u64::from),
-            other => orphans.iter().find(|(name, _)| name == other).map_or(0, |(_, len)| *len),
+        let mut proof = Proof::new(repo, std::mem::take(&mut copied.written), monitor);
+        let gone = reclaim::reclaim(repo, marks, going, orphan_names, &mut proof, &stamp, monitor)?;
+        let state = repo.state();
+        report.packs_spared = planned.iter().filter(|pack| state.is_in_force(pack)).count() as u64;
+        report.packs_damaged = copied.damaged.len() as u64 + proof.damaged();
+        let orphans: BTreeMap<ObjectName, u64> = orphans.into_iter().collect();
+        let len = |name: &ObjectName| {
+            let recorded = if let ObjectName::Pack(pack) = name { lens.get(pack) } else { None };
+            recorded.map(|len| u64::from(*len)).or_else(|| orphans.get(name).copied())
         };
-        let freed = gone.iter().map(len).sum();
+        let freed = gone.iter().filter_map(len).sum();
         count(report, reclaim::delete(repo, &gone, monitor)?, freed);
 
         report.others_deleted += checkpoints.len() as u64;
         report.bytes_deleted += checkpoints.iter().map(|(_, len)| len).sum::<u64>();
-        reclaim::delete_keys(repo, checkpoints.into_iter().map(|(key, _)| key).collect(), monitor)
+        reclaim::delete_keys(repo, checkpoints.into_iter().map(|(key, _)| key).collect(), monitor)?;
+
+        let due = compact::due(&repo.state(), staying.0, staying.1);
+        if !due.is_empty() {
+            let compacted = compact::compact(repo, &due, stamp(), monitor)?;
+            report.indexes_merged += compacted.merged;
+            report.bytes_written += compacted.bytes;
+        }
+        Ok(())
     }
 }
 
@@ -92,18 +112,14 @@ fn count(report: &mut PruneReport, deleted: reclaim::Deleted, bytes: u64) {
     report.bytes_deleted += bytes;
 }
 
-/// Tells writers which packs to reuse no more, and which they may reuse again. Advice needs no validation.
-fn advise(repo: &Repository, condemn: &[PackName], release: &[PackName], stamp: &dyn Fn() -> Stamp) -> Result<()> {
-    let (mut condemn, mut release) = (condemn.chunks(RECORD_NAMES_MAX), release.chunks(RECORD_NAMES_MAX));
-    loop {
-        let (packs, released) = (condemn.next().unwrap_or_default(), release.next().unwrap_or_default());
-        if packs.is_empty() && released.is_empty() {
-            return Ok(());
-        }
-        let payload = Payload::Condemn { packs: packs.to_vec(), released: released.to_vec() };
+/// Tells writers which packs to reuse no more. Advice needs no validation.
+fn advise(repo: &Repository, condemn: &[PackName], stamp: &dyn Fn() -> Stamp) -> Result<()> {
+    for packs in condemn.chunks(RECORD_NAMES_MAX) {
+        let payload = Payload::Condemn { packs: packs.to_vec(), released: Vec::new() };
         let record = NewRecord { payload, added: Vec::new(), reclaimed: Vec::new(), stamp: stamp() };
         repo.append(record, &mut |_| Ok(Verdict::Stands))?;
     }
+    Ok(())
 }
 
 fn explain(error: Error) -> Error {

@@ -21,23 +21,32 @@
 //! | [`leftovers`] | objects in the store that are not in force |
 //! | [`execute`] | the plan, carried out |
 //! | [`repack`] | copying what is needed of packs that go |
+//! | [`prove`] | the copy that stays is read before the other one goes |
 //! | [`reclaim`] | the `Reclaim` record and what follows from it |
+//! | [`compact`] | merging index segments |
+//! | [`unique`], [`freed`] | what would be freed |
 //!
 //! *Deliberately absent*: any cached index. A wrong entry in a cache costs everyone else a duplicate or an error; here it
 //! would cost data, so the index is loaded from the repository.
 
 mod bitmap;
 mod choose;
+mod compact;
 mod execute;
+mod freed;
 mod leftovers;
 mod mark;
+mod prove;
 mod reach;
 mod reclaim;
 mod repack;
 mod tally;
+mod unique;
 
 pub use choose::MaxUnused;
 pub use execute::PruneReport;
+pub use freed::freed;
+pub use unique::{UniqueSize, unique};
 
 use crate::repository::Repository;
 use choose::Policy;
@@ -118,6 +127,17 @@ pub struct Requests {
     pub deletes: u64,
 }
 
+/// An amount of content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Size {
+    /// Chunks, tree nodes included.
+    pub chunks: u64,
+    /// Bytes before compression.
+    pub bytes_raw: u64,
+    /// Bytes in packs: each chunk's share of its segment.
+    pub bytes_stored: u64,
+}
+
 /// What a prune would do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct PruneSummary {
@@ -147,6 +167,8 @@ pub struct PruneSummary {
     pub unfinished: Amount,
     /// Superseded checkpoints.
     pub checkpoints: Amount,
+    /// Index segments that are merged into few.
+    pub indexes_merged: u64,
     /// Bytes the store gets back, about.
     pub bytes_freed: u64,
     /// What that costs.
@@ -172,10 +194,11 @@ pub struct PrunePlan<'a> {
     /// To be reclaimed, sources included.
     going: BTreeSet<PackName>,
     leftovers: Leftovers,
-    /// To be condemned, and welcome again.
+    /// To be condemned. None is ever released: prune does not know why others condemned a pack.
     condemn: Vec<PackName>,
-    release: Vec<PackName>,
     lens: BTreeMap<PackName, u32>,
+    /// Packs that stay, and their entries, after what is copied was copied.
+    staying: (u64, u64),
 }
 
 /// Looks at what live snapshots need and plans what goes. Writes nothing; reads the index and trees, no content.
@@ -209,14 +232,12 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
         going: dead.iter().chain(&sparse).chain(&small).map(|pack| pack.name).collect(),
         leftovers: leftovers::look(repo, &state, options.orphan_age)?,
         condemn: Vec::new(),
-        release: Vec::new(),
+        staying: (0, 0),
         lens: tally.packs.iter().map(|pack| (pack.name, pack.len)).collect(),
         marks,
     };
     // Content and trees apart, each in the order of their names: a plan is the same each time.
     plan.sources.sort();
-    let mut condemned = state.condemned_packs().map(|(name, _)| *name);
-    plan.release = condemned.by_ref().filter(|name| !plan.going.contains(name)).collect();
     let waits = plan.waiting()?;
     // Nobody has the time to rely on packs that go at once.
     if !options.grace.is_zero() || !plan.sources.is_empty() {
@@ -247,6 +268,17 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
     summary.bytes_freed = gone.iter().map(|amount| amount.bytes).sum::<u64>().saturating_sub(copied);
     summary.requests = plan.requests(&sparse, &small, gone.iter().map(|amount| amount.count).sum(), &policy);
     plan.going.retain(|name| !waits.contains(name));
+    let entries = |pack: &PackUse| if plan.going.contains(&pack.name) { pack.chunks_needed } else { pack.chunks };
+    plan.staying = (
+        tally.packs.iter().filter(|pack| !plan.going.contains(&pack.name)).count() as u64,
+        tally.packs.iter().map(|pack| u64::from(entries(pack))).sum(),
+    );
+    summary.indexes_merged = compact::due(&state, plan.staying.0, plan.staying.1).len() as u64;
+    if summary.indexes_merged > 0 {
+        summary.requests.gets += summary.indexes_merged;
+        summary.requests.deletes += summary.indexes_merged;
+        summary.requests.puts += 2;
+    }
     plan.summary = summary;
     Ok(plan)
 }
@@ -290,7 +322,7 @@ impl PrunePlan<'_> {
             requests.puts += u64::div_ceil(bytes, u64::from(policy.pack_bytes(kind)).max(1));
         }
         let records = [
-            (!self.condemn.is_empty() || !self.release.is_empty(), 1),
+            (!self.condemn.is_empty(), 1),
             // The index segment and the record.
             (!self.sources.is_empty(), 2),
             (!self.going.is_empty() || !self.leftovers.orphans.is_empty(), 1),

@@ -6,6 +6,7 @@
 
 use super::leftovers::{is_orphan, may_delete};
 use super::mark::Marks;
+use super::prove::Proof;
 use super::tally::spare;
 use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use crate::rules::{self, Ledger};
@@ -59,7 +60,7 @@ pub(super) fn caught_up(repo: &Repository, marks: Marks, monitor: &dyn Monitor) 
 }
 
 /// Reclaims `candidates` as far as no live chunk has its last place in them, and `orphans` as far as no record names them
-/// by now; says what was reclaimed, and the marks as they are then.
+/// by now; says what was reclaimed.
 ///
 /// # Errors
 /// `Contended` after being overtaken again and again; a live snapshot cannot be read completely.
@@ -68,20 +69,22 @@ pub(super) fn reclaim(
     mut marks: Marks,
     mut candidates: BTreeSet<PackName>,
     mut orphans: Vec<ObjectName>,
+    proof: &mut Proof<'_>,
     stamp: &dyn Fn() -> Stamp,
     monitor: &dyn Monitor,
-) -> Result<(Vec<ObjectName>, Marks)> {
+) -> Result<Vec<ObjectName>> {
     let (mut done, mut void) = (Vec::new(), 0);
     while void < ATTEMPTS_MAX {
         check_stop(monitor)?;
         marks = caught_up(repo, marks, monitor)?;
         candidates.retain(|pack| marks.state.is_in_force(pack));
         spare(&marks, &mut candidates)?;
-        orphans.retain(|name| is_orphan(&marks.state, name));
+        proof.spare(&marks, &mut candidates)?;
+        orphans.retain(|name| is_orphan(&marks.state, name) && !may_delete(&marks.state, name));
         let names = candidates.iter().map(|pack| ObjectName::Pack(*pack)).chain(orphans.iter().copied());
         let names: Vec<ObjectName> = names.take(RECORD_NAMES_MAX).collect();
         if names.is_empty() {
-            return Ok((done, marks));
+            return Ok(done);
         }
         let (orphaned, marked) = (orphans.clone(), marks.marked());
         let mut validate = |state: &State| {
@@ -92,15 +95,13 @@ pub(super) fn reclaim(
             NewRecord { payload: Payload::Reclaim, added: Vec::new(), reclaimed: names.clone(), stamp: stamp() };
         match repo.append(record, &mut validate)? {
             Appended::At(_) => {
-                for name in &names {
-                    if let ObjectName::Pack(pack) = name {
-                        candidates.remove(pack);
-                    }
-                }
-                orphans.retain(|name| !names.contains(name));
+                // Those that went are not in force any more, and not without a record.
+                let state = repo.state();
+                candidates.retain(|pack| state.is_in_force(pack));
+                orphans.retain(|name| is_orphan(&state, name) && !may_delete(&state, name));
                 done.extend(names);
                 if candidates.is_empty() && orphans.is_empty() {
-                    return Ok((done, marks));
+                    return Ok(done);
                 }
             }
             Appended::Void => void += 1,

@@ -38,6 +38,8 @@ pub(super) struct Copied {
     pub packs: u64,
     /// Bytes of packs and index segments written.
     pub bytes: u64,
+    /// Packs that are recorded.
+    pub written: BTreeSet<PackName>,
     /// Packs that cannot be read: they stay as they are.
     pub damaged: BTreeSet<PackName>,
 }
@@ -106,8 +108,8 @@ impl Repack<'_> {
             let state = self.repo.state();
             let Some(info) = state.pack(name) else { continue };
             let mut source = Source { repack: self, name, settings, segments: &segments, scratch: &mut scratch };
-            match source.copy(u64::from(info.len), writer) {
-                Ok(bytes) => since += bytes,
+            match source.copy(u64::from(info.len), &mut since, writer) {
+                Ok(()) => {}
                 Err(Failed::Reading(error)) => {
                     self.repo.refresh()?;
                     if self.repo.state().is_reclaimed(name) {
@@ -138,7 +140,10 @@ impl Repack<'_> {
             let (appended, bytes) = publish::record_packs(self.repo, RunId::default(), &added)?;
             copied.bytes += bytes;
             match appended {
-                None | Some(Appended::At(_)) => return Ok(()),
+                None | Some(Appended::At(_)) => {
+                    copied.written.extend(added.iter().map(|pack| pack.name));
+                    return Ok(());
+                }
                 Some(Appended::Void) => {
                     let state = self.repo.state();
                     added.retain(|pack| !state.is_reclaimed(&pack.name));
@@ -171,11 +176,12 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Copies what is needed of a pack of `len` bytes; says how many raw bytes that was.
-    fn copy(&mut self, len: u64, writer: &mut ChunkWriter) -> Result<u64, Failed> {
+    /// Copies what is needed of a pack of `len` bytes; adds to `copied` how many raw bytes that was. Segments that are
+    /// whole are copied even if others are not.
+    fn copy(&mut self, len: u64, copied: &mut u64, writer: &mut ChunkWriter) -> Result<(), Failed> {
         let reader = self.segments.pack(self.name).map_err(reading)?;
         let footer = self.segments.footer(&reader, len).map_err(reading)?;
-        let mut copied = 0;
+        let mut damage = None;
         for stretch in self.stretches(&footer).map_err(Failed::Fatal)? {
             check_stop(self.repack.monitor).map_err(Failed::Fatal)?;
             let key = pack_key(self.name).map_err(Failed::Fatal)?;
@@ -185,10 +191,14 @@ impl Source<'_> {
                 let Some(entry) = footer.segments.get(number as usize) else { continue };
                 let start = (entry.offset - stretch.from) as usize;
                 let sealed = bytes.get(start..start + entry.stored_len as usize).unwrap_or_default();
-                copied += self.segment(&reader, &footer, number, entry, sealed, writer)?;
+                match self.segment(&reader, &footer, number, entry, sealed, writer) {
+                    Ok(bytes) => *copied += bytes,
+                    Err(Failed::Reading(error)) => _ = damage.get_or_insert(error),
+                    Err(fatal) => return Err(fatal),
+                }
             }
         }
-        Ok(copied)
+        damage.map_or(Ok(()), |error| Err(Failed::Reading(error)))
     }
 
     /// The segments with something needed in them, neighbours together.

@@ -24,6 +24,9 @@ pub(super) struct PackUse {
     pub stored: u64,
     /// Stored bytes of the chunks that are counted here.
     pub needed: u64,
+    /// All its entries, and those that are counted here.
+    pub chunks: u32,
+    pub chunks_needed: u32,
 }
 
 impl PackUse {
@@ -55,6 +58,8 @@ pub(super) fn tally(marks: &Marks) -> Result<Tally> {
             is_condemned: !state.may_reuse(&name),
             stored: 0,
             needed: 0,
+            chunks: 0,
+            chunks_needed: 0,
         })
         .collect();
     let kept = Bitmap::new(marks.index.len());
@@ -66,6 +71,7 @@ pub(super) fn tally(marks: &Marks) -> Result<Tally> {
         for entry in group {
             if let Some(pack) = use_of(&mut packs, &at, entry) {
                 pack.stored += u64::from(entry.stored);
+                pack.chunks += 1;
             }
         }
         let mut places = group.iter().filter(|entry| place(&at, entry).is_some());
@@ -127,6 +133,7 @@ fn keep(packs: &mut [PackUse], at: &[Option<u32>], kept: &Bitmap, entry: &Entry)
     kept.set(entry.ordinal);
     if let Some(pack) = use_of(packs, at, entry) {
         pack.needed += u64::from(entry.stored);
+        pack.chunks_needed += 1;
     }
 }
 

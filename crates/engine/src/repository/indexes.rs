@@ -51,6 +51,10 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
         }
         let tables = match index_segment(repo, level, &id) {
             Ok(tables) => tables,
+            // Merged into another one since the log was read, which names that one.
+            Err(error) if error.kind() == Kind::NotFound && is_retired_by_now(repo, level, id)? => {
+                return load(repo, trust);
+            }
             // A flipped byte may also look like a cipher of the future.
             Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt | Kind::Unsupported | Kind::Io) => {
                 tracing::warn!(error = %error.chain(), "an index segment is damaged; its packs say what is in them");
@@ -85,6 +89,11 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
         let _ = std::fs::remove_dir_all(folder);
     }
     Ok(index)
+}
+
+fn is_retired_by_now(repo: &Repository, level: u8, id: IndexId) -> Result<bool> {
+    repo.refresh()?;
+    Ok(repo.state().is_retired(&ObjectName::Index { level, id }))
 }
 
 /// The runs in `folder` that are of this history and mostly of packs still there, each index segment once; the others are

@@ -61,6 +61,10 @@ pub struct Repository {
     damaged: Mutex<Vec<u64>>,
     damaged_originals: Vec<Damage>,
     index: Mutex<Option<Arc<LocalIndex>>>,
+    /// Held while the index is loaded; never waited for while `index` is held.
+    loading: Mutex<()>,
+    /// Held while records are folded in: each is folded once, whoever asks.
+    folding: Mutex<()>,
 }
 
 /// Said of what an init left that did not come to its end.
@@ -136,6 +140,8 @@ impl Repository {
             damaged: Mutex::new(Vec::new()),
             damaged_originals,
             index: Mutex::new(None),
+            loading: Mutex::new(()),
+            folding: Mutex::new(()),
             env,
             store,
             header,
@@ -204,13 +210,9 @@ impl Repository {
     /// # Errors
     /// An index segment is missing or damaged.
     pub fn index(&self) -> Result<Arc<LocalIndex>> {
-        let mut slot = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = &*slot {
-            return Ok(index.clone());
-        }
-        let index = Arc::new(indexes::load(self, indexes::Trust::Cache)?);
-        *slot = Some(index.clone());
-        Ok(index)
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = self.index.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        loaded.map_or_else(|| self.load_index(indexes::Trust::Cache), Ok)
     }
 
     /// The local index, loaded from the repository alone whatever the cache holds.
@@ -218,8 +220,16 @@ impl Repository {
     /// # Errors
     /// As [`Self::index`].
     pub(crate) fn index_anew(&self) -> Result<Arc<LocalIndex>> {
-        let index = Arc::new(indexes::load(self, indexes::Trust::Repository)?);
-        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Some(index.clone());
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.load_index(indexes::Trust::Repository)
+    }
+
+    fn load_index(&self, trust: indexes::Trust) -> Result<Arc<LocalIndex>> {
+        let seq = self.state().next_seq();
+        let index = Arc::new(indexes::load(self, trust)?);
+        let mut slot = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was folded in meanwhile may have added packs: then this one is used, and not kept.
+        *slot = (self.state().next_seq() == seq).then(|| index.clone());
         Ok(index)
     }
 

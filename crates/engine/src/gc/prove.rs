@@ -1,0 +1,160 @@
+//! Reading the copy that stays before the other one goes.
+//!
+//! A chunk that two packs hold survives damage of one of them. Taking one away must not leave the damaged one, so the
+//! segment that stays is read and checked first, unless this very run wrote it. Copies are rare: two backups that stored
+//! the same at once, a prune that was stopped half-way.
+
+use super::mark::Marks;
+use crate::index::Location;
+use crate::index::scan::Entry;
+use crate::repository::Repository;
+use crate::rules::Ledger;
+use crate::segments::{Scratch, SegmentReader, is_damage};
+use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, check_stop};
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::hash::Domain;
+use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
+use decube_backup_format::pack::SegmentEntry;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Segments that were looked at, and whether all of their chunks are whole.
+pub(super) struct Proof<'a> {
+    repo: &'a Repository,
+    monitor: &'a dyn Monitor,
+    /// Packs this run wrote: checked on the way in.
+    written: BTreeSet<PackName>,
+    segments: BTreeMap<(PackName, u32), bool>,
+}
+
+impl<'a> Proof<'a> {
+    pub(super) fn new(repo: &'a Repository, written: BTreeSet<PackName>, monitor: &'a dyn Monitor) -> Self {
+        Self { repo, monitor, written, segments: BTreeMap::new() }
+    }
+
+    /// Packs with a segment that is damaged.
+    pub(super) fn damaged(&self) -> u64 {
+        let damaged = self.segments.iter().filter(|(_, is_whole)| !**is_whole).map(|((pack, _), _)| pack);
+        damaged.collect::<BTreeSet<_>>().len() as u64
+    }
+
+    /// Takes out of `candidates` every pack with a live chunk of which no whole copy stays.
+    ///
+    /// # Errors
+    /// The store does not answer; `Interrupted`. Damage is told to the monitor.
+    pub(super) fn spare(&mut self, marks: &Marks, candidates: &mut BTreeSet<PackName>) -> Result<()> {
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let mut doubtful: BTreeMap<(PackName, u32), SegmentEntry> = BTreeMap::new();
+        self.each_copy(marks, candidates, &mut |proof, staying, _| {
+            if staying.iter().all(|at| !proof.segments.contains_key(&(at.pack, at.segment)))
+                && let Some(first) = staying.first()
+            {
+                doubtful.insert((first.pack, first.segment), first.entry);
+            }
+            Ok(())
+        })?;
+        self.check(&doubtful)?;
+        if self.segments.values().all(|is_whole| *is_whole) {
+            return Ok(());
+        }
+        let mut needed = BTreeSet::new();
+        self.each_copy(marks, candidates, &mut |proof, staying, going| {
+            let is_whole = |at: &Location| proof.segments.get(&(at.pack, at.segment)).is_some_and(|is_whole| *is_whole);
+            if !staying.iter().any(is_whole) {
+                needed.extend(going.iter().copied());
+            }
+            Ok(())
+        })?;
+        candidates.retain(|pack| !needed.contains(pack));
+        Ok(())
+    }
+
+    /// Shows each live chunk that has places both among `candidates` and in packs that stay, none of which this run wrote.
+    fn each_copy(
+        &self,
+        marks: &Marks,
+        candidates: &BTreeSet<PackName>,
+        each: &mut dyn FnMut(&Self, &[Location], &[PackName]) -> Result<()>,
+    ) -> Result<()> {
+        let state = &marks.state;
+        let mut chunks = marks.index.chunks()?;
+        let names = chunks.packs().to_vec();
+        let name = |entry: &Entry| names.get(entry.pack as usize).filter(|pack| state.is_in_force(pack)).copied();
+        while let Some(group) = chunks.next()? {
+            if group.len() < 2 || !marks.has_any(group) {
+                continue;
+            }
+            let (going, staying): (Vec<PackName>, Vec<PackName>) =
+                group.iter().filter_map(name).partition(|pack| candidates.contains(pack));
+            if going.is_empty() || staying.iter().any(|pack| self.written.contains(pack)) {
+                continue;
+            }
+            let id = group.first().map(|entry| entry.id).unwrap_or_default();
+            let mut places = Vec::with_capacity(staying.len());
+            for pack in &staying {
+                places.extend(marks.index.find(&id, &|other| other != pack)?);
+            }
+            each(self, &places, &going)?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, doubtful: &BTreeMap<(PackName, u32), SegmentEntry>) -> Result<()> {
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        let bytes = doubtful.values().map(|entry| u64::from(entry.stored_len)).sum();
+        self.monitor.phase("check copies", Some(bytes), None);
+        let reader = SegmentReader::new(self.repo);
+        let mut scratch = Scratch::new()?;
+        let mut ids: Option<(PackName, Result<Vec<Vec<(ShortId, u32, u32)>>>)> = None;
+        for ((pack, number), entry) in doubtful {
+            check_stop(self.monitor)?;
+            if ids.as_ref().is_none_or(|(name, _)| name != pack) {
+                ids = Some((*pack, self.table(&reader, pack)));
+            }
+            let checked = match ids.as_ref().map(|(_, table)| table) {
+                Some(Ok(table)) => {
+                    let chunks = table.get(*number as usize).map(Vec::as_slice).unwrap_or_default();
+                    reader
+                        .read(pack, *number, entry, &mut scratch)
+                        .and_then(|()| self.whole(pack, chunks, &scratch.raw))
+                }
+                Some(Err(error)) => Err(Error::new(error.kind(), "prune", error.chain())),
+                None => Ok(()),
+            };
+            let is_whole = match checked {
+                Ok(()) => true,
+                Err(error) if is_damage(&error) => {
+                    let what = format!("a copy is damaged, so the other one stays: {}", error.chain());
+                    self.monitor.problem(&Problem::new(ProblemKind::Damaged, pack_key(pack)?.as_str(), what));
+                    false
+                }
+                Err(error) => return Err(error),
+            };
+            self.segments.insert((*pack, *number), is_whole);
+            self.monitor.advance(decube_backup_core::monitor::Progress::Bytes, u64::from(entry.stored_len));
+        }
+        Ok(())
+    }
+
+    /// Id, offset and length of each chunk, by segment.
+    fn table(&self, reader: &SegmentReader<'_>, pack: &PackName) -> Result<Vec<Vec<(ShortId, u32, u32)>>> {
+        let len = self.repo.state().pack(pack).map_or(0, |info| u64::from(info.len));
+        let footer = reader.footer(&*reader.pack(pack)?, len)?;
+        let chunks = |segment| footer.chunks_of(segment).iter().map(|c| (c.id, c.offset, c.len)).collect();
+        Ok(footer.segments.iter().map(chunks).collect())
+    }
+
+    fn whole(&self, pack: &PackName, chunks: &[(ShortId, u32, u32)], raw: &[u8]) -> Result<()> {
+        let domain = if pack.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
+        for (id, offset, len) in chunks {
+            let bytes = raw.get(*offset as usize..(*offset + *len) as usize);
+            if bytes.is_none_or(|bytes| self.repo.hasher.id(domain, bytes).short() != *id) {
+                return Err(Error::new(ErrorKind::Corrupt, "prune", "chunk does not match its id").with("chunk", id));
+            }
+        }
+        Ok(())
+    }
+}
