@@ -49,12 +49,8 @@ impl Protocol {
                         }
                     }
                 }
-                Actor::Writing(w) if w.missing != 0 => {
-                    if world.can_draw(2) {
-                        actions.push(Action::Upload(writer));
-                    }
-                }
-                Actor::Writing(w) => {
+                Actor::Writing(w) if w.missing != 0 && world.can_draw(2) => actions.push(Action::Upload(writer)),
+                Actor::Writing(w) if w.missing == 0 => {
                     actions.push(Action::Commit(writer));
                     if w.own != 0 && world.left.progress > 0 {
                         actions.push(Action::Progress(writer));
