@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`tidy`] | the rules of the house that a program can check |
 //! | [`test`] | everything continuous integration runs, in order |
+//! | [`prove`] | the tests that search, for longer |
 //! | [`demo`] | backup, change, backup, restore, compare, verify, on real data |
 //! | [`bench`] | measures the binary, side by side with a baseline and with peers |
 //! | [`compare`] | what a restored tree and its source differ in |
@@ -18,6 +19,7 @@ mod compare;
 mod demo;
 mod flags;
 mod host;
+mod prove;
 mod test;
 mod tidy;
 
@@ -31,6 +33,8 @@ cargo xtask <task>
 
   test                     everything continuous integration runs; the last line is the summary
   tidy                     only the checks of layout, floors, manifests, words and links
+  prove                    the tests that search (every interleaving, random histories, processes), for longer
+       [--effort N]        N times as long as in `test` (default: 20)
   demo [FOLDER…]           back up, change, back up again, list, restore, compare, verify: real data
        [--dir DIR]         work below DIR instead of the system's temporary folder
        [--keep]            leave repository and restored files behind
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
     let outcome = match task.as_str() {
         "test" => test::run(arguments),
         "tidy" => tidy::run(arguments),
+        "prove" => prove::run(arguments),
         "demo" => demo::run(arguments),
         "bench" => bench::run(arguments),
         "help" | "--help" | "-h" => {

@@ -1,0 +1,232 @@
+//! A process killed right before and right after each step that changes the store: what was there is there, and the
+//! next process goes on.
+//!
+//! The test starts this very program again as its own child, which does a job on a file system store and dies by
+//! `abort` — no destructor runs, nothing is flushed, as by `kill -9` — at the n-th put or delete. Then n + 1, until
+//! the job is done.
+
+mod common;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use common::{Harness, key_file, noise, series, small_packs, source_of};
+use decube_backup_backend_fs::sink::FsSink;
+use decube_backup_core::monitor::Silent;
+use decube_backup_core::sink::{ByteRange, Capabilities, ObjectMeta, PutMode, PutOutcome, Rope, Sink};
+use decube_backup_core::{Key, Result};
+use decube_backup_engine::options::{BackupOptions, Snapshot, SnapshotFilter, TagChange};
+use decube_backup_engine::{backup, keys, tags};
+use futures::stream::BoxStream;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the child is told: job, step, side, folder.
+const ORDER: &str = "DECUBE_BACKUP_TEST_KILL";
+
+/// What can be killed. A new command that changes a repository is one more line here and in [`Job::run`].
+const JOBS: [Job; 5] = [Job::Init, Job::Backup, Job::LongBackup, Job::Tag, Job::AddKey];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Job {
+    Init,
+    Backup,
+    /// Records its progress now and then.
+    LongBackup,
+    Tag,
+    AddKey,
+}
+
+impl Job {
+    fn run(self, harness: &Harness, folder: &Path) -> Result<()> {
+        let tree = source_of(&folder.join("tree"));
+        match self {
+            Self::Init => harness.init(&small_packs()).map(drop),
+            Self::Backup => backup::backup(&harness.open()?, &tree, &series("tree"), &Silent).map(drop),
+            Self::LongBackup => {
+                let options = BackupOptions { progress_bytes: Some(250_000), ..series("tree") };
+                backup::backup(&harness.open()?, &tree, &options, &Silent).map(drop)
+            }
+            Self::Tag => {
+                let repo = harness.open()?;
+                let ids: Vec<_> = live(harness).iter().map(|s| s.id).collect();
+                tags::change(&repo, &ids, &TagChange { add: vec!["kept".into()], ..TagChange::default() })
+            }
+            Self::AddKey => keys::add(&harness.open()?, &key_file(7), "second").map(drop),
+        }
+    }
+}
+
+/// Dies at the n-th put or delete.
+struct Deadly {
+    inner: Arc<dyn Sink>,
+    left: AtomicU64,
+    after: bool,
+}
+
+impl Deadly {
+    /// Whether the step that begins is the last one.
+    fn is_last(&self) -> bool {
+        let last = self.left.fetch_sub(1, Ordering::SeqCst) == 0;
+        if last && !self.after {
+            std::process::abort();
+        }
+        last
+    }
+}
+
+fn die_if(last: bool) {
+    if last {
+        std::process::abort();
+    }
+}
+
+#[async_trait]
+impl Sink for Deadly {
+    async fn put(&self, key: &Key, bytes: Rope, mode: PutMode) -> Result<PutOutcome> {
+        let last = self.is_last();
+        let outcome = self.inner.put(key, bytes, mode).await;
+        die_if(last);
+        outcome
+    }
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Option<Bytes>> {
+        self.inner.get(key, range).await
+    }
+    async fn stat(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        self.inner.stat(key).await
+    }
+    fn list(&self, prefix: &str) -> BoxStream<'_, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+    async fn delete(&self, key: &Key) -> Result<()> {
+        let last = self.is_last();
+        let outcome = self.inner.delete(key).await;
+        die_if(last);
+        outcome
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+}
+
+fn on(folder: &Path) -> Harness {
+    Harness::new().through(Arc::new(FsSink::open(folder.join("repo")).expect("sink")))
+}
+
+fn live(harness: &Harness) -> Vec<Snapshot> {
+    harness.repository().snapshots(&SnapshotFilter::default())
+}
+
+/// The child: nothing to do unless it is told.
+#[test]
+#[allow(clippy::disallowed_methods)] // the parent talks to it through the environment
+fn child() {
+    let Ok(order) = std::env::var(ORDER) else { return };
+    let [job, step, after, folder] = order.splitn(4, ' ').collect::<Vec<_>>()[..] else { panic!("{order}") };
+    let job = JOBS.into_iter().find(|j| format!("{j:?}") == job).expect("a job");
+    let folder = Path::new(folder);
+    let harness = on(folder);
+    let (left, after) = (AtomicU64::new(step.parse().expect("a number")), after == "after");
+    let deadly = harness.through(Arc::new(Deadly { inner: harness.sink.clone(), left, after }));
+    job.run(&deadly, folder).expect("the job, unless it is killed");
+}
+
+fn start_child(job: Job, step: u64, side: &str, folder: &Path) -> ExitStatus {
+    let program = std::env::current_exe().expect("this program");
+    let mut command = Command::new(program);
+    command.args(["--exact", "child"]).env(ORDER, format!("{job:?} {step} {side} {}", folder.display()));
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("started")
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").args([from, to]).status().expect("cp");
+    assert!(status.success());
+}
+
+/// Kills `job` at every step on a copy of `start`; says how many steps there are.
+fn kill_everywhere(job: Job, start: &Path, earlier: &[(Snapshot, &Path)]) -> u64 {
+    for step in 0.. {
+        for side in ["before", "after"] {
+            let scratch = tempfile::tempdir().expect("temp");
+            let folder = scratch.path().join("copy");
+            copy(start, &folder);
+            let done = start_child(job, step, side, &folder).success();
+            let context = format!("{job:?} killed {side} step {step}");
+            let harness = on(&folder);
+            if job != Job::Init {
+                assert_all_there(&harness, earlier, &context);
+            }
+            if done {
+                return step;
+            }
+            let again = job.run(&harness, &folder);
+            let whole = job == Job::Init && harness.open().is_ok();
+            again.map_or_else(|error| assert!(whole, "{context}: {error:?}"), |()| ());
+            assert_all_there(&harness, earlier, &context);
+            let report = harness.backup(&folder.join("tree"), "next");
+            harness.assert_restores(&report.snapshot.expect("a snapshot"), &folder.join("tree"), &context);
+        }
+    }
+    unreachable!("steps are finite")
+}
+
+fn assert_all_there(harness: &Harness, earlier: &[(Snapshot, &Path)], context: &str) {
+    harness.assert_sound(context);
+    for (snapshot, tree) in earlier {
+        let (to, report) = harness.restore(&snapshot.id, tree);
+        assert!(report.problems.is_empty(), "{context}: {:?}", report.problem_list);
+        common::assert_same(tree, to.path(), context);
+    }
+}
+
+/// A few files: each kill copies, verifies and restores them all.
+fn plant_little(root: &Path, seed: u64) {
+    for (name, len) in [("a", 300_000), ("b", 200_000), ("c", 300_000), ("d", 5_000), ("e", 40)] {
+        std::fs::write(root.join(name), noise(seed + len as u64, len)).expect("file");
+    }
+}
+
+/// A folder with a tree, and with a repository that holds an earlier state of another tree unless `job` makes it.
+fn check(job: Job, steps_min: u64) {
+    let start = tempfile::tempdir().expect("temp");
+    let before = tempfile::tempdir().expect("temp");
+    plant_little(before.path(), 51);
+    let tree = start.path().join("tree");
+    std::fs::create_dir(&tree).expect("folder");
+    plant_little(&tree, 52);
+    let mut earlier = Vec::new();
+    if job != Job::Init {
+        let harness = on(start.path());
+        harness.init(&small_packs()).expect("init");
+        harness.backup(before.path(), "tree");
+        earlier = live(&harness).into_iter().map(|s| (s, before.path())).collect();
+    }
+    let steps = kill_everywhere(job, start.path(), &earlier);
+    assert!(steps >= steps_min, "{job:?} has {steps} steps");
+}
+
+#[test]
+fn an_init_may_be_killed_at_every_step() {
+    check(Job::Init, 5);
+}
+
+#[test]
+fn a_backup_may_be_killed_at_every_step() {
+    check(Job::Backup, 4);
+}
+
+#[test]
+fn a_backup_that_records_progress_may_be_killed_at_every_step() {
+    check(Job::LongBackup, 6);
+}
+
+#[test]
+fn tagging_may_be_killed_at_every_step() {
+    check(Job::Tag, 1);
+}
+
+#[test]
+fn adding_a_key_may_be_killed_at_every_step() {
+    check(Job::AddKey, 2);
+}
