@@ -3,9 +3,11 @@
 use decube_backup_core::Timestamp;
 use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind};
+use decube_backup_format::checkpoint::{Pin, Visibility};
 use decube_backup_format::chunker::ChunkerParams;
 use decube_backup_format::codec::Effort;
 use decube_backup_format::ids::SnapshotId;
+use decube_backup_format::manifest::SnapshotManifest;
 use decube_backup_format::seal::Cipher;
 use std::collections::BTreeMap;
 
@@ -141,10 +143,26 @@ pub struct SnapshotFilter {
     pub host: Option<String>,
     /// All of these tags.
     pub tags: Vec<String>,
+    /// All of these labels, with these values.
+    pub labels: BTreeMap<String, String>,
     /// Recorded path.
     pub path: Option<String>,
+    /// Configured pipeline that made it.
+    pub pipeline: Option<String>,
     /// The newest this many of each name.
     pub latest: Option<usize>,
+}
+
+impl SnapshotFilter {
+    /// Whether `manifest` is of this set; [`Self::latest`] aside, which no snapshot alone answers.
+    pub fn matches(&self, manifest: &SnapshotManifest) -> bool {
+        self.name.as_ref().is_none_or(|name| *name == manifest.name)
+            && self.host.as_ref().is_none_or(|host| *host == manifest.host)
+            && self.tags.iter().all(|tag| manifest.tags.contains(tag))
+            && self.labels.iter().all(|(key, value)| manifest.labels.get(key) == Some(value))
+            && self.path.as_ref().is_none_or(|path| manifest.paths.contains(path))
+            && self.pipeline.as_ref().is_none_or(|pipeline| manifest.pipeline.as_ref() == Some(pipeline))
+    }
 }
 
 /// One snapshot as listed.
@@ -155,7 +173,11 @@ pub struct Snapshot {
     /// Position in the log.
     pub seq: u64,
     /// What it records.
-    pub manifest: decube_backup_format::manifest::SnapshotManifest,
+    pub manifest: SnapshotManifest,
+    /// Kept against retention or not.
+    pub pin: Pin,
+    /// Shown or forgotten.
+    pub visibility: Visibility,
 }
 
 /// How existing files are treated by a restore.
