@@ -10,7 +10,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::forget::{self, ForgetOptions, ForgetReport, Wanted};
 use decube_backup_engine::options::{Effect, SnapshotFilter};
 use decube_backup_engine::repository::Repository;
-use decube_backup_engine::retention::{ClockTrust, Decision, Fate, GroupKey};
+use decube_backup_engine::retention::{ClockTrust, Decision, Fate, GroupKey, Policy};
 use serde_json::json;
 
 /// Forgets snapshots.
@@ -34,7 +34,7 @@ pub(super) fn run(session: &Session, args: &ForgetArgs) -> Outcome {
             .with_hint("name snapshots, give a filter such as --tag, or a policy such as --policy guide")
             .into());
     }
-    let zone = policy.zone_name();
+    let zone = zone_shown(&policy, Some(&args.policy.timezone));
     let by_policy = !policy.is_empty();
     let repository = session.open()?;
     let wanted = match (args.snapshots.is_empty(), by_policy) {
@@ -49,15 +49,28 @@ pub(super) fn run(session: &Session, args: &ForgetArgs) -> Outcome {
         ..options(wanted, surroundings::host())
     };
     let report = forget::forget(&repository, &options)?;
-    let zone = by_policy.then_some(if args.policy.timezone == "local" { "local" } else { zone.as_str() });
-    show(session, &report, &options, zone)?;
+    show(session, &report, &options, by_policy.then_some(zone.as_str()), Listing::All)?;
     report.check()?;
     Ok(Exit::Done)
+}
+
+/// Which decisions are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// Every one.
+    All,
+    /// Those of snapshots that go.
+    Dropped,
 }
 
 /// Options of a run by this user.
 pub(super) fn options(wanted: Wanted, host: String) -> ForgetOptions {
     ForgetOptions { host, username: surroundings::user(), ..ForgetOptions::new(wanted) }
+}
+
+/// The zone of `policy` for people: its name, or how it was `given`.
+pub(super) fn zone_shown(policy: &Policy, given: Option<&str>) -> String {
+    policy.zone.iana_name().or(given).unwrap_or("UTC").to_owned()
 }
 
 /// The snapshots `selectors` name, none with a path: all are looked up before any goes.
@@ -76,7 +89,7 @@ fn named(
     named.collect()
 }
 
-/// Lists every decision with its reasons, and what was done. `zone` is the policy's, if there is one.
+/// Lists decisions with their reasons, and what was done. `zone` is the policy's, if there is one.
 ///
 /// # Errors
 /// stdout cannot be written.
@@ -85,10 +98,13 @@ pub(super) fn show(
     report: &ForgetReport,
     options: &ForgetOptions,
     zone: Option<&str>,
+    listing: Listing,
 ) -> Result<()> {
     let console = &session.console;
+    let listed = |decision: &&Decision| listing == Listing::All || decision.fate() == Fate::Drop;
+    let decisions: Vec<&Decision> = report.decisions.iter().filter(listed).collect();
     if console.format() == Format::Json {
-        report.decisions.iter().try_for_each(|decision| console.json(&decision_json(decision)))?;
+        decisions.iter().try_for_each(|decision| console.json(&decision_json(decision)))?;
         return console.json(&json!({
             "message_type": "summary",
             "dry_run": options.effect == Effect::DryRun,
@@ -103,7 +119,7 @@ pub(super) fn show(
         }));
     }
     if console.volume() != Volume::Quiet || options.effect == Effect::DryRun {
-        tables(session, report)?;
+        tables(session, &decisions)?;
     }
     let (dropped, of) = (report.dropped().count() as u64, units::count(report.live as u64, "snapshot"));
     let zone = zone.map(|zone| format!("; days and weeks are those of {zone}")).unwrap_or_default();
@@ -117,14 +133,14 @@ pub(super) fn show(
     })
 }
 
-fn tables(session: &Session, report: &ForgetReport) -> Result<()> {
-    let mut groups: Vec<&GroupKey> = report.decisions.iter().map(|d| &d.subject.group).collect();
+fn tables(session: &Session, decisions: &[&Decision]) -> Result<()> {
+    let mut groups: Vec<&GroupKey> = decisions.iter().map(|d| &d.subject.group).collect();
     groups.sort();
     groups.dedup();
     for group in groups {
         session.console.line(format_args!("{group}:"))?;
         let mut table = Table::new(&["", "ID", "Recorded", "Reasons", "Marks"]);
-        for decision in report.decisions.iter().filter(|d| d.subject.group == *group) {
+        for decision in decisions.iter().filter(|d| d.subject.group == *group) {
             let marks = if decision.subject.clock == ClockTrust::Flagged { "clock" } else { "" };
             table.row(vec![
                 word(decision.fate()).to_owned(),

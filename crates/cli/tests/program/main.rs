@@ -6,4 +6,5 @@ mod failing;
 mod flow;
 mod itself;
 mod piped;
+mod retained;
 mod world;

@@ -172,11 +172,11 @@ pub struct Policy {
     /// The newest so many.
     pub last: Limit,
     /// The newest of each of the newest so many periods that have a snapshot; by [`Period`].
-    limits: [Limit; 5],
+    pub limits: [Limit; 5],
     /// Everything this much younger than the group's newest.
     pub within: Option<Span>,
     /// The newest of each period in that span before the group's newest; by [`Period`].
-    spans: [Option<Span>; 5],
+    pub spans: [Option<Span>; 5],
     /// What has all tags of one of these lists.
     pub tags: Vec<Vec<String>>,
     /// Whose calendar it is.
@@ -243,15 +243,6 @@ impl Policy {
             && self.within.is_none()
             && self.spans.iter().all(Option::is_none)
             && self.tags.is_empty()
-    }
-
-    /// Its zone by name.
-    pub fn zone_name(&self) -> String {
-        match self.zone.iana_name() {
-            Some(name) => name.to_owned(),
-            None if self.zone == TimeZone::UTC => "UTC".to_owned(),
-            None => "as given".to_owned(),
-        }
     }
 }
 

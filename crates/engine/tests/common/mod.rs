@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses its own part
 
 pub mod damage;
+pub mod dated;
 pub mod made_up;
 pub mod source;
 

@@ -140,7 +140,7 @@ fn larger(policy: &Policy) -> Policy {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn decisions_are_those_of_the_oracle(all in histories(), policy in policies()) {
