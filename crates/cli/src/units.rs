@@ -126,17 +126,16 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
 /// What does not fit, or is past, for clap.
 pub fn parse_end(text: &str) -> Result<Timestamp, String> {
     let text = text.trim();
-    let now = Zoned::now();
     let end_of_day = text.parse::<Date>().ok().filter(|_| !text.contains([':', 'T', 't']));
     let end = if let Some(date) = end_of_day {
         date.at(23, 59, 59, 999_999_999).to_zoned(TimeZone::system()).ok().map(|z| Timestamp::from(z.timestamp()))
     } else if let Ok(span) = retention::Span::parse(text).and_then(|span| span.as_calendar()) {
-        now.checked_add(span).ok().map(|z| z.timestamp().into())
+        Zoned::now().checked_add(span).ok().map(|z| z.timestamp().into())
     } else {
         parse_time(text).ok()
     };
     match end {
-        Some(end) if end > Timestamp::from(now.timestamp()) => Ok(end),
+        Some(end) if end > Timestamp::from(Zoned::now().timestamp()) => Ok(end),
         Some(_) => Err(format!("{text:?} is past")),
         None => Err(format!("{text:?} is not a time to come; write 2032-12-31, 2032-12-31T10:30:00Z or 90d")),
     }
