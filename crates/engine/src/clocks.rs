@@ -48,7 +48,7 @@ impl Clocks {
         let newest_record = state.next_seq().checked_sub(1).map(time_of).transpose()?.flatten();
         let log_now = judged.last().map(|moment| moment.time).max(newest_record);
         let moments = state.snapshots().iter().map(|snapshot| snapshot.id).zip(judged).collect();
-        Ok(Self { moments, now: log_now.unwrap_or(now) })
+        Ok(Self { moments, now: log_now.map_or(now, |log_now| log_now.min(now)) })
     }
 
     /// When `snapshot` was recorded; now, and believed, for one that was not known at the time of reading.
@@ -56,12 +56,13 @@ impl Clocks {
         self.moments.get(snapshot).copied().unwrap_or(Moment { time: self.now, clock: ClockTrust::Believed })
     }
 
-    /// The time of the log's newest record: what the store has certainly seen pass.
+    /// The time of the log's newest record, but no later than this host's: what both have seen pass.
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Whether `pin` is in force. Its end is measured with [`Self::now`]: a client's clock that is years ahead ends no pin.
+    /// Whether `pin` is in force. Its end is measured with [`Self::now`]: one clock that is years ahead, this host's or the store's,
+    /// ends no pin.
     pub fn in_force(&self, pin: Pin) -> bool {
         match pin {
             Pin::None => false,

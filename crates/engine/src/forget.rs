@@ -30,7 +30,7 @@ pub enum Wanted {
     /// All that match.
     Matching(SnapshotFilter),
     /// Of those that match, what the policy does not keep.
-    Policy(SnapshotFilter, Policy),
+    Policy(SnapshotFilter, Box<Policy>),
 }
 
 /// Choices of one run.
@@ -158,7 +158,8 @@ impl Plan {
         let groups: Vec<(SnapshotId, GroupKey)> =
             state.live_snapshots().map(|s| (s.id, options.group_by.key(&s.manifest))).collect();
         let (leaving, staying): (Vec<_>, Vec<_>) = groups.iter().partition(|(id, _)| gone.contains(id));
-        let of = |groups: &[&'_ (SnapshotId, GroupKey)]| groups.iter().map(|(_, group)| group.clone()).collect::<Vec<_>>();
+        let of =
+            |groups: &[&'_ (SnapshotId, GroupKey)]| groups.iter().map(|(_, group)| group.clone()).collect::<Vec<_>>();
         let (leaving_groups, staying_groups) = (of(&leaving), of(&staying));
         let mut limits = options.limits;
         if matches!(options.wanted, Wanted::Named(_)) {
@@ -169,7 +170,11 @@ impl Plan {
             _ => Vec::new(),
         };
         let refusal = if pinned.is_empty() {
-            guard::check(&staying_groups.iter().collect::<Vec<_>>(), &leaving_groups.iter().collect::<Vec<_>>(), &limits)
+            guard::check(
+                &staying_groups.iter().collect::<Vec<_>>(),
+                &leaving_groups.iter().collect::<Vec<_>>(),
+                &limits,
+            )
         } else {
             Some(Refusal::Pinned(pinned))
         };

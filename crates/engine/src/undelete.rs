@@ -16,9 +16,7 @@ use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
 use decube_backup_format::header::Access;
 use decube_backup_format::ids::{ChunkId, SnapshotId};
 use decube_backup_format::log::Payload;
-use decube_backup_format::tree::{
-    Content, Extent, Gap, NodeVisitor, TreeEntry, Visit, visit_list_nodes, visit_nodes,
-};
+use decube_backup_format::tree::{Content, Extent, Gap, NodeVisitor, TreeEntry, Visit, visit_list_nodes, visit_nodes};
 use std::collections::HashSet;
 
 /// Most times the content is looked for anew because space was reclaimed meanwhile.
@@ -45,7 +43,9 @@ pub fn undelete(
         repo.header.check(Access::Write)?;
     }
     if snapshots.len() > SNAPSHOTS_MAX {
-        return Err(Error::new(ErrorKind::Invalid, "undelete", "too many snapshots at once").with("most", SNAPSHOTS_MAX));
+        return Err(
+            Error::new(ErrorKind::Invalid, "undelete", "too many snapshots at once").with("most", SNAPSHOTS_MAX)
+        );
     }
     for _ in 0..LOOKS_MAX {
         repo.refresh()?;
@@ -92,7 +92,8 @@ fn hidden<'s>(state: &'s State, snapshots: &[SnapshotId]) -> Result<Vec<&'s Snap
 fn whole(repo: &Repository, state: &State, snapshots: &[&SnapshotEntry], monitor: &dyn Monitor) -> Result<()> {
     let index = repo.index()?;
     let nodes = Nodes::new(repo)?;
-    let mut search = Search { state, index: &index, nodes: &nodes, monitor, sound: HashSet::new(), missing: Missing::default() };
+    let mut search =
+        Search { state, index: &index, nodes: &nodes, monitor, sound: HashSet::new(), missing: Missing::default() };
     for snapshot in snapshots {
         search.missing = Missing::default();
         visit_nodes(&nodes, &snapshot.manifest.tree, &mut search)?;
@@ -117,8 +118,12 @@ impl Missing {
         if self.nodes == 0 && self.files == 0 {
             return None;
         }
-        let mut error = Error::new(ErrorKind::NotFound, "undelete", "content of the snapshot was reclaimed; it cannot be given back")
-            .with("snapshot", snapshot.to_hex());
+        let mut error = Error::new(
+            ErrorKind::NotFound,
+            "undelete",
+            "content of the snapshot was reclaimed; it cannot be given back",
+        )
+        .with("snapshot", snapshot.to_hex());
         if self.files > 0 {
             error = error.with("files_without_content", self.files).with("first", self.named.join(", "));
         }
@@ -205,6 +210,8 @@ impl NodeVisitor for Search<'_> {
     }
 
     fn damaged(&mut self, _gap: Gap, error: Error) -> Result<()> {
-        Err(error.with_hint("the snapshot stays forgotten: not all of it can be read; `decube-backup verify` says what is damaged"))
+        Err(error.with_hint(
+            "the snapshot stays forgotten: not all of it can be read; `decube-backup verify` says what is damaged",
+        ))
     }
 }

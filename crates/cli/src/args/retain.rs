@@ -173,9 +173,11 @@ fn group_by(text: &str) -> Result<GroupBy, String> {
 
 /// Arguments of `undelete`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Works until the snapshot's space is reclaimed (`prune`): then it says what is missing, and nothing changes.\n\n\
+#[command(
+    after_help = "Works until the snapshot's space is reclaimed (`prune`): then it says what is missing, and nothing changes.\n\n\
     Examples:\n  decube-backup snapshots --forgotten\n  decube-backup undelete 1a2b3c4d\n  \
-    decube-backup undelete home          the newest forgotten one of that name")]
+    decube-backup undelete home          the newest forgotten one of that name"
+)]
 pub struct UndeleteArgs {
     /// Forgotten snapshots: an id, NAME, NAME~1 or NAME@TIME among the forgotten
     #[arg(value_name = "SNAPSHOT", required = true)]

@@ -39,7 +39,7 @@ pub(super) fn run(session: &Session, args: &ForgetArgs) -> Outcome {
     let repository = session.open()?;
     let wanted = match (args.snapshots.is_empty(), by_policy) {
         (false, _) => Wanted::Named(named(&repository, &args.snapshots)?),
-        (true, true) => Wanted::Policy(filter, policy),
+        (true, true) => Wanted::Policy(filter, Box::new(policy)),
         (true, false) => Wanted::Matching(filter),
     };
     let options = ForgetOptions {
@@ -74,10 +74,7 @@ pub(super) fn zone_shown(policy: &Policy, given: Option<&str>) -> String {
 }
 
 /// The snapshots `selectors` name, none with a path: all are looked up before any goes.
-fn named(
-    repository: &Repository,
-    selectors: &[String],
-) -> Result<Vec<decube_backup_format::ids::SnapshotId>> {
+fn named(repository: &Repository, selectors: &[String]) -> Result<Vec<decube_backup_format::ids::SnapshotId>> {
     let named = selectors.iter().map(|selector| {
         let (snapshot, path) = repository.select(selector, None)?;
         if path.is_root() {

@@ -108,8 +108,8 @@ fn marks(snapshot: &Snapshot, clocks: &Clocks) -> String {
         Pin::None | Pin::Forever => Some("pinned".to_owned()),
     };
     let moment = clocks.moment(&snapshot.id);
-    let clock = (moment.clock == ClockTrust::Flagged)
-        .then(|| format!("clock (recorded {})", units::local_time(moment.time)));
+    let clock =
+        (moment.clock == ClockTrust::Flagged).then(|| format!("clock (recorded {})", units::local_time(moment.time)));
     pin.into_iter().chain(clock).collect::<Vec<_>>().join(", ")
 }
 

@@ -118,7 +118,7 @@ fn retain(
     let options = ForgetOptions {
         limits: config::retention::limits(retention),
         effect: if args.dry_run { Effect::DryRun } else { Effect::Real },
-        ..forget::options(Wanted::Policy(filter, policy), host)
+        ..forget::options(Wanted::Policy(filter, Box::new(policy)), host)
     };
     let report = decube_backup_engine::forget::forget(repository, &options)?;
     forget::show(session, &report, &options, Some(&zone), Listing::Dropped)?;

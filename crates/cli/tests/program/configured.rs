@@ -84,7 +84,10 @@ fn a_pipeline_forgets_what_its_policy_does_not_keep() {
     // The newest of the day stays, and the oldest of all; those of nobody and of other pipelines are none of its business.
     let third = run(&["run", "decube", "--json"]).expect(0).json();
     let summary = third.iter().find(|line| line["timezone"] == "UTC").expect("a summary");
-    assert_eq!((summary["forgotten"].as_array().map(Vec::len), &summary["considered"]), (Some(1), &serde_json::json!(3)));
+    assert_eq!(
+        (summary["forgotten"].as_array().map(Vec::len), &summary["considered"]),
+        (Some(1), &serde_json::json!(3))
+    );
     assert_eq!((count(&[]), count(&["--forgotten"])), (5, 1));
     run(&["run", "decube", "-n"]).expect(0).says("(retention)").says("dry run: 0 of 5");
     // Where a backup failed, nothing is forgotten.

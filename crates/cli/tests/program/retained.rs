@@ -44,7 +44,11 @@ fn the_guard_refuses_with_a_code_of_its_own() {
     let before = contents(&world.path("repo"));
     world.run(&["forget", "--keep-last", "1"]).expect(15).says("4 of 5 snapshots (80 %)").says("--allow-share 80");
     world.run(&["forget", "--keep-last", "1", "-n"]).expect(15).says("4 of 5");
-    world.run(&["forget", "--name", "tree"]).expect(15).says("leave no snapshot of name \"tree\"").says("--allow-empty-group");
+    world
+        .run(&["forget", "--name", "tree"])
+        .expect(15)
+        .says("leave no snapshot of name \"tree\"")
+        .says("--allow-empty-group");
     let refused = world.run(&["forget", "--name", "tree", "--json"]).expect(15);
     assert_eq!(refused.summary()["forgotten"], json!([]));
     assert!(refused.err.contains("\"code\":15"), "{}", refused.err);

@@ -40,7 +40,9 @@ impl GroupBy {
                 _ => {
                     return Err(Error::new(ErrorKind::Invalid, "retention", "snapshots cannot be grouped by this")
                         .with("word", format!("{word:?}"))
-                        .with_hint("give host, name, labels, paths, joined by commas; or an empty text for one group"));
+                        .with_hint(
+                            "give host, name, labels, paths, joined by commas; or an empty text for one group",
+                        ));
                 }
             }
         }

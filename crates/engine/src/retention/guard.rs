@@ -50,12 +50,16 @@ impl Refusal {
     /// What would allow it.
     pub fn hint(&self) -> String {
         match self {
-            Self::EmptyGroups(_) => "nothing was forgotten; --allow-empty-group lets the last snapshots of a group go".into(),
+            Self::EmptyGroups(_) => {
+                "nothing was forgotten; --allow-empty-group lets the last snapshots of a group go".into()
+            }
             Self::Share { dropped, all, .. } => format!(
                 "nothing was forgotten; look at the list with --dry-run, and if it is right allow it once with --allow-share {}",
                 percent(*dropped, *all)
             ),
-            Self::Pinned(_) => "nothing was forgotten; take the pin off first: `decube-backup tag SNAPSHOT --unpin`".into(),
+            Self::Pinned(_) => {
+                "nothing was forgotten; take the pin off first: `decube-backup tag SNAPSHOT --unpin`".into()
+            }
         }
     }
 }

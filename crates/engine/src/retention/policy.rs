@@ -160,8 +160,7 @@ impl Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts =
-            [(self.years, 'y'), (self.months, 'm'), (self.weeks, 'w'), (self.days, 'd'), (self.hours, 'h')];
+        let parts = [(self.years, 'y'), (self.months, 'm'), (self.weeks, 'w'), (self.days, 'd'), (self.hours, 'h')];
         parts.iter().filter(|(n, _)| *n > 0).try_for_each(|(n, unit)| write!(f, "{n}{unit}"))
     }
 }
@@ -254,12 +253,16 @@ pub fn zone_named(name: &str) -> Result<TimeZone> {
     let unknown = || {
         Error::new(ErrorKind::Invalid, "retention", "no such time zone is known here")
             .with("timezone", format!("{name:?}"))
-            .with_hint("give UTC, local or a name such as Europe/Berlin; names need the system's time zone database (tzdata)")
+            .with_hint(
+                "give UTC, local or a name such as Europe/Berlin; names need the system's time zone database (tzdata)",
+            )
     };
     match name {
         "UTC" | "utc" => Ok(TimeZone::UTC),
         // As everywhere in this program: a system that does not say is in UTC.
         "local" => Ok(TimeZone::system()),
-        _ => TimeZone::get(name).or_else(|e| TimeZone::posix(name).map_err(|_| e)).map_err(|e| unknown().with_source(e)),
+        _ => {
+            TimeZone::get(name).or_else(|e| TimeZone::posix(name).map_err(|_| e)).map_err(|e| unknown().with_source(e))
+        }
     }
 }

@@ -9,7 +9,8 @@
 //!   have arrived today, so keeps its history.
 //! * Any other claim is replaced by the store's time, but no later than the next record whose time is known.
 //!
-//! Times never go back along the log. Where the store keeps no times, a claim in the log's order and not in the future is
+//! Times never go back along the log. A store's time that is earlier than a believed one before it in the log is a mistake of the store
+//! (its battery died) and counts for nothing. Where the store keeps no times, or such, a claim in the log's order and not in the future is
 //! believed and not flagged; one out of order is flagged.
 
 use decube_backup_core::Timestamp;
@@ -48,6 +49,7 @@ pub struct Moment {
 
 /// The moment of each of `witnesses`, which are in log order. `now` bounds claims that no store's time does.
 pub fn moments(witnesses: &[Witness], now: Timestamp) -> Vec<Moment> {
+    let witnesses = &without_contradicted(witnesses);
     let anchored = |w: &Witness| w.stored.is_some_and(|stored| near(w.claim, stored));
     let latest = latest_possible(witnesses, now);
     let mut known: Vec<Option<Timestamp>> = witnesses.iter().map(|w| anchored(w).then_some(w.claim)).collect();
@@ -74,6 +76,19 @@ pub fn moments(witnesses: &[Witness], now: Timestamp) -> Vec<Moment> {
         from = end + 1;
     }
     settle(witnesses, &known, &latest)
+}
+
+/// The same without those of the store's times that an earlier record contradicts, of which store and client agreed.
+fn without_contradicted(witnesses: &[Witness]) -> Vec<Witness> {
+    let mut floor = None;
+    let kept = witnesses.iter().map(|witness| {
+        let stored = witness.stored.filter(|stored| floor.is_none_or(|floor: Timestamp| later(*stored) >= floor));
+        if stored.is_some_and(|stored| near(witness.claim, stored)) {
+            floor = floor.max(Some(witness.claim));
+        }
+        Witness { stored, ..*witness }
+    });
+    kept.collect()
 }
 
 /// Fills in what is not known, and lets nothing go back.

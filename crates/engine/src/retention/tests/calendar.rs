@@ -24,7 +24,8 @@ fn a_day_is_the_zones_day() {
 #[test]
 fn the_hour_that_comes_twice_counts_twice() {
     // 2026-10-25: 03:00 summer time becomes 02:00. 02:30 comes twice.
-    let all = subjects(&["2026-10-24T22:30:00Z", "2026-10-25T00:10:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]);
+    let all =
+        subjects(&["2026-10-24T22:30:00Z", "2026-10-25T00:10:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]);
     assert_eq!(kept(&all, &in_berlin(policy(Period::Hour, 2))), [2, 3]);
     // One day of 25 hours, not two.
     assert_eq!(kept(&all[1..], &in_berlin(policy(Period::Day, 1))), [2]);
@@ -36,7 +37,8 @@ fn the_hour_that_is_left_out_is_nobodys() {
     let all = subjects(&["2026-03-29T00:10:00Z", "2026-03-29T00:50:00Z", "2026-03-29T01:10:00Z"]);
     assert_eq!(kept(&all, &in_berlin(policy(Period::Hour, 2))), [1, 2]);
     // The first hour and the last of the day of 23.
-    let all = subjects(&["2026-03-28T22:59:00Z", "2026-03-28T23:00:00Z", "2026-03-29T21:59:00Z", "2026-03-29T22:00:00Z"]);
+    let all =
+        subjects(&["2026-03-28T22:59:00Z", "2026-03-28T23:00:00Z", "2026-03-29T21:59:00Z", "2026-03-29T22:00:00Z"]);
     assert_eq!(kept(&all, &in_berlin(policy(Period::Day, 3))), [0, 2, 3]);
 }
 
@@ -52,7 +54,8 @@ fn spans_of_days_are_calendar_days() {
 #[test]
 fn weeks_are_iso_weeks_across_the_new_year() {
     // 2024-12-30 (Monday) to 2025-01-05 is week 1 of 2025; 2023-01-01 is a Sunday of week 52 of 2022.
-    let all = subjects(&["2024-12-29T12:00:00Z", "2024-12-30T12:00:00Z", "2025-01-01T12:00:00Z", "2025-01-05T12:00:00Z"]);
+    let all =
+        subjects(&["2024-12-29T12:00:00Z", "2024-12-30T12:00:00Z", "2025-01-01T12:00:00Z", "2025-01-05T12:00:00Z"]);
     assert_eq!(kept(&all[1..], &policy(Period::Week, 1)), [2]);
     assert_eq!(kept(&all, &policy(Period::Week, 2)), [0, 3]);
     let all = subjects(&["2022-12-26T12:00:00Z", "2023-01-01T12:00:00Z", "2023-01-02T12:00:00Z"]);

@@ -34,14 +34,16 @@ fn spans() -> impl Strategy<Value = Option<Span>> {
 
 fn policies() -> impl Strategy<Value = Policy> {
     let counts = (limits(), prop::array::uniform5(limits()));
-    (counts, spans(), prop::array::uniform5(spans()), any::<bool>()).prop_map(|((last, counts), within, spans, tagged)| {
-        let mut policy = Policy { last, within, ..Policy::default() };
-        for ((period, count), span) in Period::ALL.into_iter().zip(counts).zip(spans) {
-            policy = policy.keeping(period, count).keeping_within(period, span);
-        }
-        policy.tags = if tagged { vec![vec!["t".to_owned()]] } else { Vec::new() };
-        policy
-    })
+    (counts, spans(), prop::array::uniform5(spans()), any::<bool>()).prop_map(
+        |((last, counts), within, spans, tagged)| {
+            let mut policy = Policy { last, within, ..Policy::default() };
+            for ((period, count), span) in Period::ALL.into_iter().zip(counts).zip(spans) {
+                policy = policy.keeping(period, count).keeping_within(period, span);
+            }
+            policy.tags = if tagged { vec![vec!["t".to_owned()]] } else { Vec::new() };
+            policy
+        },
+    )
 }
 
 /// The name of a period as a text, by another way than the code's.
@@ -88,7 +90,9 @@ fn kept_naively(members: &[&Subject], policy: &Policy) -> BTreeSet<u64> {
             let mut of_span = counted(&inside, period, Limit::Unlimited);
             if !oldest_is_inside {
                 let only_as_oldest = inside.first().filter(|first| {
-                    inside.iter().any(|other| other.seq != first.seq && named(period, other.time) == named(period, first.time))
+                    inside
+                        .iter()
+                        .any(|other| other.seq != first.seq && named(period, other.time) == named(period, first.time))
                 });
                 if let Some(first) = only_as_oldest {
                     of_span.remove(&first.seq);
@@ -100,7 +104,12 @@ fn kept_naively(members: &[&Subject], policy: &Policy) -> BTreeSet<u64> {
     if let Some(span) = policy.within {
         kept.extend(members.iter().filter(|m| young(span, m)).map(|m| m.seq));
     }
-    kept.extend(members.iter().filter(|m| policy.tags.iter().any(|tags| tags.iter().all(|t| m.tags.contains(t)))).map(|m| m.seq));
+    kept.extend(
+        members
+            .iter()
+            .filter(|m| policy.tags.iter().any(|tags| tags.iter().all(|t| m.tags.contains(t))))
+            .map(|m| m.seq),
+    );
     kept
 }
 
