@@ -153,18 +153,6 @@ pub struct SnapshotFilter {
     pub latest: Option<usize>,
 }
 
-impl SnapshotFilter {
-    /// Whether `manifest` is of this set; [`Self::latest`] aside, which no snapshot alone answers.
-    pub fn matches(&self, manifest: &SnapshotManifest) -> bool {
-        self.name.as_ref().is_none_or(|name| *name == manifest.name)
-            && self.host.as_ref().is_none_or(|host| *host == manifest.host)
-            && self.tags.iter().all(|tag| manifest.tags.contains(tag))
-            && self.labels.iter().all(|(key, value)| manifest.labels.get(key) == Some(value))
-            && self.path.as_ref().is_none_or(|path| manifest.paths.contains(path))
-            && self.pipeline.as_ref().is_none_or(|pipeline| manifest.pipeline.as_ref() == Some(pipeline))
-    }
-}
-
 /// One snapshot as listed.
 #[derive(Clone, Debug)]
 pub struct Snapshot {

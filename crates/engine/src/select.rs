@@ -5,6 +5,7 @@ use crate::repository::Repository;
 use decube_backup_core::entry::EntryPath;
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_format::checkpoint::SnapshotEntry;
+use decube_backup_format::manifest::SnapshotManifest;
 
 fn listed(entry: &SnapshotEntry) -> Snapshot {
     Snapshot {
@@ -51,6 +52,18 @@ pub fn parse_time(text: &str) -> Result<Timestamp> {
 pub fn parse_path(text: &[u8]) -> Result<EntryPath> {
     let parts: Vec<&[u8]> = text.split(|b| *b == b'/').filter(|p| !p.is_empty()).collect();
     EntryPath::new(parts.join(&b'/'))
+}
+
+impl SnapshotFilter {
+    /// Whether `manifest` is of this set; [`Self::latest`] aside, which no snapshot alone answers.
+    pub fn matches(&self, manifest: &SnapshotManifest) -> bool {
+        self.name.as_ref().is_none_or(|name| *name == manifest.name)
+            && self.host.as_ref().is_none_or(|host| *host == manifest.host)
+            && self.tags.iter().all(|tag| manifest.tags.contains(tag))
+            && self.labels.iter().all(|(key, value)| manifest.labels.get(key) == Some(value))
+            && self.path.as_ref().is_none_or(|path| manifest.paths.contains(path))
+            && self.pipeline.as_ref().is_none_or(|pipeline| manifest.pipeline.as_ref() == Some(pipeline))
+    }
 }
 
 impl Repository {
@@ -170,7 +183,6 @@ mod tests {
     use super::*;
     use decube_backup_format::checkpoint::{Pin, Visibility};
     use decube_backup_format::ids::SnapshotId;
-    use decube_backup_format::manifest::SnapshotManifest;
 
     fn snapshots() -> Vec<Snapshot> {
         let make = |n: u8, name: &str, seconds| Snapshot {

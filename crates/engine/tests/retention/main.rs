@@ -1,6 +1,9 @@
 //! Forgetting by policy and by name, pins, clocks that are off by years, and giving back.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod races;
+mod undelete;
 
 use common::dated::{DatedSink, dated_repository};
 use common::{Harness, noise, series, small_packs, source_of};
@@ -11,12 +14,11 @@ use decube_backup_engine::forget::{ForgetOptions, ForgetReport, Wanted, forget};
 use decube_backup_engine::options::{BackupOptions, Effect, SnapshotFilter};
 use decube_backup_engine::repository::{NewRecord, Repository, Verdict};
 use decube_backup_engine::retention::{ClockTrust, Limit, Period, Policy, Refusal};
-use decube_backup_engine::undelete::undelete;
 use decube_backup_engine::{backup, tags};
 use decube_backup_format::checkpoint::Pin;
-use decube_backup_format::ids::{PackKind, PackName, SnapshotId, pack_key};
+use decube_backup_format::ids::SnapshotId;
 use decube_backup_format::log::{ObjectName, Payload, Stamp};
-use std::collections::BTreeSet;
+use decube_backup_testkit::{Op, RecordingSink};
 use std::sync::Arc;
 
 const DAY: i64 = 86_400;
@@ -95,22 +97,6 @@ fn hide(harness: &Harness, ids: &[SnapshotId]) {
 fn append(repo: &Repository, payload: Payload, reclaimed: Vec<ObjectName>) {
     let record = NewRecord { payload, added: Vec::new(), reclaimed, stamp: Stamp::default() };
     repo.append(record, &mut |_| Ok(Verdict::Stands)).expect("appended");
-}
-
-/// Takes packs out of force and deletes them, as a collector does.
-fn reclaim(harness: &Harness, packs: &BTreeSet<PackName>) {
-    append(&harness.repository(), Payload::Reclaim, packs.iter().map(|p| ObjectName::Pack(*p)).collect());
-    for pack in packs {
-        harness.memory.remove(&pack_key(pack).expect("a name")).expect("there");
-    }
-}
-
-fn packs(harness: &Harness) -> BTreeSet<PackName> {
-    harness.repository().state().live_packs().map(|(name, _)| name).collect()
-}
-
-fn give_back(harness: &Harness, ids: &[SnapshotId]) -> decube_backup_core::Result<Vec<SnapshotId>> {
-    undelete(&harness.repository(), ids, Effect::Real, ("host", "user"), &Silent)
 }
 
 #[test]
@@ -235,139 +221,6 @@ fn no_policy_and_nobody_forgets_what_is_pinned() {
 }
 
 #[test]
-fn forgotten_snapshots_are_given_back_whole() {
-    let world = World::new();
-    let first = world.backup(0, 0);
-    let before = tempfile::tempdir().expect("temp");
-    std::fs::copy(world.tree.path().join("a"), before.path().join("a")).expect("copied");
-    world.write("a", 2);
-    let second = world.backup(1, 0);
-    hide(&world.harness, &[first]);
-    assert_eq!(world.live(), [second]);
-    assert_eq!(give_back(&world.harness, &[first]).expect("whole"), [first]);
-    assert_eq!(world.live(), [first, second]);
-    assert!(give_back(&world.harness, &[first]).expect("live already").is_empty());
-    // A Reclaim of what it does not need: the tree is walked, and stands.
-    hide(&world.harness, &[first]);
-    let unneeded = packs(&world.harness);
-    world.write("b", 3);
-    let third = world.backup(2, 0);
-    hide(&world.harness, &[third]);
-    let unneeded = packs(&world.harness).difference(&unneeded).copied().collect();
-    reclaim(&world.harness, &unneeded);
-    assert_eq!(give_back(&world.harness, &[first]).expect("whole"), [first]);
-    world.harness.assert_sound("given back");
-    let (to, report) = world.harness.restore(&first, world.tree.path());
-    assert!(report.problems.is_empty(), "{:?}", report.problem_list);
-    let read = |path: &std::path::Path| std::fs::read(path.join("a")).expect("read");
-    assert_eq!(read(to.path()), read(before.path()));
-}
-
-#[test]
-fn a_snapshot_whose_content_was_reclaimed_stays_forgotten() {
-    for kind in [PackKind::Data, PackKind::Meta] {
-        let world = World::new();
-        let kept = world.backup(0, 0);
-        let shared = packs(&world.harness);
-        world.write("only here", 5);
-        let gone = world.backup(1, 0);
-        hide(&world.harness, &[gone]);
-        let own = packs(&world.harness).difference(&shared).filter(|pack| pack.kind == kind).copied().collect();
-        reclaim(&world.harness, &own);
-        let error = give_back(&world.harness, &[gone]).expect_err("reclaimed");
-        assert_eq!(error.kind(), ErrorKind::NotFound);
-        let expected = if kind == PackKind::Data { "only here" } else { "lost_directory_parts" };
-        assert!(error.chain().contains(expected), "{}", error.chain());
-        assert_eq!(world.live(), [kept]);
-        world.harness.assert_sound("nothing given back");
-    }
-}
-
-#[test]
-fn space_reclaimed_while_a_snapshot_is_given_back_is_noticed() {
-    let world = World::new();
-    let kept = world.backup(0, 0);
-    let shared = packs(&world.harness);
-    world.write("only here", 6);
-    let gone = world.backup(1, 0);
-    hide(&world.harness, &[gone]);
-    let other = world.other();
-    world.store.before_next_record(move || {
-        let own = packs(&other).difference(&shared).copied().collect();
-        reclaim(&other, &own);
-    });
-    let error = give_back(&world.harness, &[gone]).expect_err("reclaimed meanwhile");
-    assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert_eq!(world.live(), [kept]);
-    world.harness.assert_sound("reclaimed meanwhile");
-}
-
-#[test]
-fn two_forgets_at_once_leave_what_each_alone_would_have_left() {
-    let world = World::new();
-    let all = world.days(0..2);
-    let (other, theirs) = (world.other(), all[1]);
-    world.store.before_next_record(move || {
-        let report = forget(&other.repository(), &ForgetOptions::new(named(&[theirs]))).expect("decided");
-        assert_eq!(report.forgotten, [theirs]);
-    });
-    // Ours would have left the other one: now it is the last of its group.
-    let report = world.forget(named(&all[..1]));
-    assert!(matches!(report.refusal, Some(Refusal::EmptyGroups(_))), "{report:?}");
-    assert_eq!(world.live(), &all[..1]);
-}
-
-#[test]
-fn a_policy_decides_anew_when_what_it_kept_is_forgotten_meanwhile() {
-    let world = World::new();
-    let mut all = world.days(0..4);
-    // Twice on the last day: the newer one stands for it.
-    all.push(world.backup_as("tree", 3, 60));
-    let (other, theirs) = (world.other(), all[4]);
-    world.store.before_next_record(move || hide(&other, &[theirs]));
-    let report = world.forget_by(daily(3));
-    assert_eq!(report.forgotten, &all[..1], "the older one of that day stands for it now");
-    assert_eq!(world.live(), &all[1..4]);
-}
-
-#[test]
-fn a_pin_set_meanwhile_holds() {
-    let world = World::new();
-    let all = world.days(0..4);
-    let (other, pinned) = (world.other(), all[0]);
-    world.store.before_next_record(move || {
-        tags::pin(&other.repository(), &[pinned], Pin::Forever).expect("pinned");
-    });
-    assert_eq!(world.forget_by(daily(2)).forgotten, &all[1..2]);
-    assert_eq!(world.live(), [all[0], all[2], all[3]]);
-}
-
-#[test]
-fn a_snapshot_committed_meanwhile_is_no_obstacle() {
-    let world = World::new();
-    let all = world.days(0..4);
-    let other = world.other();
-    let tree = world.tree.path().to_owned();
-    world.store.before_next_record(move || {
-        other.backup(&tree, "tree");
-    });
-    let report = world.forget_by(daily(2));
-    assert_eq!((report.forgotten.as_slice(), report.records.len()), (&all[..2], 1));
-    assert_eq!(world.live().len(), 3);
-    world.harness.assert_sound("forget beside commit");
-}
-
-#[test]
-fn a_snapshot_forgotten_meanwhile_is_where_it_was_to_be() {
-    let world = World::new();
-    let all = world.days(0..3);
-    let (other, theirs) = (world.other(), all[0]);
-    world.store.before_next_record(move || hide(&other, &[theirs]));
-    assert_eq!(world.forget(named(&all[..2])).forgotten, &all[1..2]);
-    assert_eq!(world.live(), &all[2..]);
-}
-
-#[test]
 fn filters_choose_by_host_name_tag_label_and_path() {
     let world = World::new();
     let options = |name: &str, host: &str| BackupOptions {
@@ -402,4 +255,19 @@ fn filters_choose_by_host_name_tag_label_and_path() {
         let expected: Vec<SnapshotId> = expected.into_iter().map(|n: usize| ids[n]).collect();
         assert_eq!(report.dropped().map(|d| d.subject.id).collect::<Vec<_>>(), expected, "{filter:?}");
     }
+}
+
+#[test]
+fn a_run_of_a_policy_costs_one_listing_and_one_record() {
+    let world = World::new();
+    world.days(0..6);
+    let recording = Arc::new(RecordingSink::new(world.harness.sink.clone()));
+    let repo = world.harness.through(recording.clone()).repository();
+    recording.reset();
+    let options = ForgetOptions::new(Wanted::Policy(SnapshotFilter::default(), Box::new(daily(4))));
+    assert_eq!(forget(&repo, &options).expect("done").forgotten.len(), 2);
+    let calls = |op| recording.tally(op, "").calls;
+    // Two looks for a next record, and our own read back.
+    assert_eq!((calls(Op::List), calls(Op::Put), calls(Op::Delete)), (1, 1, 0));
+    assert!(calls(Op::Get) <= 3, "{}", calls(Op::Get));
 }
