@@ -18,6 +18,8 @@ pub enum Exit {
     NoRepository,
     /// No key slot opens with this password or key file.
     WrongKey,
+    /// A guard forbade it.
+    Refused,
     /// Damage was found.
     Damaged,
     /// It failed.
@@ -27,7 +29,7 @@ pub enum Exit {
 }
 
 /// Code and meaning, by code.
-pub const TABLE: [(Exit, u8, &str); 8] = [
+pub const TABLE: [(Exit, u8, &str); 9] = [
     (Exit::Done, 0, "done"),
     (Exit::Failed, 1, "failed, wrong usage included; nothing was published"),
     (Exit::Problems, 3, "done, but something could not be read, restored or set"),
@@ -35,6 +37,7 @@ pub const TABLE: [(Exit, u8, &str); 8] = [
     (Exit::Contended, 11, "gave up: others wrote to the repository all the time"),
     (Exit::WrongKey, 12, "wrong password or key file"),
     (Exit::Damaged, 13, "verification found damage"),
+    (Exit::Refused, 15, "the retention guard refused; nothing was forgotten"),
     (Exit::Interrupted, 130, "interrupted"),
 ];
 
@@ -74,6 +77,7 @@ impl From<Error> for Failure {
         let exit = match error.kind() {
             ErrorKind::WrongKey => Exit::WrongKey,
             ErrorKind::Contended => Exit::Contended,
+            ErrorKind::Refused => Exit::Refused,
             ErrorKind::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
         };
@@ -109,6 +113,7 @@ mod tests {
         let cases = [
             (ErrorKind::WrongKey, 12),
             (ErrorKind::Contended, 11),
+            (ErrorKind::Refused, 15),
             (ErrorKind::Interrupted, 130),
             (ErrorKind::NotFound, 1),
             (ErrorKind::Corrupt, 1),

@@ -1,6 +1,7 @@
 //! Sizes, times and durations as people write and read them.
 
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
+use decube_backup_engine::retention;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Zoned};
@@ -118,6 +119,28 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     found.map(Timestamp::from).ok_or_else(wrong)
 }
 
+/// A point in time to come, as written on the command line: `2032-12-31` (the end of that local day), RFC 3339, local
+/// `2032-12-31 10:30`, or a span from now (`90d`, `8w`, `1y`).
+///
+/// # Errors
+/// What does not fit, or is past, for clap.
+pub fn parse_end(text: &str) -> Result<Timestamp, String> {
+    let text = text.trim();
+    let end_of_day = text.parse::<Date>().ok().filter(|_| !text.contains([':', 'T', 't']));
+    let end = if let Some(date) = end_of_day {
+        date.at(23, 59, 59, 999_999_999).to_zoned(TimeZone::system()).ok().map(|z| Timestamp::from(z.timestamp()))
+    } else if let Ok(span) = retention::Span::parse(text).and_then(|span| span.as_calendar()) {
+        Zoned::now().checked_add(span).ok().map(|z| z.timestamp().into())
+    } else {
+        parse_time(text).ok()
+    };
+    match end {
+        Some(end) if end > Timestamp::from(Zoned::now().timestamp()) => Ok(end),
+        Some(_) => Err(format!("{text:?} is past")),
+        None => Err(format!("{text:?} is not a time to come; write 2032-12-31, 2032-12-31T10:30:00Z or 90d")),
+    }
+}
+
 /// A positive span such as `1h`, `30m`, `7 days`, in seconds.
 ///
 /// # Errors
@@ -166,6 +189,19 @@ mod tests {
         }
         assert!(parse_time("yesterday-ish").is_err());
         assert!(parse_time("1d") < parse_time("1h"));
+    }
+
+    #[test]
+    fn times_to_come_are_read() {
+        for text in ["2199-12-31", "2199-12-31T10:30:00Z", "2199-12-31 10:30", "90d", "1y6m"] {
+            assert!(parse_end(text).is_ok(), "{text}");
+        }
+        assert!(parse_end("1d") < parse_end("1m"), "m is months");
+        let (day, next) = (parse_end("2199-12-30"), parse_end("2199-12-31 00:00"));
+        assert!(day < next && next < parse_end("2199-12-31"), "{day:?} {next:?}");
+        for bad in ["2001-01-01", "now", "soon", "0d"] {
+            assert!(parse_end(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Unavailable,
     /// Gave up after losing too many races.
     Contended,
+    /// A guard of ours forbids it unless it is asked for explicitly; nothing was done.
+    Refused,
     /// The user or the owner of the task asked to stop.
     Interrupted,
     /// A bug or an invariant of ours that does not hold.

@@ -9,6 +9,9 @@
 //! | [`options`] | what callers choose and get back |
 //! | [`repository`] | open and init, log, cache |
 //! | [`rules`] | what may be committed, reclaimed, deleted |
+//! | [`retention`] | what a policy keeps |
+//! | [`clocks`] | the store's time against clients' |
+//! | [`forget`], [`undelete`] | hiding snapshots, and showing them again |
 //! | [`store`] | the sink as blocking calls |
 //! | [`index`] | where chunks are |
 //! | [`pipeline`] | new chunks → uploaded packs |
@@ -25,9 +28,11 @@
 
 pub mod backup;
 pub mod browse;
+pub mod clocks;
 pub mod dump;
 pub mod environment;
 pub mod gc;
+pub mod forget;
 pub mod index;
 pub mod keys;
 pub mod live;
@@ -37,12 +42,14 @@ pub(crate) mod publish;
 pub mod repair;
 pub mod repository;
 pub mod restore;
+pub mod retention;
 pub mod rules;
 pub mod segments;
 pub mod select;
 pub mod stats;
 pub mod store;
 pub mod tags;
+pub mod undelete;
 pub mod verify;
 
 pub use environment::{Credentials, Environment};

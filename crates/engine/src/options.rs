@@ -4,9 +4,11 @@ use crate::verify::{Freshness, Policy, Recorded};
 use decube_backup_core::Timestamp;
 use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind};
+use decube_backup_format::checkpoint::{Pin, Visibility};
 use decube_backup_format::chunker::ChunkerParams;
 use decube_backup_format::codec::Effort;
 use decube_backup_format::ids::SnapshotId;
+use decube_backup_format::manifest::SnapshotManifest;
 use decube_backup_format::seal::Cipher;
 use std::collections::BTreeMap;
 
@@ -144,8 +146,12 @@ pub struct SnapshotFilter {
     pub host: Option<String>,
     /// All of these tags.
     pub tags: Vec<String>,
+    /// All of these labels, with these values.
+    pub labels: BTreeMap<String, String>,
     /// Recorded path.
     pub path: Option<String>,
+    /// Configured pipeline that made it.
+    pub pipeline: Option<String>,
     /// The newest this many of each name.
     pub latest: Option<usize>,
 }
@@ -158,7 +164,11 @@ pub struct Snapshot {
     /// Position in the log.
     pub seq: u64,
     /// What it records.
-    pub manifest: decube_backup_format::manifest::SnapshotManifest,
+    pub manifest: SnapshotManifest,
+    /// Kept against retention or not.
+    pub pin: Pin,
+    /// Shown or forgotten.
+    pub visibility: Visibility,
 }
 
 /// How existing files are treated by a restore.

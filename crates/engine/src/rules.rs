@@ -121,6 +121,19 @@ pub fn orphan_stands<L: Ledger>(ledger: &L, pack: &L::Pack) -> bool {
     !ledger.is_in_force(pack)
 }
 
+/// Whether a `Forget` of `dropped` may follow that was decided with all of `counted_on` staying: all of them are still live. Another
+/// one in between may have taken what was to stay instead of these, and each of the two alone would have been right.
+pub fn forget_stands<'s, L: Ledger>(
+    ledger: &L,
+    dropped: impl IntoIterator<Item = &'s L::Snapshot>,
+    counted_on: impl IntoIterator<Item = &'s L::Snapshot>,
+) -> bool
+where
+    L::Snapshot: 's,
+{
+    dropped.into_iter().chain(counted_on).all(|snapshot| ledger.is_live(snapshot))
+}
+
 /// Whether a `RestoreForgotten` may follow, all of whose chunks were found in packs in force when `seen` packs had been
 /// reclaimed.
 pub fn undelete_stands<L: Ledger>(ledger: &L, seen: usize) -> bool {

@@ -5,9 +5,16 @@ use crate::repository::Repository;
 use decube_backup_core::entry::EntryPath;
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_format::checkpoint::SnapshotEntry;
+use decube_backup_format::manifest::SnapshotManifest;
 
 fn listed(entry: &SnapshotEntry) -> Snapshot {
-    Snapshot { id: entry.id, seq: entry.seq, manifest: entry.manifest.clone() }
+    Snapshot {
+        id: entry.id,
+        seq: entry.seq,
+        manifest: entry.manifest.clone(),
+        pin: entry.pin,
+        visibility: entry.visibility,
+    }
 }
 
 fn not_found(what: &str, selector: &str) -> Error {
@@ -47,29 +54,39 @@ pub fn parse_path(text: &[u8]) -> Result<EntryPath> {
     EntryPath::new(parts.join(&b'/'))
 }
 
+impl SnapshotFilter {
+    /// Whether `manifest` is of this set; [`Self::latest`] aside, which no snapshot alone answers.
+    pub fn matches(&self, manifest: &SnapshotManifest) -> bool {
+        self.name.as_ref().is_none_or(|name| *name == manifest.name)
+            && self.host.as_ref().is_none_or(|host| *host == manifest.host)
+            && self.tags.iter().all(|tag| manifest.tags.contains(tag))
+            && self.labels.iter().all(|(key, value)| manifest.labels.get(key) == Some(value))
+            && self.path.as_ref().is_none_or(|path| manifest.paths.contains(path))
+            && self.pipeline.as_ref().is_none_or(|pipeline| manifest.pipeline.as_ref() == Some(pipeline))
+    }
+}
+
 impl Repository {
     /// Live snapshots that match `filter`, oldest first.
     pub fn snapshots(&self, filter: &SnapshotFilter) -> Vec<Snapshot> {
-        let state = self.state();
-        let matches = |s: &&SnapshotEntry| {
-            let m = &s.manifest;
-            filter.name.as_ref().is_none_or(|n| *n == m.name)
-                && filter.host.as_ref().is_none_or(|h| *h == m.host)
-                && filter.tags.iter().all(|t| m.tags.contains(t))
-                && filter.path.as_ref().is_none_or(|p| m.paths.contains(p))
-        };
-        let mut all: Vec<Snapshot> = state.live_snapshots().filter(matches).map(listed).collect();
-        if let Some(latest) = filter.latest {
-            let mut seen = std::collections::HashMap::new();
-            all.reverse();
-            all.retain(|s| {
-                let count: &mut usize = seen.entry(s.manifest.name.clone()).or_default();
-                *count += 1;
-                *count <= latest
-            });
-            all.reverse();
-        }
-        all
+        filtered(self.state().live_snapshots(), filter)
+    }
+
+    /// Forgotten snapshots that match `filter`, oldest first; whether they can be given back `crate::undelete` says.
+    pub fn forgotten(&self, filter: &SnapshotFilter) -> Vec<Snapshot> {
+        filtered(self.state().forgotten_snapshots(), filter)
+    }
+
+    /// The forgotten snapshot `selector` names.
+    ///
+    /// # Errors
+    /// As [`Self::select`].
+    pub fn select_forgotten(&self, selector: &str) -> Result<Snapshot> {
+        pick(&self.forgotten(&SnapshotFilter::default()), selector, None).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => not_found("no such forgotten snapshot", selector)
+                .with_hint("`decube-backup snapshots --forgotten` lists what there is"),
+            _ => error,
+        })
     }
 
     /// The snapshot and path `selector` names; `as_of` limits to snapshots at or before that time.
@@ -91,6 +108,21 @@ impl Repository {
         }
         Err(first_error.unwrap_or_else(|| not_found("no such snapshot", selector)))
     }
+}
+
+fn filtered<'s>(entries: impl Iterator<Item = &'s SnapshotEntry>, filter: &SnapshotFilter) -> Vec<Snapshot> {
+    let mut all: Vec<Snapshot> = entries.filter(|s| filter.matches(&s.manifest)).map(listed).collect();
+    if let Some(latest) = filter.latest {
+        let mut seen = std::collections::HashMap::new();
+        all.reverse();
+        all.retain(|s| {
+            let count: &mut usize = seen.entry(s.manifest.name.clone()).or_default();
+            *count += 1;
+            *count <= latest
+        });
+        all.reverse();
+    }
+    all
 }
 
 fn pick(all: &[Snapshot], selector: &str, as_of: Option<Timestamp>) -> Result<Snapshot> {
@@ -149,8 +181,8 @@ fn nearest(versions: &[&Snapshot], selector: &str, until: Option<Timestamp>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use decube_backup_format::checkpoint::{Pin, Visibility};
     use decube_backup_format::ids::SnapshotId;
-    use decube_backup_format::manifest::SnapshotManifest;
 
     fn snapshots() -> Vec<Snapshot> {
         let make = |n: u8, name: &str, seconds| Snapshot {
@@ -161,6 +193,8 @@ mod tests {
                 begun: Timestamp { seconds, nanoseconds: 0 },
                 ..SnapshotManifest::default()
             },
+            pin: Pin::None,
+            visibility: Visibility::Live,
         };
         vec![make(0x1a, "db", 100), make(0x1b, "web", 200), make(0x2c, "db", 300)]
     }

@@ -120,7 +120,8 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
 /// Arguments of `run`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Each source of a pipeline becomes one snapshot, labelled with the source as its component.\n\
-    One that fails does not stop the others; the exit code is the worst.\n\n\
+    One that fails does not stop the others; the exit code is the worst. A pipeline with a retention policy then\n\
+    forgets what the policy does not keep of what it made on this host, unless one of its backups failed.\n\n\
     Examples:\n  decube-backup --config /etc/decube/backup.yaml run\n  decube-backup run databases -n")]
 pub struct RunArgs {
     /// Pipelines to run [default: all]

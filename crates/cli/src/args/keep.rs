@@ -92,7 +92,9 @@ pub struct NewKeyArgs {
 /// Arguments of `tag`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  decube-backup tag latest --add keep\n  \
-    decube-backup tag home~1 home~2 --remove keep --label reason=migrated")]
+    decube-backup tag home~1 home~2 --remove keep --label reason=migrated\n  \
+    decube-backup tag home@2024-12-31 --pin --until 2032-12-31\n  decube-backup tag home@2024-12-31 --unpin\n\n\
+    No retention policy forgets a pinned snapshot, and nobody can forget it before its pin is taken off.")]
 pub struct TagArgs {
     /// Snapshots to change
     #[arg(value_name = "SNAPSHOT", required = true)]
@@ -109,6 +111,15 @@ pub struct TagArgs {
     /// Set a label
     #[arg(long, value_name = "KEY=VALUE", value_parser = crate::args::data::key_value)]
     pub label: Vec<(String, String)>,
+    /// Keep it, whatever a retention policy says
+    #[arg(long, conflicts_with = "unpin")]
+    pub pin: bool,
+    /// With --pin: until the end of this day, this time, or so long from now (90d)
+    #[arg(long, value_name = "TIME", requires = "pin", value_parser = crate::units::parse_end)]
+    pub until: Option<decube_backup_core::Timestamp>,
+    /// Take the pin off
+    #[arg(long)]
+    pub unpin: bool,
 }
 
 /// Arguments of `sink`.

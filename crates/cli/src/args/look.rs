@@ -8,8 +8,15 @@ use decube_backup_engine::options::Subset;
 
 /// Arguments of `snapshots`.
 #[derive(Clone, Debug, Default, Args)]
-#[command(after_help = "Examples:\n  decube-backup snapshots\n  decube-backup snapshots --name home --latest 5 --json")]
+#[command(
+    after_help = "Examples:\n  decube-backup snapshots\n  decube-backup snapshots --name home --latest 5 --json\n  \
+    decube-backup snapshots --forgotten\n\n\
+    The last column tells of pins, and of clocks that the repository's storage contradicts."
+)]
 pub struct SnapshotsArgs {
+    /// Those forgotten and not yet gone instead: `undelete` gives them back
+    #[arg(long)]
+    pub forgotten: bool,
     /// Only of this name
     #[arg(long)]
     pub name: Option<String>,

@@ -10,6 +10,7 @@
 //! | `look` | snapshots, ls, find, diff, verify |
 //! | `keep` | init, key, tag, sink |
 //! | `repair` | repair index, checkpoints, packs, snapshots |
+//! | `retain` | forget, undelete |
 //! | `setup` | config, explain-exclude, completions |
 //! | `space` | prune, stats |
 //! | `small` | the two small programs, `decub-snapshot` and `decube-verify` |
@@ -19,6 +20,7 @@ mod global;
 mod keep;
 mod look;
 mod repair;
+mod retain;
 mod setup;
 mod small;
 mod space;
@@ -30,6 +32,7 @@ pub use global::GlobalArgs;
 pub use keep::{CipherArg, InitArgs, KeyArgs, KeyCommand, NewKeyArgs, SinkArgs, SinkCommand, TagArgs};
 pub use look::{DiffArgs, FindArgs, KindArg, LsArgs, SizeBound, SnapshotsArgs, VerifyArgs, subset_of};
 pub use repair::{ApplyArgs, RepairArgs, RepairCommand, RepairPacksArgs, RepairSnapshotsArgs};
+pub use retain::{ForgetArgs, GuardArgs, NamedPolicy, PolicyArgs, UndeleteArgs};
 pub use setup::{CompletionsArgs, ConfigArgs, ConfigCommand, ExplainArgs};
 pub use small::{SmallSnapshotArgs, SmallSnapshotCommand, SmallVerifyArgs};
 pub use space::{PruneArgs, StatsArgs};
@@ -88,8 +91,12 @@ pub enum Command {
     Stats(StatsArgs),
     /// Manage passwords and key files
     Key(KeyArgs),
-    /// Change tags and labels of snapshots
+    /// Change tags, labels and pins of snapshots
     Tag(TagArgs),
+    /// Hide snapshots, by name or by a retention policy
+    Forget(ForgetArgs),
+    /// Give back forgotten snapshots
+    Undelete(UndeleteArgs),
     /// Check, show or describe the configuration
     Config(ConfigArgs),
     /// Check that a storage place keeps its promises
@@ -168,6 +175,16 @@ mod tests {
             "decube-backup key add --new-key-file k --new-label l",
             "decube-backup key generate k",
             "decube-backup tag latest --add a --remove b --label k=v",
+            "decube-backup tag latest --pin --until 2030-01-01",
+            "decube-backup tag latest --unpin",
+            "decube-backup forget home~3 1a2b3c4d -n",
+            "decube-backup forget --host h --name n --tag a,b --label k=v --path /p --policy guide --timezone UTC",
+            "decube-backup forget --keep-last 3 --keep-hourly 24 --keep-daily unlimited --keep-weekly -1 --keep-monthly 12",
+            "decube-backup forget --keep-within 1y6m --keep-within-hourly 2d --keep-within-daily 14d --keep-within-weekly 8w",
+            "decube-backup forget --keep-yearly 7 --keep-tag a,b --keep-tag c --group-by host,name,labels,paths",
+            "decube-backup forget --tag tmp --allow-empty-group --allow-share 100",
+            "decube-backup snapshots --forgotten",
+            "decube-backup undelete 1a2b3c4d home",
             "decube-backup config show --origin",
             "decube-backup sink check fs:/p",
             "decube-backup explain-exclude /p/x --source /p -e *.o",

@@ -8,6 +8,7 @@ mod diff;
 mod dump;
 mod entries;
 mod find;
+mod forget;
 mod init;
 mod key;
 mod live;
@@ -21,6 +22,7 @@ mod sink;
 mod snapshots;
 mod stats;
 mod tag;
+mod undelete;
 mod verify;
 
 pub(crate) use live::run as compare_live;
@@ -51,6 +53,8 @@ pub(crate) fn run(session: &Session, command: &Command) -> Outcome {
         Command::Stats(args) => stats::run(session, args),
         Command::Key(args) => key::run(session, &args.command),
         Command::Tag(args) => tag::run(session, args),
+        Command::Forget(args) => forget::run(session, args),
+        Command::Undelete(args) => undelete::run(session, args),
         Command::Config(args) => configuration::run(session, &args.command),
         Command::Sink(args) => sink::run(session, &args.command),
         Command::ExplainExclude(args) => configuration::explain(session, args),

@@ -4,7 +4,10 @@ use crate::output::{Console, Table, problem_counts_json, problem_counts_text};
 use crate::units;
 use decube_backup_core::Result;
 use decube_backup_core::monitor::ProblemKind;
+use decube_backup_engine::clocks::Clocks;
 use decube_backup_engine::options::Snapshot;
+use decube_backup_engine::retention::ClockTrust;
+use decube_backup_format::checkpoint::{Pin, Visibility};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -16,6 +19,14 @@ pub(super) fn short(hex: &str) -> &str {
 /// A snapshot for JSON.
 pub(super) fn snapshot_json(snapshot: &Snapshot) -> Value {
     let manifest = &snapshot.manifest;
+    let pinned_until = match snapshot.pin {
+        Pin::Until(end) => Some(end.to_string()),
+        Pin::None | Pin::Forever => None,
+    };
+    let forgotten_by = match snapshot.visibility {
+        Visibility::Forgotten { seq } => Some(seq),
+        Visibility::Live => None,
+    };
     let (id, stats) = (snapshot.id.to_hex(), &manifest.stats);
     json!({
         "id": id,
@@ -35,6 +46,9 @@ pub(super) fn snapshot_json(snapshot: &Snapshot) -> Value {
         "entries": manifest.tree.entries,
         "bytes": manifest.tree.bytes,
         "program_version": manifest.program,
+        "pinned": snapshot.pin != Pin::None,
+        "pinned_until": pinned_until,
+        "forgotten_by_record": forgotten_by,
         "problems": problem_counts_json(&manifest.problems_total),
         "summary": {
             "backup_start": manifest.begun.to_string(),
@@ -49,12 +63,21 @@ pub(super) fn snapshot_json(snapshot: &Snapshot) -> Value {
     })
 }
 
+/// The same with what the storage's clock says of it.
+pub(super) fn judged_json(snapshot: &Snapshot, clocks: &Clocks) -> Value {
+    let (mut value, moment) = (snapshot_json(snapshot), clocks.moment(&snapshot.id));
+    value["recorded"] = moment.time.to_string().into();
+    value["clock_deviates"] = (moment.clock == ClockTrust::Flagged).into();
+    value["pinned"] = clocks.in_force(snapshot.pin).into();
+    value
+}
+
 /// A table of snapshots with a line below that counts them.
 ///
 /// # Errors
 /// stdout cannot be written.
-pub(super) fn print_snapshots(console: &Console, snapshots: &[Snapshot]) -> Result<()> {
-    let mut table = Table::new(&["ID", "Time", "Name", "Host", "Tags", ">Size", ">Entries", "Problems"]);
+pub(super) fn print_snapshots(console: &Console, snapshots: &[Snapshot], clocks: &Clocks) -> Result<()> {
+    let mut table = Table::new(&["ID", "Time", "Name", "Host", "Tags", ">Size", ">Entries", "Problems", "Marks"]);
     for snapshot in snapshots {
         let manifest = &snapshot.manifest;
         let labels = manifest.labels.iter().map(|(key, value)| format!("{key}={value}"));
@@ -68,12 +91,26 @@ pub(super) fn print_snapshots(console: &Console, snapshots: &[Snapshot]) -> Resu
             units::size(manifest.tree.bytes),
             manifest.tree.entries.to_string(),
             failing(&manifest.problems_total).unwrap_or_default(),
+            marks(snapshot, clocks),
         ]);
     }
     if !table.is_empty() {
         table.print(console)?;
     }
     console.summary(units::count(snapshots.len() as u64, "snapshot"))
+}
+
+/// What is special about a snapshot: its pin, and a clock that was off.
+fn marks(snapshot: &Snapshot, clocks: &Clocks) -> String {
+    let pin = match snapshot.pin {
+        pin if !clocks.in_force(pin) => None,
+        Pin::Until(end) => Some(format!("pinned until {}", units::local_time(end))),
+        Pin::None | Pin::Forever => Some("pinned".to_owned()),
+    };
+    let moment = clocks.moment(&snapshot.id);
+    let clock =
+        (moment.clock == ClockTrust::Flagged).then(|| format!("clock (recorded {})", units::local_time(moment.time)));
+    pin.into_iter().chain(clock).collect::<Vec<_>>().join(", ")
 }
 
 /// Problems that count, in words.

@@ -1,8 +1,9 @@
 //! `run`: configured pipelines, source by source.
 
 use crate::args::{ExcludeArgs, RunArgs};
-use crate::commands::backup;
-use crate::config::model::PipelineConfig;
+use crate::commands::forget::Listing;
+use crate::commands::{backup, forget};
+use crate::config::model::{PipelineConfig, RetentionConfig};
 use crate::config::{self, Configuration};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::local::{self, Paths};
@@ -10,7 +11,8 @@ use crate::output::{Format, Table};
 use crate::session::Session;
 use crate::{surroundings, units};
 use decube_backup_core::{Error, ErrorKind, Result};
-use decube_backup_engine::options::BackupOptions;
+use decube_backup_engine::forget::{ForgetOptions, Wanted};
+use decube_backup_engine::options::{BackupOptions, Effect, SnapshotFilter};
 use decube_backup_engine::repository::Repository;
 use serde_json::json;
 use std::path::PathBuf;
@@ -82,9 +84,50 @@ fn run_one(
         session.console.talk(format_args!("{name}: {source}"));
         ended(source, back_up(session, configuration, args, (name, pipeline), source, &mut repository));
         if session.stop.is_raised() {
-            break;
+            return;
         }
     }
+    if let Some(retention) = &pipeline.retention {
+        // What was not backed up must not lose what there is of it.
+        if lines.iter().any(|line| line.pipeline == name && !matches!(line.exit, Exit::Done | Exit::Problems)) {
+            session.console.warn(format_args!("pipeline {name}: nothing is forgotten, because a backup failed"));
+            return;
+        }
+        let host = host_of(configuration);
+        let outcome = retain(session, args, (name, host), retention, &repository);
+        let exit = outcome.unwrap_or_else(|failure| {
+            session.console.failure(&failure);
+            failure.exit
+        });
+        lines.push(Line { pipeline: name.to_owned(), source: "(retention)".to_owned(), exit });
+    }
+}
+
+/// Forgets what the pipeline `name` made on this host and its policy does not keep.
+fn retain(
+    session: &Session,
+    args: &RunArgs,
+    (name, host): (&str, String),
+    retention: &RetentionConfig,
+    repository: &Repository,
+) -> Outcome {
+    let policy = config::retention::policy(retention)?;
+    let zone = forget::zone_shown(&policy, retention.timezone.as_deref());
+    let filter =
+        SnapshotFilter { pipeline: Some(name.to_owned()), host: Some(host.clone()), ..SnapshotFilter::default() };
+    let options = ForgetOptions {
+        limits: config::retention::limits(retention),
+        effect: if args.dry_run { Effect::DryRun } else { Effect::Real },
+        ..forget::options(Wanted::Policy(filter, Box::new(policy)), host)
+    };
+    let report = decube_backup_engine::forget::forget(repository, &options)?;
+    forget::show(session, &report, &options, Some(&zone), Listing::Dropped)?;
+    report.check()?;
+    Ok(Exit::Done)
+}
+
+fn host_of(configuration: &Configuration) -> String {
+    configuration.backup.host.clone().unwrap_or_else(surroundings::host)
 }
 
 fn back_up(
@@ -96,7 +139,7 @@ fn back_up(
     repository: &mut Repository,
 ) -> Outcome {
     let paths = paths_of(configuration, source)?;
-    let host = configuration.backup.host.clone().unwrap_or_else(surroundings::host);
+    let host = host_of(configuration);
     let named = pipeline.name.replace("{pipeline}", name).replace("{source}", source).replace("{host}", &host);
     let level = config::effort(&pipeline.transforms).map_err(|e| Error::new(ErrorKind::Invalid, "config", e))?;
     let options = BackupOptions {
@@ -146,11 +189,10 @@ pub(super) fn paths_of(configuration: &Configuration, name: &str) -> Result<Path
     })
 }
 
-/// `run` backs up; what else a pipeline asks for is named, never passed over in silence.
+/// `run` backs up and forgets; what else a pipeline asks for is named, never passed over in silence.
 fn say_what_is_not_executed(session: &Session, name: &str, pipeline: &PipelineConfig) {
     let parts = [
         (!pipeline.replicas.is_empty(), "replicas"),
-        (pipeline.retention.is_some(), "retention"),
         (pipeline.checks.is_some(), "checks"),
         (pipeline.schedule.is_some(), "schedule"),
     ];

@@ -8,17 +8,24 @@ use crate::units;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::options::TagChange;
 use decube_backup_engine::tags;
+use decube_backup_format::checkpoint::Pin;
 use serde_json::json;
 
-/// Changes tags and labels.
+/// Changes tags, labels and pins.
 ///
 /// # Errors
 /// No such snapshot, nothing to change, or the log cannot be written.
 pub(super) fn run(session: &Session, args: &TagArgs) -> Outcome {
     let set = args.set.as_ref().map(|tags| tags.iter().filter(|tag| !tag.is_empty()).cloned().collect());
-    if set.is_none() && args.add.is_empty() && args.remove.is_empty() && args.label.is_empty() {
+    let changes = set.is_some() || !args.add.is_empty() || !args.remove.is_empty() || !args.label.is_empty();
+    let pin = match (args.pin, args.unpin) {
+        (true, _) => Some(args.until.map_or(Pin::Forever, Pin::Until)),
+        (false, true) => Some(Pin::None),
+        (false, false) => None,
+    };
+    if !changes && pin.is_none() {
         return Err(Error::new(ErrorKind::Invalid, "tag", "nothing to change")
-            .with_hint("give --add, --remove, --set or --label")
+            .with_hint("give --add, --remove, --set, --label, --pin or --unpin")
             .into());
     }
     let change = TagChange {
@@ -30,7 +37,12 @@ pub(super) fn run(session: &Session, args: &TagArgs) -> Outcome {
     let repository = session.open()?;
     let ids = args.snapshots.iter().map(|selector| Ok(repository.select(selector, None)?.0.id));
     let ids = ids.collect::<Result<Vec<_>>>()?;
-    tags::change(&repository, &ids, &change)?;
+    if changes {
+        tags::change(&repository, &ids, &change)?;
+    }
+    if let Some(pin) = pin {
+        tags::pin(&repository, &ids, pin)?;
+    }
     let console = &session.console;
     match console.format() {
         Format::Json => {

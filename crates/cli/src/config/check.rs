@@ -3,7 +3,7 @@
 use crate::args::subset_of;
 use crate::config::load::Finding;
 use crate::config::model::{Backup, MonitoringConfig, PipelineConfig, SinkConfig, SourceConfig};
-use crate::config::secrets;
+use crate::config::{retention, secrets};
 use crate::units;
 use std::str::FromStr;
 
@@ -113,19 +113,9 @@ fn check_pipeline(backup: &Backup, name: &str, pipeline: &PipelineConfig, found:
             found.push(Finding::new(&at(&["checks", "read_data_subset"]), message));
         }
     }
-    if let Some(retention) = &pipeline.retention {
-        let counts = [
-            retention.keep_last,
-            retention.keep_hourly,
-            retention.keep_daily,
-            retention.keep_weekly,
-            retention.keep_monthly,
-            retention.keep_yearly,
-        ];
-        if counts.iter().all(|n| *n == 0) && retention.keep_within.is_none() {
-            found.push(Finding::new(&at(&["retention"]), "this keeps nothing; give at least one keep_… rule"));
-        }
-        check_span(&at(&["retention", "keep_within"]), retention.keep_within.as_deref(), found);
+    if let Some(Err((key, message))) = pipeline.retention.as_ref().map(retention::read) {
+        let path = ["retention"].into_iter().chain(key).collect::<Vec<_>>();
+        found.push(Finding::new(&at(&path), message));
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `load` | finding, reading, overriding |
 //! | `locate` | the line of every key |
 //! | `check` | what types cannot say |
+//! | `retention` | a pipeline's retention as a policy |
 //! | `secrets` | `${env:}`, `${file:}`, `${cmd:}` |
 //! | `show` | printing with secrets masked and origins named |
 //!
@@ -23,6 +24,7 @@ mod check;
 mod load;
 mod locate;
 pub mod model;
+pub(crate) mod retention;
 mod secrets;
 mod show;
 

@@ -173,10 +173,13 @@ pub struct ScheduleConfig {
     pub incremental: Option<String>,
 }
 
-/// What is kept of each name; everything else may be forgotten.
+/// What is kept of each name on this host; what no rule keeps is forgotten after a run in which every source was backed up.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetentionConfig {
+    /// A policy by name, to which further rules add: `guide` keeps 30 days, 12 weeks, 12 months and 7 years.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// The newest so many.
     #[serde(skip_serializing_if = "is_default")]
     pub keep_last: u32,
@@ -195,12 +198,34 @@ pub struct RetentionConfig {
     /// The newest of each of so many years.
     #[serde(skip_serializing_if = "is_default")]
     pub keep_yearly: u32,
-    /// Everything as young as this, such as `14d`.
+    /// Everything this much younger than the newest, such as `14d`, `8w` or `6m` (months).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_within: Option<String>,
+    /// The newest of each hour in such a span.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_within_hourly: Option<String>,
+    /// The newest of each day in such a span.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_within_daily: Option<String>,
+    /// The newest of each week in such a span.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_within_weekly: Option<String>,
+    /// The newest of each month in such a span.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_within_monthly: Option<String>,
+    /// The newest of each year in such a span.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_within_yearly: Option<String>,
     /// Everything with one of these tags.
     #[serde(skip_serializing_if = "is_default")]
     pub keep_tags: Vec<String>,
+    /// Whose calendar days and weeks are counted by: `UTC` if absent, `local` or `Area/City`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// Largest share of all snapshots of the repository that one run may forget, percent; 50 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 100))]
+    pub allow_share: Option<u8>,
 }
 
 /// What is checked when.

@@ -11,6 +11,7 @@ backup:
       paths: [src]
       exclude: ['*.bin']
     logs: {paths: [logs], optional: true}
+    gone: {paths: [gone]}
   sinks:
     main:
       url: repo
@@ -24,9 +25,14 @@ backup:
       labels: {tier: gold}
       transforms: [zstd:1, aes-256-gcm]
       retention: {keep_daily: 30}
+      schedule: {full: '@daily'}
     partly:
       sources: [logs, data]
       sink: main
+    broken:
+      sources: [data, gone]
+      sink: main
+      retention: {keep_last: 1}
 ";
 
 fn world() -> World {
@@ -48,24 +54,55 @@ fn pipelines_run_and_the_worst_exit_wins() {
                 .args(args),
         )
     };
-    run(&["run", "decube"]).expect(0).says("not executed by this version: retention");
+    run(&["run", "decube"]).expect(0).says("not executed by this version: schedule");
     let listed = run(&["-r", "@main", "snapshots", "--json"]).expect(0).json();
     let snapshot = &listed[0][0];
     let told = ["name", "component", "pipeline", "hostname"].map(|key| snapshot[key].as_str().unwrap_or_default());
     assert_eq!(told, ["decube-data", "data", "decube", "testhost"]);
     assert_eq!(snapshot["labels"]["tier"], "gold");
     assert!(!run(&["-r", "@main", "ls", "-R", "latest"]).expect(0).out.contains("big.bin"));
-    run(&["run"]).expect(3).says("partly    logs");
-    run(&["run", "nothing"]).expect(1).says("configured pipelines: decube, partly");
+    run(&["run", "partly"]).expect(3).says("partly    logs");
+    run(&["run", "nothing"]).expect(1).says("configured pipelines: broken, decube, partly");
     run(&["explain-exclude", "src/big.bin", "--configured", "data"]).expect(0).says("excluded");
+}
+
+#[test]
+fn a_pipeline_forgets_what_its_policy_does_not_keep() {
+    let world = world();
+    let run = |args: &[&str]| {
+        let mut command = world.program("decube-backup");
+        said(command.env_remove("DECUBE_BACKUP_REPOSITORY").args(["--config", "conf.yaml"]).args(args))
+    };
+    let count = |args: &[&str]| {
+        let listed = run(&[&["-r", "@main", "snapshots", "--json"], args].concat()).expect(0).json();
+        listed[0].as_array().expect("an array").len()
+    };
+    run(&["run", "decube"]).expect(0).says("(retention)");
+    run(&["run", "decube", "-q"]).expect(0);
+    world.run(&["backup", "--name", "decube-data", "-H", "testhost", "-q", "src"]).expect(0);
+    run(&["run", "partly", "-q"]).expect(3);
+    // The newest of the day stays, and the oldest of all; those of nobody and of other pipelines are none of its business.
+    let third = run(&["run", "decube", "--json"]).expect(0).json();
+    let summary = third.iter().find(|line| line["timezone"] == "UTC").expect("a summary");
+    assert_eq!(
+        (summary["forgotten"].as_array().map(Vec::len), &summary["considered"]),
+        (Some(1), &serde_json::json!(3))
+    );
+    assert_eq!((count(&[]), count(&["--forgotten"])), (5, 1));
+    run(&["run", "decube", "-n"]).expect(0).says("(retention)").says("dry run: 0 of 5");
+    // Where a backup failed, nothing is forgotten.
+    run(&["run", "broken", "-q"]).expect(1);
+    let failed = run(&["run", "broken"]).expect(1);
+    failed.says("nothing is forgotten, because a backup failed");
+    assert_eq!((count(&[]), count(&["--forgotten"])), (7, 1));
 }
 
 #[test]
 fn configurations_are_checked_and_shown() {
     let world = world();
-    world.run(&["--config", "conf.yaml", "config", "check"]).expect(0).says("2 sources, 2 sinks, 2 pipelines");
+    world.run(&["--config", "conf.yaml", "config", "check"]).expect(0).says("3 sources, 2 sinks, 3 pipelines");
     let shown = world.run(&["--config", "conf.yaml", "config", "show", "--origin"]).expect(0);
-    shown.says("conf.yaml:11").says("backup.pipelines.decube.name").says("default");
+    shown.says("conf.yaml:12").says("backup.pipelines.decube.name").says("default");
     assert!(!shown.out.contains("hunter2"));
     let mut overridden = world.program("decube-backup");
     overridden.env("DECUBE_BACKUP__SINKS__MAIN__URL", "elsewhere").args([
@@ -77,10 +114,14 @@ fn configurations_are_checked_and_shown() {
     ]);
     said(&mut overridden).expect(0).says("variable DECUBE_BACKUP__SINKS__MAIN__URL");
     for (from, to, expected) in [
-        ("labels:", "lables:", "bad.yaml:19: backup.pipelines.decube.lables: unknown field"),
-        ("sources: [data]", "sources: [date]", "bad.yaml:17: backup.pipelines.decube.sources.0: there is no source"),
+        ("labels:", "lables:", "bad.yaml:20: backup.pipelines.decube.lables: unknown field"),
+        ("sources: [data]", "sources: [date]", "bad.yaml:18: backup.pipelines.decube.sources.0: there is no source"),
+        ("{keep_daily: 30}", "{keep_within: 30min}", "bad.yaml:22: backup.pipelines.decube.retention.keep_within"),
+        ("{keep_daily: 30}", "{keep_daily: 1, timezone: Mars}", "retention.timezone: no such time zone"),
+        ("{keep_daily: 30}", "{policy: guru}", "retention.policy: the one policy with a name is guide"),
+        ("{keep_daily: 30}", "{keep_tags: [a]}", "bad.yaml:22: backup.pipelines.decube.retention: this keeps nothing"),
         ("['*.bin']", "['[z-a]']", "bad.yaml:5: backup.sources.data"),
-        ("options: {}", "options: {nonsense: 1}", "bad.yaml:10: backup.sinks.main"),
+        ("options: {}", "options: {nonsense: 1}", "bad.yaml:11: backup.sinks.main"),
     ] {
         world.write("bad.yaml", &YAML.replace(from, to));
         world.run(&["--config", "bad.yaml", "config", "check"]).expect(1).says(expected);

@@ -7,4 +7,5 @@ mod flow;
 mod itself;
 mod piped;
 mod repairing;
+mod retained;
 mod world;

@@ -4,6 +4,7 @@
 
 pub mod damage;
 pub mod effort;
+pub mod dated;
 pub mod made_up;
 pub mod meddling;
 pub mod records;
