@@ -34,7 +34,7 @@ pub const TABLE: [(Exit, u8, &str); 8] = [
     (Exit::NoRepository, 10, "there is no repository at this place"),
     (Exit::Contended, 11, "gave up: others wrote to the repository all the time"),
     (Exit::WrongKey, 12, "wrong password or key file"),
-    (Exit::Damaged, 13, "verification found damage"),
+    (Exit::Damaged, 13, "verification found damage, or the log was rolled back or forked"),
     (Exit::Interrupted, 130, "interrupted"),
 ];
 
@@ -73,6 +73,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match error.kind() {
             ErrorKind::WrongKey => Exit::WrongKey,
+            ErrorKind::Diverged => Exit::Damaged,
             ErrorKind::Contended => Exit::Contended,
             ErrorKind::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
@@ -108,6 +109,7 @@ mod tests {
     fn kinds_of_errors_have_their_codes() {
         let cases = [
             (ErrorKind::WrongKey, 12),
+            (ErrorKind::Diverged, 13),
             (ErrorKind::Contended, 11),
             (ErrorKind::Interrupted, 130),
             (ErrorKind::NotFound, 1),

@@ -17,9 +17,11 @@
 //! | [`browse`], [`select`], [`stats`] | looking around |
 //! | [`live`] | a directory against a snapshot of it |
 //! | [`keys`], [`tags`] | changing what is known, not what is stored |
+//! | [`audit`] | who did what, and whether the log is the one seen before |
 //!
 //! *Deliberately absent*: concrete backends, printing, reading the environment.
 
+pub mod audit;
 pub mod backup;
 pub mod browse;
 pub mod dump;
@@ -39,5 +41,5 @@ pub mod store;
 pub mod tags;
 pub mod verify;
 
-pub use environment::{Credentials, Environment};
+pub use environment::{Author, Credentials, Environment};
 pub use repository::Repository;

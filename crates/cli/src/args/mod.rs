@@ -8,13 +8,15 @@
 //! | `global` | options every command takes |
 //! | `data` | backup, run, restore, dump |
 //! | `look` | snapshots, ls, find, diff, stats, verify |
-//! | `keep` | init, key, tag, sink |
+//! | `keep` | init, tag, sink |
+//! | `key` | key, audit |
 //! | `setup` | config, explain-exclude, completions |
 //! | `small` | the two small programs, `decub-snapshot` and `decube-verify` |
 
 mod data;
 mod global;
 mod keep;
+mod key;
 mod look;
 mod setup;
 mod small;
@@ -23,7 +25,10 @@ pub use data::{
     BackupArgs, Compression, DumpArgs, ExcludeArgs, OverwriteArg, RestoreArgs, RunArgs, SparseArg, TimeArgs,
 };
 pub use global::GlobalArgs;
-pub use keep::{CipherArg, InitArgs, KeyArgs, KeyCommand, NewKeyArgs, SinkArgs, SinkCommand, TagArgs};
+pub use keep::{CipherArg, InitArgs, SinkArgs, SinkCommand, TagArgs};
+pub use key::{
+    AddKeyArgs, AuditArgs, KeyArgs, KeyCommand, NewKeyArgs, RecoveryArgs, RecoveryCommand, RemoveKeyArgs, RotateArgs,
+};
 pub use look::{DiffArgs, FindArgs, KindArg, LsArgs, SizeBound, SnapshotsArgs, StatsArgs, VerifyArgs, subset_of};
 pub use setup::{CompletionsArgs, ConfigArgs, ConfigCommand, ExplainArgs};
 pub use small::{SmallSnapshotArgs, SmallSnapshotCommand, SmallVerifyArgs};
@@ -76,8 +81,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Show how much is stored
     Stats(StatsArgs),
-    /// Manage passwords and key files
+    /// Manage passwords, key files and other keys
     Key(KeyArgs),
+    /// Show and verify who did what, and when
+    Audit(AuditArgs),
     /// Change tags and labels of snapshots
     Tag(TagArgs),
     /// Check, show or describe the configuration
@@ -151,6 +158,14 @@ mod tests {
             "decube-backup dump latest:/p --archive tar",
             "decube-backup key add --new-key-file k --new-label l",
             "decube-backup key generate k",
+            "decube-backup key add --recipient age1x --new-label l",
+            "decube-backup key remove 1a --rotate --drop-others -n",
+            "decube-backup key rotate",
+            "decube-backup key rotate --status --exact",
+            "decube-backup key recovery export --output o --svg s --label l",
+            "decube-backup key recovery use --new-password-file f --recovery-key-file r",
+            "decube-backup audit --since 7d --kind commit,forget --host h --identity-file i --state-dir d",
+            "decube-backup audit --accept",
             "decube-backup tag latest --add a --remove b --label k=v",
             "decube-backup config show --origin",
             "decube-backup sink check fs:/p",

@@ -1,6 +1,7 @@
 //! One module a command: arguments to an engine call, its report to output and exit code.
 
 mod about;
+mod audit;
 mod backup;
 mod configuration;
 mod damage;
@@ -12,6 +13,7 @@ mod init;
 mod key;
 mod live;
 mod ls;
+mod recovery;
 mod report;
 mod restore;
 mod run_pipelines;
@@ -46,6 +48,7 @@ pub(crate) fn run(session: &Session, command: &Command) -> Outcome {
         Command::Verify(args) => verify::run(session, args),
         Command::Stats(_) => stats::run(session),
         Command::Key(args) => key::run(session, &args.command),
+        Command::Audit(args) => audit::run(session, args),
         Command::Tag(args) => tag::run(session, args),
         Command::Config(args) => configuration::run(session, &args.command),
         Command::Sink(args) => sink::run(session, &args.command),

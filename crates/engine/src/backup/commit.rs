@@ -178,13 +178,14 @@ impl Commit<'_> {
 fn publish_index(repo: &Repository, run: &Run, added: &[AddedPack]) -> Result<Vec<AddedObject>> {
     let mut objects: Vec<AddedObject> =
         added.iter().map(|p| AddedObject { name: ObjectName::Pack(p.name), len: p.len, hash: p.hash }).collect();
+    let keyring = repo.held_keyring();
     for plain in encode_index(tables(added)) {
         let mut id = IndexId::default();
         repo.env.entropy.fill(&mut id.0)?;
         let key = index_key(0, &id)?;
         let associated = index_associated(repo, 0, &id)?;
         let entropy = repo.env.entropy.as_ref();
-        let bytes = sealed::seal(repo.keyring.cipher, &repo.keyring.index_key, &associated, &plain, entropy)?;
+        let bytes = sealed::seal(keyring.cipher, &keyring.index_key, &associated, &plain, entropy)?;
         objects.push(AddedObject::of(ObjectName::Index { level: 0, id }, &bytes));
         run.count(Stored { bytes: bytes.len() as u64, ..Stored::default() });
         if repo.store.put(&key, bytes, PutMode::CreateNew)? == PutOutcome::AlreadyExists {

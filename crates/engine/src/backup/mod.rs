@@ -180,9 +180,10 @@ fn run_pass(
             Distance::Remote => UPLOADS_IN_FLIGHT_MAX,
         },
     };
+    let keyring = repo.keyring();
     let context = WriterContext {
         store: &store,
-        keyring: &repo.keyring,
+        keyring: &keyring,
         entropy: repo.env.entropy.as_ref(),
         repository: repo.id(),
         monitor,
