@@ -5,5 +5,6 @@ mod configured;
 mod failing;
 mod flow;
 mod itself;
+mod keys;
 mod piped;
 mod world;

@@ -148,15 +148,16 @@ fn slots_for_public_keys_and_sheets_open_with_their_own_secret_only() {
     let stranger = RecoveryKey::generate(&FixedEntropy(7.into())).expect("fixed entropy");
     let open =
         |slot: &KeySlot, secret| slot.open(secret, &REPOSITORY).map(|opened| opened.keyring_key).map_err(|e| e.kind());
-    let (for_key, for_sheet) = (recipient_slot(), slot(SlotSecret::Recovery(&sheet())));
-    assert_eq!(open(&for_key, SlotSecret::Enveloped(&ENCLOSED)), Ok(KEYRING_KEY));
-    assert_eq!(open(&for_sheet, SlotSecret::Recovery(&sheet())), Ok(KEYRING_KEY));
+    let (sheet, enclosed, another) = (sheet(), ENCLOSED, Key32([1; 32]));
+    let (for_key, for_sheet) = (recipient_slot(), slot(SlotSecret::Recovery(&sheet)));
+    assert_eq!(open(&for_key, SlotSecret::Enveloped(&enclosed)), Ok(KEYRING_KEY));
+    assert_eq!(open(&for_sheet, SlotSecret::Recovery(&sheet)), Ok(KEYRING_KEY));
     for (slot, secret) in [
-        (&for_key, SlotSecret::Enveloped(&Key32([1; 32]))),
+        (&for_key, SlotSecret::Enveloped(&another)),
         (&for_key, SlotSecret::Recovery(&stranger)),
         (&for_key, PASSWORD),
         (&for_sheet, SlotSecret::Recovery(&stranger)),
-        (&for_sheet, SlotSecret::Enveloped(&ENCLOSED)),
+        (&for_sheet, SlotSecret::Enveloped(&enclosed)),
     ] {
         assert_eq!(open(slot, secret), Err(ErrorKind::WrongKey));
     }
@@ -242,7 +243,8 @@ fn a_recovery_key_is_read_however_it_was_typed() {
     for text in [bare.join("\n"), sloppy, whole, format!("  {}  ", sheet().to_code().as_str())] {
         assert_eq!(RecoveryKey::parse(&text).expect(&text), sheet());
     }
-    for text in ["", "key 1: 0", &lines[..3].join("\n"), &lines.join("\n").repeat(2), "DECUBE-RECOVERY-1:ABC"] {
+    let (cut, doubled) = (lines[..3].join("\n"), lines.join("\n").repeat(2));
+    for text in ["", "key 1: 0", &cut, &doubled, "DECUBE-RECOVERY-1:ABC"] {
         assert_eq!(RecoveryKey::parse(text).expect_err("not whole").kind(), ErrorKind::Invalid, "{text}");
     }
 }
