@@ -9,7 +9,7 @@ use decube_backup_format::codec::{Codec, Decompressor};
 use decube_backup_format::header::Header;
 use decube_backup_format::index::{decode_index, encode_index};
 use decube_backup_format::keyring::Keyring;
-use decube_backup_format::keyslot::{KeyFile, KeySlot};
+use decube_backup_format::keyslot::{KeyFile, KeySlot, RecoveryKey};
 use decube_backup_format::log::{Envelope, LogChain, LogKeys};
 use decube_backup_format::manifest::EncodedManifest;
 use decube_backup_format::pack::{Footer, HASH_BYTES, PackHeader, PackReader, SegmentEntry, TRAILER_BYTES, scrub};
@@ -42,6 +42,15 @@ pub fn key_slot(data: &[u8]) -> bool {
 pub fn key_file(data: &[u8]) -> bool {
     let Ok(file) = KeyFile::parse(data) else { return false };
     assert_eq!(KeyFile::parse(file.to_text().as_bytes()).expect("what was written can be read"), file);
+    true
+}
+
+/// A recovery sheet's text.
+pub fn recovery_key(data: &[u8]) -> bool {
+    let Ok(key) = RecoveryKey::parse(&String::from_utf8_lossy(data)) else { return false };
+    let lines = key.to_lines().map(|line| line.as_str().to_owned()).join("\n");
+    assert_eq!(RecoveryKey::parse(&lines).expect("what was written can be read"), key);
+    assert_eq!(RecoveryKey::parse(&key.to_code()).expect("what was written can be read"), key);
     true
 }
 

@@ -9,8 +9,9 @@ use crate::config::{first_line_of_command, first_line_of_file, resolve};
 use crate::surroundings;
 use decube_backup_core::{Error, ErrorKind, Result, Secret};
 use decube_backup_engine::Credentials;
-use decube_backup_format::keyslot::KeyFile;
-use std::io::IsTerminal;
+use decube_backup_engine::keys::{Identities, Recipient};
+use decube_backup_format::keyslot::{KeyFile, RECOVERY_LINES, RecoveryKey};
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -58,7 +59,50 @@ pub(crate) fn find_new(args: &NewKeyArgs) -> Result<Credentials> {
     }
 }
 
+/// The recovery sheet that is given, or what a person or standard input says of one.
+///
+/// # Errors
+/// It cannot be read, or is mistyped.
+pub(crate) fn recovery(global: &GlobalArgs) -> Result<Credentials> {
+    if let Some(file) = &global.recovery_key_file {
+        return recovery_sheet(file);
+    }
+    if let Some(file) = surroundings::variable("DECUBE_BACKUP_RECOVERY_KEY_FILE") {
+        return recovery_sheet(&PathBuf::from(file));
+    }
+    let unreadable = |e| Error::io("recovery", "cannot read the recovery key", e);
+    if !std::io::stdin().is_terminal() {
+        let mut text = Zeroizing::new(String::new());
+        std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
+        return RecoveryKey::parse(&text).map(Credentials::Recovery);
+    }
+    let mut lines = Zeroizing::new(String::new());
+    for number in 0..RECOVERY_LINES {
+        loop {
+            let typed = rpassword::prompt_password(format!("recovery key, line {}: ", number + 1));
+            let typed = typed.map(Zeroizing::new).map_err(unreadable)?;
+            match RecoveryKey::check(number, &typed) {
+                Ok(()) => {
+                    lines.push_str(&typed);
+                    lines.push('\n');
+                    break;
+                }
+                // Nothing on the line ends the asking: Ctrl-D, or a person who gives up.
+                Err(error) if typed.trim().is_empty() => return Err(error),
+                Err(error) => _ = writeln!(std::io::stderr(), "{error}; type it again"),
+            }
+        }
+    }
+    RecoveryKey::parse(&lines).map(Credentials::Recovery)
+}
+
 fn from_arguments(global: &GlobalArgs) -> Result<Option<Credentials>> {
+    if let Some(file) = &global.identity_file {
+        return identities(file).map(Some);
+    }
+    if let Some(file) = &global.recovery_key_file {
+        return recovery_sheet(file).map(Some);
+    }
     match (&global.key_file, &global.password_command, &global.password_file) {
         (Some(file), ..) => key_file(file).map(Some),
         (_, Some(command), _) => password(first_line_of_command(command)?).map(Some),
@@ -82,6 +126,12 @@ fn from_environment() -> Result<Option<Credentials>> {
     if let Some(file) = surroundings::variable("DECUBE_BACKUP_KEY_FILE") {
         return key_file(&PathBuf::from(file)).map(Some);
     }
+    if let Some(file) = surroundings::variable("DECUBE_BACKUP_IDENTITY_FILE") {
+        return identities(&PathBuf::from(file)).map(Some);
+    }
+    if let Some(file) = surroundings::variable("DECUBE_BACKUP_RECOVERY_KEY_FILE") {
+        return recovery_sheet(&PathBuf::from(file)).map(Some);
+    }
     if let Some(command) = surroundings::text("DECUBE_BACKUP_PASSWORD_COMMAND")? {
         return password(first_line_of_command(&command)?).map(Some);
     }
@@ -95,8 +145,9 @@ fn ask(what: &str, asking: Asking) -> Result<Credentials> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::new(ErrorKind::Invalid, "password", format!("no {what} is given, and nobody can be asked"))
             .with_hint(
-                "give --password-file, --password-command or --key-file, or set DECUBE_BACKUP_PASSWORD, \
-                 DECUBE_BACKUP_PASSWORD_FILE, DECUBE_BACKUP_PASSWORD_COMMAND or DECUBE_BACKUP_KEY_FILE",
+                "give --password-file, --password-command, --key-file or --identity-file, or set DECUBE_BACKUP_PASSWORD, \
+                 DECUBE_BACKUP_PASSWORD_FILE, DECUBE_BACKUP_PASSWORD_COMMAND, DECUBE_BACKUP_KEY_FILE or \
+                 DECUBE_BACKUP_IDENTITY_FILE",
             ));
     }
     let prompt = |text: String| {
@@ -118,7 +169,46 @@ fn password(text: String) -> Result<Credentials> {
 }
 
 fn key_file(file: &Path) -> Result<Credentials> {
-    let failed = |e| Error::io("key", "cannot read the key file", e).with("file", file.display());
-    let text = Zeroizing::new(std::fs::read(file).map_err(failed)?);
+    let text = read(file, "cannot read the key file")?;
     KeyFile::parse(&text).map(Credentials::KeyFile).map_err(|e| e.with("file", file.display()))
+}
+
+fn identities(file: &Path) -> Result<Credentials> {
+    let text = read(file, "cannot read the identity file")?;
+    let text = Zeroizing::new(String::from_utf8_lossy(&text).into_owned());
+    Identities::parse(&text).map(Credentials::Identities).map_err(|e| e.with("file", file.display()))
+}
+
+fn recovery_sheet(file: &Path) -> Result<Credentials> {
+    let text = read(file, "cannot read the recovery sheet")?;
+    let text = Zeroizing::new(String::from_utf8_lossy(&text).into_owned());
+    RecoveryKey::parse(&text).map(Credentials::Recovery).map_err(|e| e.with("file", file.display()))
+}
+
+fn read(file: &Path, what: &'static str) -> Result<Zeroizing<Vec<u8>>> {
+    let failed = |e| Error::io("key", what, e).with("file", file.display());
+    std::fs::read(file).map(Zeroizing::new).map_err(failed)
+}
+
+/// A public key as it is given, or the one in the file that is named.
+///
+/// # Errors
+/// It is neither.
+pub(crate) fn recipient(given: &str) -> Result<Recipient> {
+    let looks_like_a_key = ["age1", "ssh-", "AGE-SECRET-KEY-"].iter().any(|start| given.trim().starts_with(start));
+    if looks_like_a_key {
+        return Recipient::parse(given);
+    }
+    let text = read(Path::new(given), "cannot read the public key")?;
+    let text = Zeroizing::new(String::from_utf8_lossy(&text).into_owned());
+    if text.contains("PRIVATE KEY") {
+        return Recipient::parse(&text).map_err(|e| e.with("file", given));
+    }
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => Recipient::parse(line).map_err(|e| e.with("file", given)),
+        _ => Err(Error::new(ErrorKind::Invalid, "key", "the file does not hold just one public key")
+            .with("file", given)
+            .with_hint("add them one by one")),
+    }
 }

@@ -36,7 +36,7 @@ pub const TABLE: [(Exit, u8, &str); 9] = [
     (Exit::NoRepository, 10, "there is no repository at this place"),
     (Exit::Contended, 11, "gave up: others wrote to the repository all the time"),
     (Exit::WrongKey, 12, "wrong password or key file"),
-    (Exit::Damaged, 13, "verification found damage"),
+    (Exit::Damaged, 13, "verification found damage, or the log was rolled back or forked"),
     (Exit::Refused, 15, "the retention guard refused; nothing was forgotten"),
     (Exit::Interrupted, 130, "interrupted"),
 ];
@@ -76,6 +76,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match error.kind() {
             ErrorKind::WrongKey => Exit::WrongKey,
+            ErrorKind::Diverged => Exit::Damaged,
             ErrorKind::Contended => Exit::Contended,
             ErrorKind::Refused => Exit::Refused,
             ErrorKind::Interrupted => Exit::Interrupted,
@@ -112,6 +113,7 @@ mod tests {
     fn kinds_of_errors_have_their_codes() {
         let cases = [
             (ErrorKind::WrongKey, 12),
+            (ErrorKind::Diverged, 13),
             (ErrorKind::Contended, 11),
             (ErrorKind::Refused, 15),
             (ErrorKind::Interrupted, 130),

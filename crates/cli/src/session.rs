@@ -13,7 +13,7 @@ use decube_backup_core::section::Section;
 use decube_backup_core::world::{Clock, Entropy, SystemClock, SystemEntropy};
 use decube_backup_core::{Error, ErrorKind, Registry, Result, Sink};
 use decube_backup_engine::repository::Repository;
-use decube_backup_engine::{Credentials, Environment};
+use decube_backup_engine::{Author, Credentials, Environment};
 use decube_backup_layers::{ObserveSink, RetryPolicy, RetrySink, ThrottleLimits, ThrottleSink};
 use std::cell::OnceCell;
 use std::num::NonZeroU64;
@@ -215,8 +215,16 @@ impl Session {
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             cache_dir,
+            witness_dir: self.witness_directory(),
+            author: Author { host: surroundings::host(), username: surroundings::user() },
             threads: self.global.threads,
         })
+    }
+
+    /// Where this host remembers what it has seen of repositories' logs; `None` without a home.
+    pub(crate) fn witness_directory(&self) -> Option<PathBuf> {
+        let state = self.global.state_dir.clone().or_else(surroundings::state_directory);
+        state.map(|state| state.join("witness"))
     }
 
     /// What opens the repository at `place`.
@@ -255,8 +263,21 @@ impl Session {
     }
 
     fn open_in(&self, environment: Environment, place: &Place) -> Outcome<Repository> {
+        self.open_by(place, environment, || self.credentials(place, Asking::Once))
+    }
+
+    /// Opens the repository at `place` in the world `environment` with what `credentials` yields.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub(crate) fn open_by(
+        &self,
+        place: &Place,
+        environment: Environment,
+        credentials: impl FnOnce() -> Result<Credentials>,
+    ) -> Outcome<Repository> {
         let mut refused = false;
-        let credentials = || self.credentials(place, Asking::Once).inspect_err(|_| refused = true);
+        let credentials = || credentials().inspect_err(|_| refused = true);
         let opened = Repository::open_with(environment, credentials);
         opened.map_err(|error| match refused {
             // A key file that is not there is no missing repository.

@@ -49,6 +49,11 @@ pub(crate) fn cache_directory() -> Option<PathBuf> {
     Some(below_home("XDG_CACHE_HOME", ".cache")?.join("decube-backup"))
 }
 
+/// Where what this user must not lose lightly belongs (XDG Base Directory Specification).
+pub(crate) fn state_directory() -> Option<PathBuf> {
+    Some(below_home("XDG_STATE_HOME", ".local/state")?.join("decube-backup"))
+}
+
 /// Where this user's configuration belongs (XDG Base Directory Specification).
 pub(crate) fn config_directory() -> Option<PathBuf> {
     Some(below_home("XDG_CONFIG_HOME", ".config")?.join("decube-backup"))

@@ -22,6 +22,8 @@ pub enum ErrorKind {
     WrongKey,
     /// Bytes are not what they must be: damaged, truncated or forged.
     Corrupt,
+    /// A log that is not the one this client saw before: rolled back or forked.
+    Diverged,
     /// A well-formed thing from a newer or different world: version, feature bit, capability.
     Unsupported,
     /// The caller's input is wrong: config, argument, selector.

@@ -1,8 +1,9 @@
 //! The world an engine call runs in, passed in by whoever assembles the program.
 
+use crate::keys::Identities;
 use decube_backup_core::world::{Clock, Entropy};
 use decube_backup_core::{Secret, Sink};
-use decube_backup_format::keyslot::KeyFile;
+use decube_backup_format::keyslot::{KeyFile, RecoveryKey};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,8 +21,22 @@ pub struct Environment {
     pub entropy: Arc<dyn Entropy>,
     /// Where this user's caches live; `None` works without, more slowly. Safe to delete at any time.
     pub cache_dir: Option<PathBuf>,
+    /// Where this user's witness files live: what was seen of each repository's log. `None` remembers nothing.
+    /// Losing it costs no data, only that a log rolled back or forked meanwhile is not noticed.
+    pub witness_dir: Option<PathBuf>,
+    /// Who signs records that say nothing else, for the audit trail.
+    pub author: Author,
     /// Worker threads per CPU-bound stage; 0 asks the system.
     pub threads: usize,
+}
+
+/// Who does something, as the client says: for people, never for safety.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Author {
+    /// Host name.
+    pub host: String,
+    /// User name.
+    pub username: String,
 }
 
 impl Environment {
@@ -41,4 +56,8 @@ pub enum Credentials {
     Password(Secret<String>),
     /// The key of a key file.
     KeyFile(KeyFile),
+    /// The key on a recovery sheet.
+    Recovery(RecoveryKey),
+    /// Private keys, tried on every slot for a public key.
+    Identities(Identities),
 }

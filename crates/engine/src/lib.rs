@@ -23,9 +23,11 @@
 //! | [`browse`], [`select`], [`stats`] | looking around |
 //! | [`live`] | a directory against a snapshot of it |
 //! | [`keys`], [`tags`] | changing what is known, not what is stored |
+//! | [`audit`] | who did what, and whether the log is the one seen before |
 //!
 //! *Deliberately absent*: concrete backends, printing, reading the environment.
 
+pub mod audit;
 pub mod backup;
 pub mod browse;
 pub mod clocks;
@@ -52,5 +54,5 @@ pub mod tags;
 pub mod undelete;
 pub mod verify;
 
-pub use environment::{Credentials, Environment};
+pub use environment::{Author, Credentials, Environment};
 pub use repository::Repository;

@@ -374,8 +374,10 @@ pub struct KeySlotInfo {
     pub slot: String,
     /// Its label.
     pub label: String,
-    /// `password` or `key-file`.
+    /// `password`, `key-file`, `recipient` or `recovery-sheet`.
     pub kind: &'static str,
+    /// The public key of a recipient.
+    pub recipient: Option<String>,
     /// When it was made.
     pub created: Timestamp,
     /// Whether this session was opened with it.

@@ -35,13 +35,14 @@ pub(crate) fn index<'a>(
     tables: impl ExactSizeIterator<Item = (PackName, &'a Footer)>,
 ) -> Result<Vec<AddedObject>> {
     let mut objects = Vec::new();
+    let keyring = repo.held_keyring();
     for plain in encode_index(tables) {
         let mut id = IndexId::default();
         repo.env.entropy.fill(&mut id.0)?;
         let key = index_key(level, &id)?;
         let associated = index_associated(repo, level, &id)?;
         let entropy = repo.env.entropy.as_ref();
-        let bytes = sealed::seal(repo.keyring.cipher, &repo.keyring.index_key, &associated, &plain, entropy)?;
+        let bytes = sealed::seal(keyring.cipher, &keyring.index_key, &associated, &plain, entropy)?;
         objects.push(AddedObject::of(ObjectName::Index { level, id }, &bytes));
         if repo.store.put(&key, bytes, PutMode::CreateNew)? == PutOutcome::AlreadyExists {
             return Err(Error::new(ErrorKind::AlreadyExists, "commit", "a random index name is taken").with("key", key));

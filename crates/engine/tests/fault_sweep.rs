@@ -7,6 +7,7 @@ use decube_backup_core::monitor::Silent;
 use decube_backup_core::{ErrorKind, PutMode, Result};
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{SnapshotFilter, TagChange};
+use decube_backup_engine::keys::Others;
 use decube_backup_engine::{Credentials, Repository, backup, keys, tags};
 use decube_backup_testkit::{Fault, FaultySink, MemorySink, When};
 use std::path::Path;
@@ -214,5 +215,55 @@ fn changing_the_key_survives_every_single_fault() {
         assert!(opens(harness, &new) && !opens(harness, &old), "{context}");
         let anyone = Harness { credentials: new.clone(), ..copy_of(harness) };
         anyone.assert_sound(context);
+    });
+}
+
+/// What holds of a repository whose pack keys were rotated, or perhaps not.
+fn assert_lives_on(harness: &Harness, first: &decube_backup_format::ids::SnapshotId, tree: &Path, context: &str) {
+    harness.assert_restores(first, tree, context);
+    let more = tempfile::tempdir().expect("temp");
+    std::fs::write(more.path().join("more"), common::noise(8, 9000)).expect("file");
+    let later = harness.backup(more.path(), "more").snapshot.expect("a snapshot");
+    harness.assert_restores(&later, more.path(), context);
+    harness.assert_sound(context);
+}
+
+#[test]
+fn rotating_keys_survives_every_single_fault() {
+    let tree = tempfile::tempdir().expect("temp");
+    std::fs::write(tree.path().join("file"), common::noise(4, 5000)).expect("file");
+    let harness = Harness::with_repository(&small_packs());
+    let first = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let rotate = |harness: &Harness| keys::rotate(&harness.open()?).map(drop);
+    sweep(&harness, rotate, |harness, outcome, context| {
+        let current = || harness.repository().state().keyring_current();
+        let after = current();
+        assert!(outcome.is_err() || after > 0, "{context}");
+        assert_lives_on(harness, &first, tree.path(), context);
+        rotate(harness).expect(context);
+        assert!(current() > after, "{context}");
+        assert_lives_on(harness, &first, tree.path(), context);
+    });
+}
+
+#[test]
+fn revoking_a_key_survives_every_single_fault() {
+    let tree = tempfile::tempdir().expect("temp");
+    std::fs::write(tree.path().join("file"), common::noise(4, 5000)).expect("file");
+    let harness = Harness::with_repository(&small_packs());
+    let first = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let slot = keys::add(&harness.repository(), &key_file(2), "second").expect("added").slot;
+    let revoke = |harness: &Harness| keys::revoke(&mut harness.open()?, &slot, Others::Refuse).map(drop);
+    sweep(&harness, revoke, |harness, outcome, context| {
+        assert!(opens(harness, &harness.credentials), "{context}");
+        assert!(outcome.is_err() || !opens(harness, &key_file(2)), "{context}");
+        assert_lives_on(harness, &first, tree.path(), context);
+        match revoke(harness) {
+            Ok(()) => {}
+            // It was in force already, only the deletes were missing.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{context}: {error:?}"),
+        }
+        assert!(!opens(harness, &key_file(2)) && opens(harness, &harness.credentials), "{context}");
+        assert_lives_on(harness, &first, tree.path(), context);
     });
 }

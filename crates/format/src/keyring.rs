@@ -69,6 +69,34 @@ impl Keyring {
         })
     }
 
+    /// The same secrets with one more pack key of each kind, which new packs use from then on.
+    ///
+    /// The new keys' version is `generation`: two attempts to rotate never give one version two meanings.
+    ///
+    /// # Errors
+    /// `Invalid` unless `generation` is later than this one, or for more than [`PACK_KEYS_MAX`] keys; no entropy.
+    pub fn rotated(&self, generation: u32, entropy: &dyn Entropy) -> Result<Self> {
+        let mut next = Self { generation, ..self.clone() };
+        for keys in [&mut next.meta_keys, &mut next.data_keys] {
+            let mut key = Key32::default();
+            entropy.fill(&mut key.0)?;
+            keys.push(VersionedKey { version: generation, key });
+        }
+        if generation <= self.generation || !in_order(&next.meta_keys) || !in_order(&next.data_keys) {
+            return Err(Error::new(ErrorKind::Invalid, "keyring", "no further pack key fits into the keyring")
+                .with("generation", generation));
+        }
+        Ok(next)
+    }
+
+    /// Whether both hold the secrets that every record, tree and index segment of one repository needs.
+    pub fn same_repository(&self, other: &Self) -> bool {
+        let fixed = |keyring: &Self| {
+            [&keyring.id_key, &keyring.chunker_key, &keyring.index_key, &keyring.log_key].map(Key32::clone)
+        };
+        self.cipher == other.cipher && fixed(self) == fixed(other)
+    }
+
     /// The key for new packs of `kind`.
     ///
     /// # Errors

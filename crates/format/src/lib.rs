@@ -14,7 +14,7 @@
 //! | [`pack`] | segments in one object, with table of contents, padding and plain hash |
 //! | [`header`] | the plain object `format` |
 //! | [`sealed`] | sealing of small objects |
-//! | [`keyslot`] | password and key file slots around the keyring key |
+//! | [`keyslot`] | slots around the keyring key: password, key file, recovery sheet, public key |
 //! | [`keyring`] | every secret of a repository |
 //! | [`manifest`] | what a snapshot is |
 //! | [`log`] | commit records: plain signed envelope, sealed payload |

@@ -21,12 +21,31 @@ pub struct GlobalArgs {
     /// Unlock with a key file instead of a password [env: DECUBE_BACKUP_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password_file", "password_command"])]
     pub key_file: Option<PathBuf>,
+    /// Unlock with the private key of a recipient, age or SSH [env: DECUBE_BACKUP_IDENTITY_FILE]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with_all = ["password_file", "password_command", "key_file"]
+    )]
+    pub identity_file: Option<PathBuf>,
+    /// Unlock with a recovery sheet, typed into a file [env: DECUBE_BACKUP_RECOVERY_KEY_FILE]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with_all = ["password_file", "password_command", "key_file", "identity_file"]
+    )]
+    pub recovery_key_file: Option<PathBuf>,
     /// Configuration file, YAML or TOML
     #[arg(long, global = true, value_name = "FILE", env = "DECUBE_BACKUP_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// Where caches live; safe to delete at any time
     #[arg(long, global = true, value_name = "DIR", env = "DECUBE_BACKUP_CACHE_DIR", hide_env_values = true)]
     pub cache_dir: Option<PathBuf>,
+    /// Where this host remembers which log records it has seen
+    #[arg(long, global = true, value_name = "DIR", env = "DECUBE_BACKUP_STATE_DIR", hide_env_values = true)]
+    pub state_dir: Option<PathBuf>,
     /// Work without a cache
     #[arg(long, global = true)]
     pub no_cache: bool,

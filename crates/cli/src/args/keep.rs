@@ -2,7 +2,6 @@
 
 use crate::units;
 use clap::{Args, Subcommand, ValueEnum};
-use std::path::PathBuf;
 
 /// What seals packs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,54 +38,6 @@ pub struct InitArgs {
     /// Label of the first key
     #[arg(long, value_name = "TEXT", default_value = "first key")]
     pub key_label: String,
-}
-
-/// Arguments of `key`.
-#[derive(Clone, Debug, Args)]
-pub struct KeyArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: KeyCommand,
-}
-
-/// What to do with keys.
-#[derive(Clone, Debug, Subcommand)]
-pub enum KeyCommand {
-    /// List the keys that open the repository
-    List,
-    /// Add a password or key file
-    Add(NewKeyArgs),
-    /// Remove a key; the last one stays
-    Remove {
-        /// Key, as `key list` shows it
-        #[arg(value_name = "KEY")]
-        slot: String,
-    },
-    /// Replace the password this command was opened with
-    Passwd(NewKeyArgs),
-    /// Make a key file; add it with `key add --new-key-file`, or give it to `init`
-    Generate {
-        /// File to create, mode 0600
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
-}
-
-/// Where a new key comes from.
-#[derive(Clone, Debug, Args)]
-pub struct NewKeyArgs {
-    /// Read the new password from a file
-    #[arg(long, value_name = "FILE")]
-    pub new_password_file: Option<PathBuf>,
-    /// Take the new password from a command's output
-    #[arg(long, value_name = "COMMAND", conflicts_with = "new_password_file")]
-    pub new_password_command: Option<String>,
-    /// A key file made by `key generate`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["new_password_file", "new_password_command"])]
-    pub new_key_file: Option<PathBuf>,
-    /// Label of the new key
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub new_label: String,
 }
 
 /// Arguments of `tag`.

@@ -8,7 +8,8 @@
 //! | `global` | options every command takes |
 //! | `data` | backup, run, restore, dump |
 //! | `look` | snapshots, ls, find, diff, verify |
-//! | `keep` | init, key, tag, sink |
+//! | `keep` | init, tag, sink |
+//! | `key` | key, audit |
 //! | `repair` | repair index, checkpoints, packs, snapshots |
 //! | `retain` | forget, undelete |
 //! | `setup` | config, explain-exclude, completions |
@@ -18,6 +19,7 @@
 mod data;
 mod global;
 mod keep;
+mod key;
 mod look;
 mod repair;
 mod retain;
@@ -29,7 +31,10 @@ pub use data::{
     BackupArgs, Compression, DumpArgs, ExcludeArgs, OverwriteArg, RestoreArgs, RunArgs, SparseArg, TimeArgs,
 };
 pub use global::GlobalArgs;
-pub use keep::{CipherArg, InitArgs, KeyArgs, KeyCommand, NewKeyArgs, SinkArgs, SinkCommand, TagArgs};
+pub use keep::{CipherArg, InitArgs, SinkArgs, SinkCommand, TagArgs};
+pub use key::{
+    AddKeyArgs, AuditArgs, KeyArgs, KeyCommand, NewKeyArgs, RecoveryArgs, RecoveryCommand, RemoveKeyArgs, RotateArgs,
+};
 pub use look::{DiffArgs, FindArgs, KindArg, LsArgs, SizeBound, SnapshotsArgs, VerifyArgs, subset_of};
 pub use repair::{ApplyArgs, RepairArgs, RepairCommand, RepairPacksArgs, RepairSnapshotsArgs};
 pub use retain::{ForgetArgs, GuardArgs, NamedPolicy, PolicyArgs, UndeleteArgs};
@@ -89,8 +94,10 @@ pub enum Command {
     Repair(RepairArgs),
     /// Show how much is stored
     Stats(StatsArgs),
-    /// Manage passwords and key files
+    /// Manage passwords, key files and other keys
     Key(KeyArgs),
+    /// Show and verify who did what, and when
+    Audit(AuditArgs),
     /// Change tags, labels and pins of snapshots
     Tag(TagArgs),
     /// Hide snapshots, by name or by a retention policy
@@ -174,6 +181,14 @@ mod tests {
             "decube-backup dump latest:/p --archive tar",
             "decube-backup key add --new-key-file k --new-label l",
             "decube-backup key generate k",
+            "decube-backup key add --recipient age1x --new-label l",
+            "decube-backup key remove 1a --rotate --drop-others -n",
+            "decube-backup key rotate",
+            "decube-backup key rotate --status --exact",
+            "decube-backup key recovery export --output o --svg s --label l",
+            "decube-backup key recovery use --new-password-file f --recovery-key-file r",
+            "decube-backup audit --since 7d --kind commit,forget --host h --identity-file i --state-dir d",
+            "decube-backup audit --accept",
             "decube-backup tag latest --add a --remove b --label k=v",
             "decube-backup tag latest --pin --until 2030-01-01",
             "decube-backup tag latest --unpin",

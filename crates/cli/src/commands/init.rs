@@ -43,9 +43,10 @@ pub(super) fn run(session: &Session, args: &InitArgs) -> Outcome {
     console.summary(format_args!("created repository {id} at {}", place.shown()))?;
     console.summary(match credentials {
         Credentials::Password(_) => {
-            "Without the password the data is gone for good: nobody can recover it. Write it down, and keep it elsewhere."
+            "Without the password the data is gone for good: nobody can recover it. Write it down, and keep it elsewhere: \
+             `key recovery export` prints a sheet for that."
         }
-        Credentials::KeyFile(_) => {
+        Credentials::KeyFile(_) | Credentials::Recovery(_) | Credentials::Identities(_) => {
             "Without the key file the data is gone for good: nobody can recover it. Keep a copy elsewhere."
         }
     })?;

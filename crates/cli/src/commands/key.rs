@@ -1,14 +1,16 @@
 //! `key`.
 
-use crate::args::{KeyCommand, NewKeyArgs};
+use super::recovery;
+use crate::args::{AddKeyArgs, KeyCommand, NewKeyArgs, RemoveKeyArgs, RotateArgs};
 use crate::credentials;
 use crate::exit::{Exit, Outcome};
 use crate::output::{Format, Table};
 use crate::session::Session;
 use crate::units;
 use decube_backup_core::{Error, Result};
-use decube_backup_engine::keys;
+use decube_backup_engine::keys::{self, Certainty, Exactness, Others, Revocation};
 use decube_backup_engine::options::KeySlotInfo;
+use decube_backup_engine::repository::Repository;
 use decube_backup_format::keyslot::KeyFile;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -23,9 +25,11 @@ pub(super) fn run(session: &Session, command: &KeyCommand) -> Outcome {
     match command {
         KeyCommand::List => list(session),
         KeyCommand::Add(new) => add(session, new),
-        KeyCommand::Remove { slot } => remove(session, slot),
+        KeyCommand::Remove(args) => remove(session, args),
         KeyCommand::Passwd(new) => change(session, new),
         KeyCommand::Generate { file } => generate(session, file),
+        KeyCommand::Rotate(args) => rotate(session, *args),
+        KeyCommand::Recovery(args) => recovery::run(session, &args.command),
     }
 }
 
@@ -50,9 +54,13 @@ fn list(session: &Session) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn add(session: &Session, new: &NewKeyArgs) -> Outcome {
-    let repository = session.open()?;
-    let slot = keys::add(&repository, &credentials::find_new(new)?, &new.new_label)?;
+fn add(session: &Session, args: &AddKeyArgs) -> Outcome {
+    let recipient = args.recipient.as_deref().map(credentials::recipient).transpose()?;
+    let (repository, label) = (session.open()?, &args.new.new_label);
+    let slot = match recipient {
+        Some(recipient) => keys::add_recipient(&repository, &recipient, label)?,
+        None => keys::add(&repository, &credentials::find_new(&args.new)?, label)?,
+    };
     say(session, "added", &slot)
 }
 
@@ -62,19 +70,115 @@ fn change(session: &Session, new: &NewKeyArgs) -> Outcome {
     say(session, "changed", &slot)
 }
 
-fn remove(session: &Session, slot: &str) -> Outcome {
-    let repository = session.open()?;
+fn remove(session: &Session, args: &RemoveKeyArgs) -> Outcome {
+    let mut repository = session.open()?;
+    let slot = &args.slot;
+    let (console, others) = (&session.console, if args.drop_others { Others::Drop } else { Others::Refuse });
+    if args.dry_run || args.rotate {
+        let done = match (args.rotate, args.dry_run) {
+            (true, false) => keys::revoke(&mut repository, slot, others)?,
+            _ => keys::plan_revocation(&repository, slot)?,
+        };
+        return say_revoked(session, args, &done);
+    }
     keys::remove(&repository, slot)?;
-    match session.console.format() {
-        Format::Json => session.console.json(&json!({"message_type": "key", "action": "removed", "key": slot}))?,
-        Format::Text => session.console.summary(format_args!(
-            "removed key {slot}: it opens nothing from now on. Whoever copied key and repository before can still read that copy."
+    match console.format() {
+        Format::Json => console.json(&json!({"message_type": "key", "action": "removed", "key": slot}))?,
+        Format::Text => console.summary(format_args!(
+            "removed key {slot}: it opens nothing from now on. Whoever opened the repository with it may have kept the \
+             keys behind it: `key remove KEY --rotate` replaces those too."
         ))?,
     }
     Ok(Exit::Done)
 }
 
-fn say(session: &Session, action: &str, slot: &KeySlotInfo) -> Outcome {
+fn say_revoked(session: &Session, args: &RemoveKeyArgs, done: &Revocation) -> Outcome {
+    let console = &session.console;
+    let (kept, dropped) = if args.rotate { (&done.kept[..], &done.dropped[..]) } else { (&[][..], &[][..]) };
+    if console.format() == Format::Json {
+        let all = |slots: &[KeySlotInfo]| slots.iter().map(slot_json).collect::<Vec<_>>();
+        console.json(&json!({
+            "message_type": "key",
+            "action": if args.dry_run { "would_remove" } else { "removed" },
+            "key": done.revoked.slot,
+            "rotated": args.rotate,
+            "kept": all(kept),
+            "dropped": all(dropped),
+            "generation": done.generation,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let would = if args.dry_run { "would be " } else { "" };
+    let name = |slot: &KeySlotInfo| format!("{} ({}, {:?})", slot.slot, slot.kind, slot.label);
+    console.summary(format_args!("{would}removed: {}", name(&done.revoked)))?;
+    for slot in kept {
+        console.summary(format_args!("goes on: {}", name(slot)))?;
+    }
+    for slot in dropped {
+        console.summary(format_args!("{would}ended, to be added again: {}", name(slot)))?;
+    }
+    if let Some(generation) = done.generation {
+        console.summary(format_args!(
+            "keyring generation {generation} is in force: nothing that the removed key ever opened reads what is stored \
+             from now on. What was stored before stays readable for who kept its keys and can read the storage."
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn rotate(session: &Session, args: RotateArgs) -> Outcome {
+    let repository = session.open()?;
+    let console = &session.console;
+    if args.status {
+        return status(session, &repository, if args.exact { Exactness::Headers } else { Exactness::AtMost });
+    }
+    let rotated = if args.dry_run { None } else { Some(keys::rotate(&repository)?) };
+    match (console.format(), rotated) {
+        (Format::Json, Some(rotated)) => console.json(&json!({
+            "message_type": "key", "action": "rotated", "generation": rotated.generation, "seq": rotated.seq,
+        }))?,
+        (Format::Json, None) => console.json(&json!({
+            "message_type": "key", "action": "would_rotate", "generation": repository.state().keyring_current(),
+        }))?,
+        (Format::Text, Some(rotated)) => console.summary(format_args!(
+            "keyring generation {} is in force: new packs use its keys. Those there are keep theirs until they are \
+             rewritten; `key rotate --status` shows how many.",
+            rotated.generation
+        ))?,
+        (Format::Text, None) => console.summary(format_args!(
+            "new pack keys would be made; those in use are of keyring generation {}",
+            repository.state().keyring_current()
+        ))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn status(session: &Session, repository: &Repository, exactness: Exactness) -> Outcome {
+    let usage = keys::packs_by_key_version(repository, exactness)?;
+    let console = &session.console;
+    if console.format() == Format::Json {
+        console.json(&json!({"message_type": "key_status", "versions": usage}))?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[">Version", "", ">Packs", ">Size", "How sure"]);
+    for row in &usage {
+        let sure = match row.certainty {
+            Certainty::Exact => "exact",
+            Certainty::AtMost => "this version or an earlier one; --exact looks",
+        };
+        table.row(vec![
+            row.version.to_string(),
+            if row.current { "in use" } else { "" }.to_owned(),
+            row.packs.to_string(),
+            units::size(row.bytes),
+            sure.to_owned(),
+        ]);
+    }
+    table.print(console)?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn say(session: &Session, action: &str, slot: &KeySlotInfo) -> Outcome {
     match session.console.format() {
         Format::Json => {
             let mut object = slot_json(slot);
@@ -87,12 +191,13 @@ fn say(session: &Session, action: &str, slot: &KeySlotInfo) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn slot_json(slot: &KeySlotInfo) -> Value {
+pub(super) fn slot_json(slot: &KeySlotInfo) -> Value {
     json!({
         "key": slot.slot,
         "kind": slot.kind,
         "created": slot.created.to_string(),
         "label": slot.label,
+        "recipient": slot.recipient,
         "current": slot.current,
     })
 }
@@ -108,8 +213,8 @@ fn generate(session: &Session, file: &Path) -> Outcome {
 }
 
 /// Writes a file nobody else may read; never over an existing one.
-fn write_new(file: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |e| Error::io("key", "cannot write the key file", e).with("file", file.display());
+pub(super) fn write_new(file: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |e| Error::io("key", "cannot write the file", e).with("file", file.display());
     let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
     out.write_all(bytes).and_then(|()| out.sync_all()).map_err(failed)
 }

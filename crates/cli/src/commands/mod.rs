@@ -1,6 +1,7 @@
 //! One module a command: arguments to an engine call, its report to output and exit code.
 
 mod about;
+mod audit;
 mod backup;
 mod configuration;
 mod damage;
@@ -15,6 +16,7 @@ mod live;
 mod ls;
 mod prune;
 mod repair;
+mod recovery;
 mod report;
 mod restore;
 mod run_pipelines;
@@ -52,6 +54,7 @@ pub(crate) fn run(session: &Session, command: &Command) -> Outcome {
         Command::Repair(args) => repair::run(session, &args.command),
         Command::Stats(args) => stats::run(session, args),
         Command::Key(args) => key::run(session, &args.command),
+        Command::Audit(args) => audit::run(session, args),
         Command::Tag(args) => tag::run(session, args),
         Command::Forget(args) => forget::run(session, args),
         Command::Undelete(args) => undelete::run(session, args),

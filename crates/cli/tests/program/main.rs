@@ -5,6 +5,7 @@ mod configured;
 mod failing;
 mod flow;
 mod itself;
+mod keys;
 mod piped;
 mod repairing;
 mod retained;

@@ -167,9 +167,10 @@ fn run_pass(
     let arenas = unbounded();
     let readers = read::ReadContext { source, chunker: &repo.chunker, hasher: &repo.hasher, monitor, arenas: &arenas };
     let settings = WriterSettings::new(&repo.header, store.capabilities().distance, repo.env.workers(), options.effort);
+    let keyring = repo.keyring();
     let context = WriterContext {
         store: &store,
-        keyring: &repo.keyring,
+        keyring: &keyring,
         entropy: repo.env.entropy.as_ref(),
         repository: repo.id(),
         monitor,

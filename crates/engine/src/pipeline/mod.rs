@@ -12,7 +12,6 @@
 mod compress;
 mod packer;
 
-use crate::repository::Repository;
 use crate::store::Store;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;

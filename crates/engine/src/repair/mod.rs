@@ -32,7 +32,6 @@ use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use crate::verify::Recording;
 use decube_backup_core::monitor::Monitor;
 use decube_backup_core::{Error, ErrorKind, Result};
-use decube_backup_format::codec::Effort;
 use decube_backup_format::header::Access;
 use decube_backup_format::ids::PackName;
 use decube_backup_format::log::{AddedObject, ObjectName, Payload};
@@ -116,9 +115,10 @@ fn with_writer<T>(
     monitor: &dyn Monitor,
     work: impl FnOnce(&mut Dedup<'_>) -> Result<T>,
 ) -> Result<(T, Vec<AddedPack>, HashSet<PackName>)> {
+    let keyring = repo.keyring();
     let context = WriterContext {
         store: &repo.store,
-        keyring: &repo.keyring,
+        keyring: &keyring,
         entropy: repo.env.entropy.as_ref(),
         repository: repo.id(),
         monitor,

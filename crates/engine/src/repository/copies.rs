@@ -17,6 +17,7 @@ use decube_backup_format::header::Header;
 use decube_backup_format::ids::{RepositoryId, log_key};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::log::ObjectName;
+use std::collections::BTreeSet;
 
 const REPLICA_HINT: &str = "nothing was changed; put `format` back from a replica of this repository";
 
@@ -80,22 +81,62 @@ pub(crate) fn check_recorded(header: &Found<Header>, state: &State) -> Result<()
         .with_hint(REPLICA_HINT))
 }
 
-/// The keyring that opens under `key`, from its copy if the original does not.
+/// The keyring `generation` that opens under `key`, from its copy if the original does not; it must have the hash
+/// `recorded`, if that is known.
 ///
 /// # Errors
 /// `NotFound` if an unfinished init left none; `Corrupt` or `Unsupported` if neither opens.
-pub(crate) fn keyring(store: &Store, repository: &RepositoryId, key: &Key32) -> Result<Found<Keyring>> {
-    // Generation 0 is where every repository starts; a later one is named by the log.
-    let name = ObjectName::Keyring(0);
-    match find(store, &name, &|bytes| Keyring::open(key, repository, 0, bytes))? {
+pub(crate) fn keyring(
+    store: &Store,
+    repository: &RepositoryId,
+    key: &Key32,
+    generation: u32,
+    recorded: Option<&[u8; 32]>,
+) -> Result<Found<Keyring>> {
+    let name = ObjectName::Keyring(generation);
+    let accept = |bytes: &[u8]| {
+        if recorded.is_some_and(|hash| blake3::hash(bytes) != *hash) {
+            return Err(Error::new(ErrorKind::Corrupt, "open", "not the keyring that the log lists"));
+        }
+        Keyring::open(key, repository, generation, bytes)
+    };
+    match find(store, &name, &accept)? {
         Some(found) => Ok(found),
         None if has_log(store)? => {
             Err(Error::new(ErrorKind::Corrupt, "open", "the keyring is missing, and so is its copy")
                 .with("key", name.key()?)
-                .with("copy", ObjectName::KeyringCopy(0).key()?))
+                .with("copy", ObjectName::KeyringCopy(generation).key()?))
         }
         None => Err(unfinished()),
     }
+}
+
+/// The keyring of the latest generation that opens under `key`; `None` if none does.
+///
+/// Only a way in, and the last resort where records are lost: the log decides which generation counts.
+///
+/// # Errors
+/// As listing and reading yield.
+pub(crate) fn newest_keyring(store: &Store, repository: &RepositoryId, key: &Key32) -> Result<Option<Found<Keyring>>> {
+    for generation in keyring_generations(store)?.into_iter().rev() {
+        if let Ok(found) = keyring(store, repository, key, generation, None) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Generations of which an object is listed, original or copy, recorded or not, ascending.
+///
+/// # Errors
+/// As listing yields.
+pub(crate) fn keyring_generations(store: &Store) -> Result<BTreeSet<u32>> {
+    let mut found = BTreeSet::new();
+    for prefix in ["keyring/", "copy/keyring/"] {
+        let listed = store.list(prefix)?;
+        found.extend(listed.iter().filter_map(|o| u32::from_str_radix(o.key.as_str().strip_prefix(prefix)?, 16).ok()));
+    }
+    Ok(found)
 }
 
 /// Whether any log record is here: then so is a repository, whatever else is lost.

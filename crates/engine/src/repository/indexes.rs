@@ -137,7 +137,7 @@ pub(crate) fn index_segment(repo: &Repository, level: u8, id: &IndexId) -> Resul
 }
 
 pub(crate) fn open_segment(repo: &Repository, level: u8, id: &IndexId, bytes: &[u8]) -> Result<Vec<(PackName, Footer)>> {
-    let plain = sealed::open(&repo.keyring.index_key, &index_associated(repo, level, id)?, bytes)?;
+    let plain = sealed::open(&repo.held_keyring().index_key, &index_associated(repo, level, id)?, bytes)?;
     decode_index(&plain)
 }
 

@@ -185,15 +185,19 @@ fn make_keys(
     entropy.fill(&mut key.0)?;
     let slot_id: SlotId = random_slot_id(entropy)?;
     let label = &options.key_label;
-    let slot = KeySlot::seal(*repository, credentials.secret(), KDF_DEFAULT, label, env.clock.now(), &key, entropy)?;
+    let (slot, kek) =
+        KeySlot::seal(*repository, credentials.secret()?, KDF_DEFAULT, label, env.clock.now(), &key, entropy)?;
     let slot_bytes = slot.encode();
     store.put(&slot_key(&slot_id.to_hex())?, slot_bytes.clone(), PutMode::CreateNew)?;
     let keyring = Keyring::generate(options.cipher, entropy)?;
     let bytes = keyring.seal(&key, repository, entropy)?;
     let put = store.put(&keyring_key(0)?, bytes, PutMode::CreateNew);
     // Whoever's keyring is there decides; after an error only reading tells.
-    match copies::keyring(store, repository, &key) {
-        Ok(keyring) => Ok((unlock::Unlocked { keyring, keyring_key: key, slot: slot_id }, slot_bytes)),
+    match copies::keyring(store, repository, &key, 0, None) {
+        Ok(keyring) => {
+            let unlocked = unlock::Unlocked { keyring, keyring_key: key, kek, slot: slot_id };
+            Ok((unlocked, slot_bytes))
+        }
         Err(_) if matches!(put, Ok(PutOutcome::AlreadyExists)) => Err(lost_race()),
         Err(error) => Err(put.err().unwrap_or(error)),
     }

@@ -54,12 +54,13 @@ pub enum Appended {
 }
 
 impl Repository {
-    /// Who and when, for a record.
+    /// Who and when, for a record; the environment's author where nobody is named.
     pub(crate) fn stamp(&self, host: &str, username: &str) -> Stamp {
+        let or_author = |named: &str, author: &str| if named.is_empty() { author } else { named }.to_owned();
         Stamp {
             time: self.env.clock.now(),
-            host: host.to_owned(),
-            username: username.to_owned(),
+            host: or_author(host, &self.env.author.host),
+            username: or_author(username, &self.env.author.username),
             program: concat!("decube-backup ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -77,15 +78,22 @@ impl Repository {
 
     /// Folds the log from the best starting point there is.
     pub(super) fn load_state(&self) -> Result<()> {
+        let seen = self.seen_before();
         if let Some(state) = self.cached_state().or_else(|| self.stored_checkpoint()) {
             self.set_state(state);
         }
         let from = self.state().next_seq();
-        match self.refresh().and_then(|_| self.check_no_gap()) {
+        // Folding checks that the log continues this state; what it ends with needs no second look.
+        let confirmed = seen.is_some_and(|seen| from == seen.seq + 1 && self.state().hash() == seen.hash);
+        match self.fold_new().and_then(|_| self.check_no_gap()) {
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
-                return self.salvage(error);
+                self.salvage(error)?;
+                return self.check_seen(seen);
             }
             other => other?,
+        }
+        if !confirmed {
+            self.check_seen(seen)?;
         }
         if self.state().next_seq() == 0 {
             return Err(unfinished());
@@ -93,6 +101,7 @@ impl Repository {
         if self.state().next_seq() > from {
             self.save_state();
         }
+        self.remember();
         Ok(())
     }
 
@@ -100,7 +109,7 @@ impl Repository {
     /// appending would fork the log.
     fn check_no_gap(&self) -> Result<()> {
         let next = self.state().next_seq();
-        if self.store.stat(&log_key(next + 1)?)?.is_none() || self.refresh()? > 0 {
+        if self.store.stat(&log_key(next + 1)?)?.is_none() || self.fold_new()? > 0 {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Corrupt, "open", "a log record is missing from the repository")
@@ -150,6 +159,14 @@ impl Repository {
     /// # Errors
     /// `Corrupt` if the chain is broken; what reading yields.
     pub fn refresh(&self) -> Result<u64> {
+        let folded = self.fold_new()?;
+        if folded > 0 {
+            self.remember();
+        }
+        Ok(folded)
+    }
+
+    fn fold_new(&self) -> Result<u64> {
         if !self.damaged_records().is_empty() {
             return Ok(0);
         }
@@ -221,6 +238,7 @@ impl Repository {
             match (put, ours) {
                 (_, Ok(Some(at))) => {
                     self.save_state();
+                    self.remember();
                     self.store_checkpoint(at);
                     return Ok(Appended::At(at));
                 }

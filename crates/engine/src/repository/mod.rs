@@ -8,18 +8,22 @@
 //! | [`init`] | making a repository; two makers at once |
 //! | [`copies`] | header and keyring, each kept twice |
 //! | [`unlock`] | credentials → keyring |
+//! | [`keyring`] | which generation of it is used |
 //! | [`log`] | reading the tail, appending a record |
 //! | [`cache`] | files under the cache directory |
 //! | [`indexes`] | loading the local index |
+//! | [`witness`] | what this user saw of the log before |
 //! | [`salvage`] | reading on past damaged log records |
 
 mod cache;
 pub(crate) mod copies;
 mod indexes;
 mod init;
+mod keyring;
 mod log;
 mod salvage;
 mod unlock;
+mod witness;
 
 use crate::environment::{Credentials, Environment};
 use crate::index::LocalIndex;
@@ -38,17 +42,19 @@ use decube_backup_format::log::{LogKeys, ObjectName};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use cache::Temporary;
-pub(crate) use indexes::{Trust, index_associated, index_segment, indexed_footer, open_segment};
+pub(crate) use indexes::{index_associated, index_segment, indexed_footer, open_segment};
 pub use log::{Appended, NewRecord, Verdict};
 pub(crate) use salvage::{fold_readable, read_record};
+pub use witness::WitnessStatus;
 
 /// An open repository.
 pub struct Repository {
     pub(crate) env: Environment,
     pub(crate) store: Store,
     pub(crate) header: Header,
-    pub(crate) keyring: Keyring,
+    keyring: RwLock<Arc<Keyring>>,
     pub(crate) keyring_key: Key32,
+    pub(crate) kek: Key32,
     pub(crate) slot: SlotId,
     pub(crate) log_keys: LogKeys,
     pub(crate) hasher: ContentHasher,
@@ -111,6 +117,14 @@ impl Repository {
         repo.load_state()?;
         copies::check_recorded(&header, &repo.state())?;
         repo.settle_slot(credentials)?;
+        match repo.follow_keyring() {
+            Ok(damage) => repo.damaged_originals.extend(damage),
+            // Packs under earlier keys open all the same.
+            Err(error) => repo.damaged_originals.push(Damage {
+                object: ObjectName::Keyring(repo.state().keyring_current()).key()?.to_string(),
+                what: format!("{}; what was stored since the last rotation cannot be read", error.chain()),
+            }),
+        }
         for Damage { object, what } in &repo.damaged_originals {
             tracing::error!(key = %object, "an object of the repository was read from its copy: {what}");
         }
@@ -124,7 +138,7 @@ impl Repository {
                 .with("chunker", header.chunker_id)
                 .with_hint("a newer program made it: use that program"));
         }
-        let unlock::Unlocked { keyring, keyring_key, slot } = unlocked;
+        let unlock::Unlocked { keyring, keyring_key, kek, slot } = unlocked;
         let damaged_originals = damage.into_iter().chain(keyring.damage).collect();
         let keyring = keyring.value;
         let cache = Cache::new(env.cache_dir.as_deref(), &header.repository);
@@ -143,8 +157,9 @@ impl Repository {
             env,
             store,
             header,
-            keyring,
+            keyring: RwLock::new(Arc::new(keyring)),
             keyring_key,
+            kek,
             slot,
             cache,
         })
@@ -158,7 +173,8 @@ impl Repository {
         if !in_force(&self.slot)
             && let Ok(unlocked) = unlock::unlock(&self.store, &self.id(), credentials, &in_force)
         {
-            self.slot = unlocked.slot;
+            (self.slot, self.keyring_key, self.kek) = (unlocked.slot, unlocked.keyring_key, unlocked.kek);
+            self.hold_keyring(unlocked.keyring.value);
         }
         self.check_slot_in_force()
     }

@@ -1,4 +1,7 @@
-//! From a password or key file to the keyring.
+//! From a password, key file, recovery sheet or private key to a keyring.
+//!
+//! Which generation counts only the log says, and the log opens under a key that every generation holds: so any one
+//! generation is a way in.
 
 use super::copies::{self, Found};
 use crate::environment::Credentials;
@@ -7,28 +10,50 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Key32;
 use decube_backup_format::ids::{RepositoryId, SlotId};
 use decube_backup_format::keyring::Keyring;
-use decube_backup_format::keyslot::{KeySlot, SlotKdf, SlotSecret};
+use decube_backup_format::keyslot::{KeySlot, OpenedSlot, SlotKdf, SlotSecret};
 
 pub(super) struct Unlocked {
     pub keyring: Found<Keyring>,
     pub keyring_key: Key32,
+    /// Of that slot.
+    pub kek: Key32,
     pub slot: SlotId,
 }
 
 impl Credentials {
-    /// As the format takes it.
-    pub(crate) fn secret(&self) -> SlotSecret<'_> {
+    /// As the format takes it for a new slot.
+    ///
+    /// # Errors
+    /// `Invalid` for private keys: a slot for them takes the public key.
+    pub(crate) fn secret(&self) -> Result<SlotSecret<'_>> {
         match self {
-            Self::Password(password) => SlotSecret::Password(password.expose().as_bytes()),
-            Self::KeyFile(file) => SlotSecret::KeyFile(file),
+            Self::Password(password) => Ok(SlotSecret::Password(password.expose().as_bytes())),
+            Self::KeyFile(file) => Ok(SlotSecret::KeyFile(file)),
+            Self::Recovery(key) => Ok(SlotSecret::Recovery(key)),
+            Self::Identities(_) => Err(Error::new(ErrorKind::Invalid, "key", "a new key cannot be a private key")
+                .with_hint("open or create the repository with a password or key file; add the public key with `key add --recipient`")),
         }
     }
 
-    fn fits(&self, kdf: &SlotKdf) -> bool {
-        matches!(
-            (self, kdf),
-            (Self::Password(_), SlotKdf::Argon2id { .. }) | (Self::KeyFile(_), SlotKdf::KeyFile { .. })
-        )
+    /// What `slot` wraps, `None` if it is of another kind or another secret's.
+    fn open(&self, slot: &KeySlot, repository: &RepositoryId) -> Result<Option<OpenedSlot>> {
+        let opened = match (self, &slot.kdf) {
+            (Self::Password(password), SlotKdf::Argon2id { .. }) => {
+                slot.open(SlotSecret::Password(password.expose().as_bytes()), repository)
+            }
+            (Self::KeyFile(file), SlotKdf::KeyFile { .. }) => slot.open(SlotSecret::KeyFile(file), repository),
+            (Self::Recovery(key), SlotKdf::Recovery { .. }) => slot.open(SlotSecret::Recovery(key), repository),
+            (Self::Identities(identities), SlotKdf::Recipient { envelope, .. }) => {
+                let Some(secret) = identities.take_out(envelope)? else { return Ok(None) };
+                slot.open(SlotSecret::Enveloped(&secret), repository)
+            }
+            _ => return Ok(None),
+        };
+        match opened {
+            Ok(opened) => Ok(Some(opened)),
+            Err(error) if error.kind() == ErrorKind::WrongKey => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -49,20 +74,11 @@ pub(super) fn unlock(
             continue;
         }
         let Some(bytes) = store.get(&object.key)? else { continue };
-        let opened = KeySlot::decode(&bytes).and_then(|slot| {
-            if !credentials.fits(&slot.kdf) {
-                return Ok(None);
-            }
-            tried += 1;
-            match slot.open(credentials.secret(), repository) {
-                Ok(key) => Ok(Some(key)),
-                Err(error) if error.kind() == ErrorKind::WrongKey => Ok(None),
-                Err(error) => Err(error),
-            }
-        });
+        tried += 1;
+        let opened = KeySlot::decode(&bytes).and_then(|slot| credentials.open(&slot, repository));
         match opened {
-            Ok(Some(key)) => match copies::keyring(store, repository, &key) {
-                Ok(keyring) => return Ok(Unlocked { keyring, keyring_key: key, slot: slot_id }),
+            Ok(Some(OpenedSlot { keyring_key, kek })) => match any_keyring(store, repository, &keyring_key) {
+                Ok(keyring) => return Ok(Unlocked { keyring, keyring_key, kek, slot: slot_id }),
                 Err(error) => damaged = Some(error),
             },
             Ok(None) => {}
@@ -75,8 +91,18 @@ pub(super) fn unlock(
             "a key slot, or the keyring with its copy, is damaged; try another password or key file, \
              or put them back from a replica of this repository",
         )),
-        None => Err(Error::new(ErrorKind::WrongKey, "open", "no key slot opens with this password or key file")
+        None => Err(Error::new(ErrorKind::WrongKey, "open", "no key slot opens with this password or key")
             .with("slots_tried", tried)
             .with_hint("check the password source; `decube-backup key list` shows the slots to who can open one")),
     }
+}
+
+/// Where every repository starts, or after a revocation the generation that the key belongs to.
+fn any_keyring(store: &Store, repository: &RepositoryId, key: &Key32) -> Result<Found<Keyring>> {
+    copies::keyring(store, repository, key, 0, None).or_else(|first| match first.kind() {
+        ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Io => {
+            copies::newest_keyring(store, repository, key)?.ok_or(first)
+        }
+        _ => Err(first),
+    })
 }

@@ -23,7 +23,7 @@ use decube_backup_engine::options::{
     VerifyDepth, VerifyReport,
 };
 use decube_backup_engine::verify::{VerifyOptions, verify};
-use decube_backup_engine::{Credentials, Environment, Repository, backup, restore};
+use decube_backup_engine::{Author, Credentials, Environment, Repository, backup, restore};
 use decube_backup_format::ids::SnapshotId;
 use decube_backup_testkit::{MemorySink, SeededEntropy};
 use std::path::{Path, PathBuf};
@@ -137,6 +137,8 @@ impl Harness {
             clock: Arc::new(LaterClock(SystemClock::new())),
             entropy: self.entropy.clone(),
             cache_dir: self.cache.as_ref().map(|dir| dir.path().to_owned()),
+            witness_dir: None,
+            author: Author { host: "host".into(), username: "somebody".into() },
             threads: 2,
         }
     }

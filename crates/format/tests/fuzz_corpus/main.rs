@@ -41,6 +41,7 @@ decoders! {
     format_header: format_header,
     key_slot: key_slot,
     key_file: key_file,
+    recovery_key: recovery_key,
     keyring: keyring,
     sealed_object: sealed_object,
     record: record,

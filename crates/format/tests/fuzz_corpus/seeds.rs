@@ -12,7 +12,7 @@ use decube_backup_format::header::{Features, Header};
 use decube_backup_format::ids::{ChunkId, IndexId, PackId, PackKind, PackName, ShortId, SlotId};
 use decube_backup_format::index::encode_index;
 use decube_backup_format::keyring::{Keyring, VersionedKey};
-use decube_backup_format::keyslot::{KdfCost, KeyFile, KeySlot, SlotSecret};
+use decube_backup_format::keyslot::{Envelope, KdfCost, KeyFile, KeySlot, RecoveryKey, SlotSecret};
 use decube_backup_format::log::{
     AddedObject, LabelChange, LogKeys, ObjectName, Payload, RecordBuilder, SlotChange, SnapshotEdit, Stamp,
 };
@@ -61,12 +61,19 @@ pub fn format_header() -> Vec<Vec<u8>> {
 
 pub fn key_slot() -> Vec<Vec<u8>> {
     let cost = KdfCost { m_kib: 8, t: 1, p: 1 };
-    let file = must(KeyFile::generate(&NoEntropy));
-    [SlotSecret::Password(b"secret"), SlotSecret::KeyFile(&file)]
-        .map(|secret| {
-            without_ends(must(KeySlot::seal(REPOSITORY, secret, cost, "lab", TIME, &KEY, &NoEntropy)).encode())
-        })
-        .to_vec()
+    let (file, sheet) = (must(KeyFile::generate(&NoEntropy)), must(RecoveryKey::generate(&NoEntropy)));
+    let secrets = [SlotSecret::Password(b"secret"), SlotSecret::KeyFile(&file), SlotSecret::Recovery(&sheet)];
+    let mut slots =
+        secrets.map(|secret| must(KeySlot::seal(REPOSITORY, secret, cost, "lab", TIME, &KEY, &NoEntropy)).0).to_vec();
+    let envelope = Envelope { recipient: "age1example".into(), sealed: b"enclosed".to_vec() };
+    slots.push(must(KeySlot::seal_in(REPOSITORY, envelope, &KEY, "lab", TIME, &KEY, &NoEntropy)).0);
+    slots.iter().map(|slot| without_ends(slot.encode())).collect()
+}
+
+pub fn recovery_key() -> Vec<Vec<u8>> {
+    let key = must(RecoveryKey::generate(&NoEntropy));
+    let lines = key.to_lines().map(|line| line.as_str().to_owned()).join("\n");
+    vec![lines.into_bytes(), key.to_code().as_bytes().to_vec()]
 }
 
 pub fn key_file() -> Vec<Vec<u8>> {

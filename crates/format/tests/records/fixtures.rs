@@ -17,7 +17,7 @@ pub const KEYRING_KEY: Key32 = Key32([0x22; 32]);
 
 /// The same bytes in every run, never the same bytes twice.
 #[derive(Default)]
-pub struct FixedEntropy(AtomicU64);
+pub struct FixedEntropy(pub AtomicU64);
 
 impl Entropy for FixedEntropy {
     fn fill(&self, buf: &mut [u8]) -> Result<()> {

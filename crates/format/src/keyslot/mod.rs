@@ -1,9 +1,19 @@
-//! Key slots: the objects `keys/<slot>`, each wrapping the keyring key for one password or key file.
+//! Key slots: the objects `keys/<slot>`, each wrapping the keyring key for one password, key file, recovery sheet
+//! or public key.
 //!
 //! A slot is plain parameters, the keyring key sealed under the key-encryption key (KEK) with those parameters
 //! as additional data, and a closing BLAKE3. Checked in this order: the checksum (damage is `Corrupt`), the
 //! key commitment (another password is `WrongKey`), the seal (forgery is `Corrupt`). The parameters come from
 //! an untrusted store, so their cost is bounded before any work is done.
+//!
+//! A slot for a public key holds an envelope that only the private key opens; in it is a random secret, from which the
+//! KEK derives as from a key file's. This crate treats the envelope as bytes: who makes and opens it is the engine.
+
+mod key_file;
+mod recovery;
+
+pub use key_file::KeyFile;
+pub use recovery::{RECOVERY_LINES, RecoveryKey};
 
 use crate::hash::Key32;
 use crate::header::{checked_body, unsupported_version};
@@ -18,6 +28,10 @@ use zeroize::Zeroizing;
 
 const MAGIC: &[u8; 8] = b"DECUBEKS";
 const VERSION: u16 = 1;
+/// Longest public key accepted from a slot, bytes: an RSA key of 16384 bits.
+const RECIPIENT_BYTES_MAX: usize = 4096;
+/// Longest envelope accepted from a slot, bytes.
+const ENVELOPE_BYTES_MAX: usize = 8192;
 /// Longest slot label, bytes.
 pub const LABEL_BYTES_MAX: usize = 255;
 /// Most Argon2 memory accepted from a slot, KiB: 1 GiB.
@@ -54,7 +68,7 @@ impl KdfCost {
 }
 
 /// How a slot's KEK comes from the user's secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotKdf {
     /// Id 1: Argon2id version 0x13 of a password.
     Argon2id {
@@ -68,7 +82,28 @@ pub enum SlotKdf {
         /// Random salt.
         salt: [u8; 16],
     },
-    // Ids 3 (public-key recipient) and 4 (key management service) are reserved: `Unsupported` for now.
+    /// Id 3: BLAKE3 derivation from the 32 random bytes in an envelope.
+    Recipient {
+        /// Random salt.
+        salt: [u8; 16],
+        /// For whom.
+        envelope: Envelope,
+    },
+    // Id 4 (key management service) is reserved: `Unsupported` for now.
+    /// Id 5: BLAKE3 derivation from the 20 random bytes of a recovery sheet.
+    Recovery {
+        /// Random salt.
+        salt: [u8; 16],
+    },
+}
+
+/// A secret that one public key's owner can take out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The public key as its owner gives it: `age1…` or `ssh-…`, at most 4096 bytes.
+    pub recipient: String,
+    /// The secret, encrypted to it; at most 8192 bytes.
+    pub sealed: Vec<u8>,
 }
 
 /// The secret a user presents.
@@ -78,6 +113,19 @@ pub enum SlotSecret<'a> {
     Password(&'a [u8]),
     /// The key of a key file.
     KeyFile(&'a KeyFile),
+    /// What a slot's envelope holds.
+    Enveloped(&'a Key32),
+    /// The key on a recovery sheet.
+    Recovery(&'a RecoveryKey),
+}
+
+/// What an opened slot yields.
+#[derive(Clone, Debug)]
+pub struct OpenedSlot {
+    /// Opens the keyring.
+    pub keyring_key: Key32,
+    /// Seals another keyring key in this slot, without its secret: see [`KeySlot::rewrap`].
+    pub kek: Key32,
 }
 
 /// A decoded slot.
@@ -95,7 +143,7 @@ pub struct KeySlot {
 }
 
 impl KeySlot {
-    /// Wraps `keyring_key` for `secret`; `cost` applies to passwords.
+    /// Wraps `keyring_key` for `secret`; `cost` applies to passwords. Also yields the slot's KEK.
     ///
     /// # Errors
     /// `Invalid` for a label or cost out of bounds; no entropy; `NoSpace` without memory for the derivation.
@@ -107,27 +155,81 @@ impl KeySlot {
         created: Timestamp,
         keyring_key: &Key32,
         entropy: &dyn Entropy,
-    ) -> Result<Self> {
-        if !cost.in_bounds() || label.len() > LABEL_BYTES_MAX {
-            return Err(Error::new(ErrorKind::Invalid, "key", "key derivation cost or label length out of bounds"));
+    ) -> Result<(Self, Key32)> {
+        if !cost.in_bounds() {
+            return Err(Error::new(ErrorKind::Invalid, "key", "key derivation cost out of bounds"));
         }
         let mut salt = [0; 16];
         entropy.fill(&mut salt)?;
         let kdf = match secret {
             SlotSecret::Password(_) => SlotKdf::Argon2id { cost, salt },
             SlotSecret::KeyFile(_) => SlotKdf::KeyFile { salt },
+            SlotSecret::Recovery(_) => SlotKdf::Recovery { salt },
+            SlotSecret::Enveloped(_) => {
+                return Err(Error::new(ErrorKind::Invalid, "key", "this kind of secret needs an envelope"));
+            }
         };
-        let mut slot = Self { repository, kdf, created, label: label.to_owned(), wrapped: Vec::new() };
-        let kek = slot.kek(secret)?;
-        slot.wrapped = sealed::seal(Cipher::Aes256Gcm, &kek, &slot.parameters(), &keyring_key.0, entropy)?;
-        Ok(slot)
+        Self { repository, kdf, created, label: label.to_owned(), wrapped: Vec::new() }.wrap(
+            secret,
+            keyring_key,
+            entropy,
+        )
+    }
+
+    /// Wraps `keyring_key` for whoever takes `secret` out of `envelope`. Also yields the slot's KEK.
+    ///
+    /// # Errors
+    /// `Invalid` for a label, public key or envelope too long; no entropy.
+    pub fn seal_in(
+        repository: RepositoryId,
+        envelope: Envelope,
+        secret: &Key32,
+        label: &str,
+        created: Timestamp,
+        keyring_key: &Key32,
+        entropy: &dyn Entropy,
+    ) -> Result<(Self, Key32)> {
+        if envelope.recipient.len() > RECIPIENT_BYTES_MAX || envelope.sealed.len() > ENVELOPE_BYTES_MAX {
+            return Err(Error::new(ErrorKind::Invalid, "key", "public key too long"));
+        }
+        let mut salt = [0; 16];
+        entropy.fill(&mut salt)?;
+        let kdf = SlotKdf::Recipient { salt, envelope };
+        Self { repository, kdf, created, label: label.to_owned(), wrapped: Vec::new() }.wrap(
+            SlotSecret::Enveloped(secret),
+            keyring_key,
+            entropy,
+        )
+    }
+
+    /// The same slot around another keyring key: whoever opens this one opens that.
+    ///
+    /// `kek` is what opening this one yielded.
+    ///
+    /// # Errors
+    /// `WrongKey` if `kek` is not this slot's; no entropy.
+    pub fn rewrap(&self, kek: &Key32, keyring_key: &Key32, entropy: &dyn Entropy) -> Result<Self> {
+        if !sealed::commits_to(kek, &self.wrapped)? {
+            return Err(wrong_key("the key does not open this key slot"));
+        }
+        let wrapped = sealed::seal(Cipher::Aes256Gcm, kek, &self.parameters(), &keyring_key.0, entropy)?;
+        Ok(Self { wrapped, ..self.clone() })
+    }
+
+    fn wrap(mut self, secret: SlotSecret<'_>, keyring_key: &Key32, entropy: &dyn Entropy) -> Result<(Self, Key32)> {
+        if self.label.len() > LABEL_BYTES_MAX {
+            return Err(Error::new(ErrorKind::Invalid, "key", "label too long").with("bytes_max", LABEL_BYTES_MAX));
+        }
+        let kek = self.kek(secret)?;
+        self.wrapped = sealed::seal(Cipher::Aes256Gcm, &kek, &self.parameters(), &keyring_key.0, entropy)?;
+        Ok((self, kek))
     }
 
     /// The keyring key. Costs one key derivation.
     ///
     /// # Errors
     /// `WrongKey` if `secret` is not this slot's; `Corrupt` if the slot is damaged, forged or another repository's.
-    pub fn open(&self, secret: SlotSecret<'_>, repository: &RepositoryId) -> Result<Key32> {
+    pub fn open(&self, secret: SlotSecret<'_>, repository: &RepositoryId) -> Result<OpenedSlot> {
         if self.repository != *repository {
             return Err(corrupt("key slot").with("reason", "it belongs to another repository"));
         }
@@ -137,7 +239,7 @@ impl KeySlot {
         }
         let plain = Zeroizing::new(sealed::open(&kek, &self.parameters(), &self.wrapped)?);
         let bytes = plain.as_slice().try_into().map_err(|_| corrupt("key slot"))?;
-        Ok(Key32(bytes))
+        Ok(OpenedSlot { keyring_key: Key32(bytes), kek })
     }
 
     /// The object's bytes.
@@ -163,18 +265,24 @@ impl KeySlot {
         let repository = RepositoryId(reader.array()?);
         let cost = KdfCost { m_kib: reader.u32()?, t: reader.u32()?, p: reader.u32()? };
         let salt = reader.array()?;
+        let created = Timestamp { seconds: reader.u64()? as i64, nanoseconds: reader.u32()? };
+        let label = text(&mut reader, LABEL_BYTES_MAX)?;
         let kdf = match kind {
             1 if cost.in_bounds() => SlotKdf::Argon2id { cost, salt },
             1 => return Err(corrupt("key slot").with("reason", "key derivation cost out of bounds")),
             2 => SlotKdf::KeyFile { salt },
+            3 => {
+                let recipient = text(&mut reader, RECIPIENT_BYTES_MAX)?;
+                let sealed = reader.bytes(ENVELOPE_BYTES_MAX)?.to_vec();
+                SlotKdf::Recipient { salt, envelope: Envelope { recipient, sealed } }
+            }
+            5 => SlotKdf::Recovery { salt },
             _ => {
                 return Err(Error::new(ErrorKind::Unsupported, "open", "key slot of an unknown kind")
                     .with("kind", kind)
                     .with_hint("use a newer decube-backup, or another key slot"));
             }
         };
-        let created = Timestamp { seconds: reader.u64()? as i64, nanoseconds: reader.u32()? };
-        let label = String::from_utf8(reader.bytes(LABEL_BYTES_MAX)?.to_vec()).map_err(|_| corrupt("key slot"))?;
         let wrapped = reader.take(32 + sealed::OVERHEAD_BYTES)?.to_vec();
         reader.finish()?;
         let slot = Self { repository, kdf, created, label, wrapped };
@@ -183,9 +291,12 @@ impl KeySlot {
 
     /// Everything before the wrapped key: the seal's additional data.
     fn parameters(&self) -> Vec<u8> {
-        let (kind, cost, salt) = match &self.kdf {
-            SlotKdf::Argon2id { cost, salt } => (1, *cost, salt),
-            SlotKdf::KeyFile { salt } => (2, KdfCost { m_kib: 0, t: 0, p: 0 }, salt),
+        const NO_COST: KdfCost = KdfCost { m_kib: 0, t: 0, p: 0 };
+        let (kind, cost, salt, envelope) = match &self.kdf {
+            SlotKdf::Argon2id { cost, salt } => (1, *cost, salt, None),
+            SlotKdf::KeyFile { salt } => (2, NO_COST, salt, None),
+            SlotKdf::Recipient { salt, envelope } => (3, NO_COST, salt, Some(envelope)),
+            SlotKdf::Recovery { salt } => (5, NO_COST, salt, None),
         };
         let mut out = Vec::with_capacity(256);
         out.extend_from_slice(MAGIC);
@@ -199,6 +310,10 @@ impl KeySlot {
         out.write_u64(self.created.seconds as u64);
         out.write_u32(self.created.nanoseconds);
         out.write_bytes(self.label.as_bytes());
+        if let Some(envelope) = envelope {
+            out.write_bytes(envelope.recipient.as_bytes());
+            out.write_bytes(&envelope.sealed);
+        }
         out
     }
 
@@ -208,10 +323,20 @@ impl KeySlot {
             (SlotKdf::KeyFile { salt }, SlotSecret::KeyFile(file)) => {
                 Ok(file.0.derive("decube-backup 2026 v1 key file KEK", salt))
             }
-            (SlotKdf::Argon2id { .. }, SlotSecret::KeyFile(_)) => Err(wrong_key("this key slot takes a password")),
-            (SlotKdf::KeyFile { .. }, SlotSecret::Password(_)) => Err(wrong_key("this key slot takes a key file")),
+            (SlotKdf::Recipient { salt, .. }, SlotSecret::Enveloped(secret)) => {
+                Ok(secret.derive("decube-backup 2026 v1 recipient KEK", salt))
+            }
+            (SlotKdf::Recovery { salt }, SlotSecret::Recovery(key)) => Ok(key.kek(salt)),
+            (SlotKdf::Argon2id { .. }, _) => Err(wrong_key("this key slot takes a password")),
+            (SlotKdf::KeyFile { .. }, _) => Err(wrong_key("this key slot takes a key file")),
+            (SlotKdf::Recipient { .. }, _) => Err(wrong_key("this key slot takes a private key")),
+            (SlotKdf::Recovery { .. }, _) => Err(wrong_key("this key slot takes a recovery sheet")),
         }
     }
+}
+
+fn text(reader: &mut Reader<'_>, bytes_max: usize) -> Result<String> {
+    String::from_utf8(reader.bytes(bytes_max)?.to_vec()).map_err(|_| corrupt("key slot"))
 }
 
 /// A new random slot name.
@@ -238,64 +363,4 @@ fn argon2id(cost: KdfCost, salt: &[u8; 16], password: &[u8]) -> Result<Key32> {
         .hash_password_into(password, salt, &mut kek.0)
         .map_err(failed)?;
     Ok(kek)
-}
-
-/// A key file: 32 random bytes as text, for machines that unlock without a password.
-///
-/// Three lines: `decube-backup-key-1`, the key as 64 hex digits, and the first 8 bytes of the BLAKE3 of the two
-/// lines before as 16 hex digits, so that a cut or mistyped file is named as such and not as a wrong key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyFile(Key32);
-
-const KEY_FILE_MAGIC: &str = "decube-backup-key-1";
-
-impl KeyFile {
-    /// Makes a new key.
-    ///
-    /// # Errors
-    /// No entropy.
-    pub fn generate(entropy: &dyn Entropy) -> Result<Self> {
-        let mut key = Key32::default();
-        entropy.fill(&mut key.0)?;
-        Ok(Self(key))
-    }
-
-    /// The file's text.
-    pub fn to_text(&self) -> Zeroizing<String> {
-        let key = Zeroizing::new(crate::ids::hex(&self.0.0));
-        let mut text = Zeroizing::new(String::with_capacity(128));
-        for part in [KEY_FILE_MAGIC, "\n", key.as_str(), "\n"] {
-            text.push_str(part);
-        }
-        let check = key_file_check(&text);
-        text.push_str(&check);
-        text.push('\n');
-        text
-    }
-
-    /// Reads a file's text; line ends may be CR LF and a last one missing.
-    ///
-    /// # Errors
-    /// `Invalid` if it is not a whole key file.
-    pub fn parse(text: &[u8]) -> Result<Self> {
-        let invalid = || {
-            Error::new(ErrorKind::Invalid, "open", "not a whole key file")
-                .with_hint("a key file has three lines, the first is decube-backup-key-1")
-        };
-        let text = std::str::from_utf8(text).map_err(|_| invalid())?;
-        let mut lines = text.lines();
-        let (Some(KEY_FILE_MAGIC), Some(key), Some(check), None) =
-            (lines.next(), lines.next(), lines.next(), lines.next())
-        else {
-            return Err(invalid());
-        };
-        let file = Self(Key32(crate::ids::ChunkId::from_hex(key).map_err(|_| invalid())?.0));
-        let whole = Zeroizing::new(format!("{KEY_FILE_MAGIC}\n{key}\n"));
-        if key_file_check(&whole) == check { Ok(file) } else { Err(invalid()) }
-    }
-}
-
-fn key_file_check(lines: &str) -> String {
-    let hash = blake3::hash(lines.as_bytes());
-    crate::ids::hex(hash.as_bytes().first_chunk::<8>().unwrap_or(&[0; 8]))
 }

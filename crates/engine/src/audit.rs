@@ -1,0 +1,253 @@
+//! Who did what, and when: the log read as an audit trail.
+//!
+//! Every record is checked again from the first on, whatever the caches say: its signature, that it continues the one
+//! before, that an admitted writer signed it, and that its payload was sealed by a holder of the log key. Behind a
+//! damaged record the reading goes on with those that prove themselves by their seal, as a salvage does.
+//!
+//! Host, user, program and time of a record are what its writer said; the store's own time stands beside it.
+
+use crate::options::Damage;
+use crate::repository::{Repository, WitnessStatus};
+use decube_backup_core::monitor::{Monitor, check_stop};
+use decube_backup_core::{Result, Timestamp};
+use decube_backup_format::checkpoint::State;
+use decube_backup_format::ids::{SnapshotId, log_key};
+use decube_backup_format::log::{Envelope, LabelChange, ObjectName, Payload, SlotChange, Stamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// One record, as far as it could be read.
+pub(crate) struct Walked {
+    pub seq: u64,
+    pub record: Option<(Envelope, Stamp, Payload)>,
+    /// What is wrong with it.
+    pub damage: Option<String>,
+}
+
+/// Shows every record of the log to `visit`, in order, checked; returns the number of records and the last one's hash.
+pub(crate) fn walk(repo: &Repository, visit: &mut dyn FnMut(Walked) -> Result<()>) -> Result<(u64, [u8; 32])> {
+    let mut state = State::new(repo.id());
+    let end = repo.state().next_seq().max(repo.damaged_records().last().map_or(0, |last| last + 1));
+    for seq in 0..end {
+        let walked = match repo.store.get(&log_key(seq)?)? {
+            None => Walked { seq, record: None, damage: Some("log record is missing".to_owned()) },
+            Some(bytes) => check(repo, &mut state, seq, &bytes),
+        };
+        visit(walked)?;
+    }
+    Ok((end, state.hash()))
+}
+
+fn check(repo: &Repository, state: &mut State, seq: u64, bytes: &[u8]) -> Walked {
+    let open = |envelope: Envelope| {
+        envelope.open(bytes, repo.log_keys.log_key()).map(|(stamp, payload)| (envelope, stamp, payload))
+    };
+    // A record before this one is lost: this one can only be judged by itself.
+    let gap = state.next_seq() != seq;
+    let accepted = if gap { Envelope::decode(bytes) } else { state.chain().accept(bytes) };
+    let (record, damage) = match accepted.and_then(open) {
+        Ok(record) => (Some(record), None),
+        Err(why) => (Envelope::decode(bytes).and_then(open).ok(), Some(why.chain())),
+    };
+    let misplaced =
+        record.as_ref().is_some_and(|(envelope, ..)| envelope.seq != seq || envelope.repository != repo.id());
+    let record = record.filter(|_| !misplaced);
+    let mut damage = damage.or_else(|| misplaced.then(|| "it is another record".to_owned()));
+    if let Some((envelope, ..)) = &record {
+        if gap || damage.is_some() {
+            state.skip_to(envelope);
+        }
+        if let Err(why) = state.apply_plain(envelope) {
+            damage.get_or_insert_with(|| why.chain());
+        }
+    }
+    Walked { seq, record, damage }
+}
+
+/// What is shown of the log. Everything is checked either way.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Only records whose store time (or, without one, client time) is at or after this.
+    pub since: Option<Timestamp>,
+    /// Only records of these kinds ([`Payload::word`]); empty for all.
+    pub kinds: BTreeSet<String>,
+    /// Only records that name this host.
+    pub host: Option<String>,
+}
+
+/// A record of the audit trail.
+#[derive(Clone, Debug)]
+pub struct AuditEntry {
+    /// Its number.
+    pub seq: u64,
+    /// Its BLAKE3 hash, which the next record repeats.
+    pub hash: [u8; 32],
+    /// The public key that signed it.
+    pub writer: [u8; 32],
+    /// Who wrote it and when, as the writer said.
+    pub stamp: Stamp,
+    /// When the store says it was created.
+    pub stored: Option<Timestamp>,
+    /// Its kind.
+    pub word: &'static str,
+    /// Snapshots it is about, with the name where the record gives one.
+    pub snapshots: Vec<(SnapshotId, Option<String>)>,
+    /// Everything else it says, by a stable word.
+    pub details: BTreeMap<&'static str, String>,
+    /// Packs it adds.
+    pub packs_added: u64,
+    /// Bytes of all objects it adds.
+    pub bytes_added: u64,
+    /// Packs it reclaims.
+    pub packs_reclaimed: u64,
+    /// What is wrong with it, `None` for a record that was verified.
+    pub damage: Option<String>,
+}
+
+/// What an audit found.
+#[derive(Clone, Debug)]
+pub struct AuditReport {
+    /// Records there are.
+    pub records: u64,
+    /// Records shown.
+    pub shown: u64,
+    /// Hash of the last record: note it elsewhere, and nobody can rewrite what is before it.
+    pub head: [u8; 32],
+    /// Damaged, missing or forged records.
+    pub damages: Vec<Damage>,
+    /// How the log stands to what this host has seen of it.
+    pub witness: WitnessStatus,
+}
+
+/// Verifies the whole log and shows the records that `filter` accepts to `visit`, in order; damaged ones always.
+///
+/// `witness_dir` is where this user's witness files are; `None` compares with nothing.
+///
+/// # Errors
+/// The store cannot be read; what `visit` yields; `Interrupted`.
+pub fn audit(
+    repo: &Repository,
+    filter: &AuditFilter,
+    witness_dir: Option<&Path>,
+    monitor: &dyn Monitor,
+    visit: &mut dyn FnMut(&AuditEntry) -> Result<()>,
+) -> Result<AuditReport> {
+    let stored = stored_times(repo)?;
+    let (mut damages, mut shown) = (Vec::new(), 0);
+    let (records, head) = walk(repo, &mut |walked| {
+        check_stop(monitor)?;
+        let Walked { seq, record, damage } = walked;
+        if let Some(what) = &damage {
+            damages.push(Damage { object: log_key(seq)?.to_string(), what: what.clone() });
+        }
+        let Some((envelope, stamp, payload)) = record else { return Ok(()) };
+        let entry = entry(&envelope, stamp, &payload, stored.get(&seq).copied(), damage)?;
+        if filter.accepts(&entry) {
+            shown += 1;
+            visit(&entry)?;
+        }
+        Ok(())
+    })?;
+    let state = repo.state();
+    if damages.is_empty() && head != state.hash() {
+        let object = log_key(records.saturating_sub(1))?.to_string();
+        damages.push(Damage { object, what: "the log is not the one read before".into() });
+    }
+    let witness = witness_dir.map_or(Ok(WitnessStatus::Unknown), |dir| repo.witness_status(dir))?;
+    Ok(AuditReport { records, shown, head, damages, witness })
+}
+
+impl AuditFilter {
+    fn accepts(&self, entry: &AuditEntry) -> bool {
+        let time = entry.stored.unwrap_or(entry.stamp.time);
+        entry.damage.is_some()
+            || (self.since.is_none_or(|since| time >= since)
+                && (self.kinds.is_empty() || self.kinds.contains(entry.word))
+                && self.host.as_ref().is_none_or(|host| *host == entry.stamp.host))
+    }
+}
+
+/// When the store says each record was created.
+fn stored_times(repo: &Repository) -> Result<BTreeMap<u64, Timestamp>> {
+    let time =
+        |ms: i64| Timestamp { seconds: ms.div_euclid(1000), nanoseconds: ms.rem_euclid(1000) as u32 * 1_000_000 };
+    let listed = repo.store.list("log/")?;
+    let times = listed.iter().filter_map(|object| {
+        let seq = u64::from_str_radix(object.key.as_str().strip_prefix("log/")?, 16).ok()?;
+        Some((seq, time(object.modified_ms?)))
+    });
+    Ok(times.collect())
+}
+
+fn entry(
+    envelope: &Envelope,
+    stamp: Stamp,
+    payload: &Payload,
+    stored: Option<Timestamp>,
+    damage: Option<String>,
+) -> Result<AuditEntry> {
+    let mut details = BTreeMap::new();
+    let unnamed = |ids: &[SnapshotId]| ids.iter().map(|id| (*id, None)).collect();
+    let mut snapshots: Vec<(SnapshotId, Option<String>)> = Vec::new();
+    match payload {
+        Payload::Commit { manifest } => {
+            let (id, manifest) = (manifest.id(), manifest.decode()?);
+            details.insert("bytes", manifest.tree.bytes.to_string());
+            snapshots.push((id, Some(manifest.name)));
+        }
+        Payload::Forget { snapshots: ids } | Payload::RestoreForgotten { snapshots: ids } => snapshots = unnamed(ids),
+        Payload::Condemn { packs, released } => {
+            details.insert("condemned", packs.len().to_string());
+            details.insert("released", released.len().to_string());
+        }
+        Payload::Pin { snapshot, until } => {
+            snapshots = unnamed(&[*snapshot]);
+            details.insert("until", until.map_or_else(|| "for ever".to_owned(), |until| until.to_string()));
+        }
+        Payload::Unpin { snapshot } => snapshots = unnamed(&[*snapshot]),
+        Payload::Keyring { generation } => _ = details.insert("generation", generation.to_string()),
+        Payload::KeySlot(SlotChange::Added { slot, label }) => {
+            details.extend([("added", slot.to_hex()), ("label", label.clone())]);
+        }
+        Payload::KeySlot(SlotChange::Removed { slot }) => _ = details.insert("removed", slot.to_hex()),
+        Payload::TagChange(edit) => {
+            snapshots = unnamed(&[edit.snapshot]);
+            let labels = edit.labels.iter().map(|(key, change)| match change {
+                LabelChange::Set(value) => format!("{key}={value}"),
+                LabelChange::Remove => format!("-{key}"),
+            });
+            details.insert("tags_added", edit.tags_added.join(","));
+            details.insert("tags_removed", edit.tags_removed.join(","));
+            details.insert("labels", labels.collect::<Vec<_>>().join(","));
+        }
+        Payload::Note { text } => _ = details.insert("text", text.clone()),
+        // What they do is in the envelope.
+        _ => {}
+    }
+    keys_changed(envelope, &mut details);
+    details.retain(|_, value| !value.is_empty());
+    let packs = |name: &ObjectName| matches!(name, ObjectName::Pack(_));
+    Ok(AuditEntry {
+        seq: envelope.seq,
+        hash: envelope.hash,
+        writer: envelope.writer,
+        stamp,
+        stored,
+        word: payload.word(),
+        snapshots,
+        details,
+        packs_added: envelope.added.iter().filter(|object| packs(&object.name)).count() as u64,
+        bytes_added: envelope.added.iter().map(|object| object.len).sum(),
+        packs_reclaimed: envelope.reclaimed_packs().count() as u64,
+        damage,
+    })
+}
+
+/// Names the slots that a record adds and takes out of force, where its payload does not.
+fn keys_changed(envelope: &Envelope, details: &mut BTreeMap<&'static str, String>) {
+    let slot = |name: &ObjectName| if let ObjectName::KeySlot(slot) = name { Some(slot.to_hex()) } else { None };
+    let added: Vec<String> = envelope.added.iter().filter_map(|object| slot(&object.name)).collect();
+    let removed: Vec<String> = envelope.reclaimed.iter().filter_map(slot).collect();
+    details.entry("added").or_insert_with(|| added.join(","));
+    details.entry("removed").or_insert_with(|| removed.join(","));
+}

@@ -1,0 +1,89 @@
+//! The keyring in use, and how a handle follows when another generation is recorded.
+//!
+//! *Invariant*: new packs are sealed under a keyring that the log names, and whoever reads a pack that the log names
+//! can find its key. A generation holds every pack key of the one before, and the secrets that never change; so any
+//! later one reads all that an earlier one reads, and following may wait until it is needed.
+
+use super::Repository;
+use super::copies::{self, Found};
+use crate::options::Damage;
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::hash::Key32;
+use decube_backup_format::ids::PackKind;
+use decube_backup_format::keyring::Keyring;
+use std::sync::{Arc, PoisonError};
+
+impl Repository {
+    /// The keyring to seal with: of the generation that the records folded so far name.
+    ///
+    /// If that one cannot be read now, it is the one held: packs under its keys stay readable for everyone.
+    pub(crate) fn keyring(&self) -> Arc<Keyring> {
+        if let Err(error) = self.follow_keyring() {
+            tracing::warn!(error = %error.chain(), "the current keyring cannot be opened; going on with the one before");
+        }
+        self.held_keyring()
+    }
+
+    /// The key of that version, for reading packs of `kind`.
+    ///
+    /// # Errors
+    /// `WrongKey` if keys were replaced meanwhile so that this handle's key opens them no more; `Corrupt` if no keyring
+    /// has that version.
+    pub(crate) fn pack_key(&self, kind: PackKind, version: u32) -> Result<Key32> {
+        if let Ok(key) = self.held_keyring().pack_key(kind, version) {
+            return Ok(key.clone());
+        }
+        self.follow_keyring()?;
+        let missing = match self.held_keyring().pack_key(kind, version) {
+            Ok(key) => return Ok(key.clone()),
+            Err(error) => error,
+        };
+        // A lost record may be the one that named the generation.
+        if !self.damaged_records().is_empty()
+            && let Some(found) = copies::newest_keyring(&self.store, &self.id(), &self.keyring_key)?
+            && let Ok(key) = found.value.pack_key(kind, version)
+        {
+            return Ok(key.clone());
+        }
+        Err(missing)
+    }
+
+    /// The keyring held, for the secrets that never change.
+    pub(crate) fn held_keyring(&self) -> Arc<Keyring> {
+        self.keyring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Uses `keyring` from now on.
+    pub(crate) fn hold_keyring(&self, keyring: Keyring) {
+        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keyring);
+    }
+
+    /// Reads the keyring that the log names, if it is another than the one held; says what is wrong with its original
+    /// if it came from its copy.
+    ///
+    /// # Errors
+    /// `WrongKey` if it does not open under the key this handle holds; `Corrupt` if it is not this repository's.
+    pub(crate) fn follow_keyring(&self) -> Result<Option<Damage>> {
+        let state = self.state();
+        let (generation, held) = (state.keyring_current(), self.held_keyring());
+        let recorded = state.keyrings().find(|(at, _)| *at == generation).map(|(_, info)| info.hash);
+        let (true, Some(recorded)) = (held.generation != generation, recorded) else { return Ok(None) };
+        let found = copies::keyring(&self.store, &self.id(), &self.keyring_key, generation, Some(&recorded));
+        let Found { value, damage, .. } = found.map_err(|error| match error.kind() {
+            ErrorKind::Corrupt => Error::new(ErrorKind::WrongKey, "keyring", "the current keyring does not open")
+                .with("generation", generation)
+                .with_hint(
+                    "if keys were revoked since this command began, run it again; else `decube-backup verify` says what \
+                     is damaged",
+                )
+                .with_source(error),
+            _ => error,
+        })?;
+        if !value.same_repository(&held) {
+            return Err(Error::new(ErrorKind::Corrupt, "keyring", "a keyring generation changes what never changes")
+                .with("generation", generation));
+        }
+        self.hold_keyring(value);
+        Ok(damage)
+    }
+}
