@@ -6,8 +6,8 @@ use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::Decompressor;
 use decube_backup_format::hash::Domain;
-use decube_backup_format::ids::{self, ChunkId, PackName};
-use decube_backup_format::pack::{Footer, PackHeader, PackReader, SegmentEntry};
+use decube_backup_format::ids::{self, ChunkId, PackKind, PackName};
+use decube_backup_format::pack::{ChunkEntry, Footer, PackHeader, PackReader, SegmentEntry};
 use decube_backup_format::tree::NodeReader;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -285,6 +285,18 @@ impl<'a> Nodes<'a> {
         cache.push_back((location.pack, location.segment, bytes.clone()));
         Ok(bytes)
     }
+}
+
+/// The bytes of `chunk` in a decoded segment of a pack of `kind`, checked against as much of the id as the table has.
+///
+/// # Errors
+/// `Corrupt`.
+pub(crate) fn chunk_in<'r>(repo: &Repository, kind: PackKind, raw: &'r [u8], chunk: &ChunkEntry) -> Result<&'r [u8]> {
+    let domain = if kind == PackKind::Meta { Domain::Node } else { Domain::Content };
+    let bytes = raw.get(chunk.offset as usize..(chunk.offset + chunk.len) as usize);
+    bytes
+        .filter(|bytes| repo.hasher.id(domain, bytes).short() == chunk.id)
+        .ok_or_else(|| Error::new(ErrorKind::Corrupt, "segment", "chunk does not match its id").with("chunk", chunk.id))
 }
 
 /// Where the live copy of `id` is, by `index` or by one loaded since; one in a pack that is known to be damaged only if

@@ -9,12 +9,11 @@ use crate::index::Location;
 use crate::index::scan::Entry;
 use crate::repository::Repository;
 use crate::rules::Ledger;
-use crate::segments::{Scratch, SegmentReader, is_damage};
+use crate::segments::{Scratch, SegmentReader, chunk_in, is_damage};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, check_stop};
-use decube_backup_core::{Error, ErrorKind, Result};
-use decube_backup_format::hash::Domain;
-use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
-use decube_backup_format::pack::SegmentEntry;
+use decube_backup_core::{Error, Result};
+use decube_backup_format::ids::{PackName, pack_key};
+use decube_backup_format::pack::{Footer, SegmentEntry};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Segments that were looked at, and whether all of their chunks are whole.
@@ -46,25 +45,23 @@ impl<'a> Proof<'a> {
             return Ok(());
         }
         let mut doubtful: BTreeMap<(PackName, u32), SegmentEntry> = BTreeMap::new();
-        self.each_copy(marks, candidates, &mut |proof, staying, _| {
-            if staying.iter().all(|at| !proof.segments.contains_key(&(at.pack, at.segment)))
+        self.each_copy(marks, candidates, &mut |staying, _| {
+            if staying.iter().all(|at| !self.segments.contains_key(&(at.pack, at.segment)))
                 && let Some(first) = staying.first()
             {
                 doubtful.insert((first.pack, first.segment), first.entry);
             }
-            Ok(())
         })?;
         self.check(&doubtful)?;
         if self.segments.values().all(|is_whole| *is_whole) {
             return Ok(());
         }
         let mut needed = BTreeSet::new();
-        self.each_copy(marks, candidates, &mut |proof, staying, going| {
-            let is_whole = |at: &Location| proof.segments.get(&(at.pack, at.segment)).is_some_and(|is_whole| *is_whole);
+        let is_whole = |at: &Location| self.segments.get(&(at.pack, at.segment)).is_some_and(|is_whole| *is_whole);
+        self.each_copy(marks, candidates, &mut |staying, going| {
             if !staying.iter().any(is_whole) {
                 needed.extend(going.iter().copied());
             }
-            Ok(())
         })?;
         candidates.retain(|pack| !needed.contains(pack));
         Ok(())
@@ -75,7 +72,7 @@ impl<'a> Proof<'a> {
         &self,
         marks: &Marks,
         candidates: &BTreeSet<PackName>,
-        each: &mut dyn FnMut(&Self, &[Location], &[PackName]) -> Result<()>,
+        each: &mut dyn FnMut(&[Location], &[PackName]),
     ) -> Result<()> {
         let state = &marks.state;
         let mut chunks = marks.index.chunks()?;
@@ -95,7 +92,7 @@ impl<'a> Proof<'a> {
             for pack in &staying {
                 places.extend(marks.index.find(&id, &|other| other != pack)?);
             }
-            each(self, &places, &going)?;
+            each(&places, &going);
         }
         Ok(())
     }
@@ -108,19 +105,16 @@ impl<'a> Proof<'a> {
         self.monitor.phase("check copies", Some(bytes), None);
         let reader = SegmentReader::new(self.repo);
         let mut scratch = Scratch::new()?;
-        let mut ids: Option<(PackName, Result<Vec<Vec<(ShortId, u32, u32)>>>)> = None;
+        let mut footer: Option<(PackName, Result<Footer>)> = None;
         for ((pack, number), entry) in doubtful {
             check_stop(self.monitor)?;
-            if ids.as_ref().is_none_or(|(name, _)| name != pack) {
-                ids = Some((*pack, self.table(&reader, pack)));
+            if footer.as_ref().is_none_or(|(name, _)| name != pack) {
+                footer = Some((*pack, self.footer(&reader, pack)));
             }
-            let checked = match ids.as_ref().map(|(_, table)| table) {
-                Some(Ok(table)) => {
-                    let chunks = table.get(*number as usize).map(Vec::as_slice).unwrap_or_default();
-                    reader
-                        .read(pack, *number, entry, &mut scratch)
-                        .and_then(|()| self.whole(pack, chunks, &scratch.raw))
-                }
+            let checked = match footer.as_ref().map(|(_, footer)| footer) {
+                Some(Ok(footer)) => reader
+                    .read(pack, *number, entry, &mut scratch)
+                    .and_then(|()| self.check_chunks(pack, footer, *number, &scratch.raw)),
                 Some(Err(error)) => Err(Error::new(error.kind(), "prune", error.chain())),
                 None => Ok(()),
             };
@@ -139,22 +133,13 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
-    /// Id, offset and length of each chunk, by segment.
-    fn table(&self, reader: &SegmentReader<'_>, pack: &PackName) -> Result<Vec<Vec<(ShortId, u32, u32)>>> {
+    fn footer(&self, reader: &SegmentReader<'_>, pack: &PackName) -> Result<Footer> {
         let len = self.repo.state().pack(pack).map_or(0, |info| u64::from(info.len));
-        let footer = reader.footer(&*reader.pack(pack)?, len)?;
-        let chunks = |segment| footer.chunks_of(segment).iter().map(|c| (c.id, c.offset, c.len)).collect();
-        Ok(footer.segments.iter().map(chunks).collect())
+        reader.footer(&*reader.pack(pack)?, len)
     }
 
-    fn whole(&self, pack: &PackName, chunks: &[(ShortId, u32, u32)], raw: &[u8]) -> Result<()> {
-        let domain = if pack.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
-        for (id, offset, len) in chunks {
-            let bytes = raw.get(*offset as usize..(*offset + *len) as usize);
-            if bytes.is_none_or(|bytes| self.repo.hasher.id(domain, bytes).short() != *id) {
-                return Err(Error::new(ErrorKind::Corrupt, "prune", "chunk does not match its id").with("chunk", id));
-            }
-        }
-        Ok(())
+    fn check_chunks(&self, pack: &PackName, footer: &Footer, number: u32, raw: &[u8]) -> Result<()> {
+        let chunks = footer.segments.get(number as usize).map(|segment| footer.chunks_of(segment)).unwrap_or_default();
+        chunks.iter().try_for_each(|chunk| chunk_in(self.repo, pack.kind, raw, chunk).map(drop))
     }
 }

@@ -10,11 +10,10 @@ use crate::index::LocalIndex;
 use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackedSegment, WriterContext, WriterSettings};
 use crate::publish;
 use crate::repository::{Appended, Repository};
-use crate::segments::{Scratch, SegmentReader, is_damage};
+use crate::segments::{Scratch, SegmentReader, chunk_in, is_damage};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::Codec;
-use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
 use decube_backup_format::manifest::RunId;
 use decube_backup_format::pack::{ChunkEntry, Footer, PackReader, SegmentEntry};
@@ -246,18 +245,12 @@ impl Source<'_> {
         self.scratch.sealed_mut().extend_from_slice(sealed);
         self.scratch.open(reader, number, entry).map_err(reading)?;
         let chunks = footer.chunks_of(entry);
-        let hasher = &self.repack.repo.hasher;
-        let domain = if self.name.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
         let mut needed: Vec<ChunkEntry> = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             if !self.is_kept(&chunk.id).map_err(Failed::Fatal)? {
                 continue;
             }
-            let bytes = self.scratch.raw.get(chunk.offset as usize..(chunk.offset + chunk.len) as usize);
-            if bytes.is_none_or(|bytes| hasher.id(domain, bytes).short() != chunk.id) {
-                let damaged = Error::new(ErrorKind::Corrupt, "prune", "chunk does not match its id");
-                return Err(Failed::Reading(damaged.with("chunk", chunk.id)));
-            }
+            chunk_in(self.repack.repo, self.name.kind, &self.scratch.raw, chunk).map_err(Failed::Reading)?;
             needed.push(*chunk);
         }
         let lane = match (self.name.kind, entry.codec) {
