@@ -40,12 +40,14 @@ pub fn every() -> impl Iterator<Item = Damage> {
 
 /// The object whose bytes `key` gets: the one before it of its kind, else the one after it, else any.
 fn other(harness: &Harness, key: &Key) -> Key {
-    let kind = |key: &Key| match key.as_str().split_once('/') {
-        Some(("packs", rest)) => rest.chars().next(),
-        Some((folder, _)) => folder.chars().last(),
-        None => None,
+    let kind = |key: &Key| {
+        let names = if key.as_str().starts_with("packs/") { 2 } else { 1 };
+        key.as_str().split('/').take(names).map(str::to_owned).collect::<Vec<_>>()
     };
-    let keys: Vec<Key> = harness.memory.objects().into_keys().filter(|other| other != key).collect();
+    // What is kept twice would be replaced by itself.
+    let objects = harness.memory.objects();
+    let differing = objects.iter().filter(|(other, bytes)| *other != key && **bytes != objects[key]);
+    let keys: Vec<Key> = differing.map(|(other, _)| other.clone()).collect();
     let of_kind: Vec<&Key> = keys.iter().filter(|other| kind(other) == kind(key)).collect();
     let before = of_kind.iter().rev().find(|other| **other < key);
     before.or(of_kind.first()).copied().or(keys.first()).expect("another object").clone()
