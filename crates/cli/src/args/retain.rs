@@ -13,7 +13,7 @@ pub enum NamedPolicy {
 
 /// The rules of a policy.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Policy: what any rule keeps stays")]
+#[command(next_help_heading = "Policy (what any rule keeps stays)")]
 pub struct PolicyArgs {
     /// A policy by name; further rules add to it
     #[arg(long, value_enum, value_name = "NAME")]
@@ -103,7 +103,7 @@ impl PolicyArgs {
 
 /// What the guard lets pass.
 #[derive(Clone, Copy, Debug, Args)]
-#[command(next_help_heading = "Guard: refuses with exit code 15")]
+#[command(next_help_heading = "Guard (refuses with exit code 15)")]
 pub struct GuardArgs {
     /// Let the last snapshots of a group go
     #[arg(long)]
@@ -123,12 +123,13 @@ impl GuardArgs {
 /// Arguments of `forget`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Forgotten snapshots are hidden; `undelete` gives them back until `prune` has reclaimed their space.\n\n\
-    What goes: the snapshots named, or all that match the filter, or with any --keep option those of them that no rule keeps.\n\
-    A name means its newest snapshot (home), as in every command; --name home means all of them. Rules are applied to each\n\
-    group on its own, newest first; days without a snapshot do not count. -n lists every snapshot with the reasons.\n\n\
-    Time is when the storage received the snapshot, not what a client's clock said: a clock that is off is shown as `clock`,\n\
-    and such a snapshot never makes another one go. Pinned snapshots stay (`tag --pin`).\n\n\
+    after_help = "Forgotten snapshots are hidden; `undelete` gives them back until `prune` reclaims their space.\n\n\
+    What goes: the snapshots named, or all that match the filter, or with any --keep option those of\n\
+    them that no rule keeps. A name means its newest snapshot (home), as in every command; --name home\n\
+    means all of them. Rules are applied to each group on its own, newest first; days without a\n\
+    snapshot do not count. -n lists every snapshot with the reasons.\n\n\
+    Time is when the storage received a snapshot; a client's clock that is more than two hours off is\n\
+    shown as `clock`, and such a snapshot never makes another one go. Pinned ones stay (`tag --pin`).\n\n\
     Examples:\n  decube-backup forget --policy guide -n\n  \
     decube-backup forget --keep-daily 14 --keep-weekly 8 --keep-within 2d --timezone Europe/Berlin\n  \
     decube-backup forget home~1 1a2b3c4d\n  decube-backup forget --tag scratch --host build7\n  \
@@ -138,6 +139,9 @@ pub struct ForgetArgs {
     /// Snapshots to forget: NAME, NAME~2, NAME@TIME or an id
     #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["host", "name", "tag", "label", "path", "PolicyArgs"])]
     pub snapshots: Vec<String>,
+    /// Say what would be forgotten and why, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
     /// Only of this host
     #[arg(short = 'H', long)]
     pub host: Option<String>,
@@ -162,9 +166,6 @@ pub struct ForgetArgs {
     /// The guard.
     #[command(flatten)]
     pub guard: GuardArgs,
-    /// Say what would be forgotten and why, write nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
 }
 
 fn group_by(text: &str) -> Result<GroupBy, String> {

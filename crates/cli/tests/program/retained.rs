@@ -22,13 +22,16 @@ fn a_policy_is_shown_then_done_and_undone() {
     let all = ids(&world, &[]);
     let before = contents(&world.path("repo"));
     let dry = world.run(&["forget", "--keep-last", "2", "-n"]).expect(0);
-    dry.says("keep").says("drop").says("among the last").says("2 are newer").says("dry run: 2 of 4 snapshots");
+    dry.says("keep").says("drop").says("among the last").says("not among the last 2").says("dry run: 2 of 4 snapshots");
     dry.says("days and weeks are those of UTC").says("name \"tree\"");
     assert_eq!(contents(&world.path("repo")), before);
     let lines = world.run(&["forget", "--keep-last", "2", "--json"]).expect(0);
     let decisions: Vec<Value> = lines.json().into_iter().filter(|l| l["message_type"] == "decision").collect();
     assert_eq!(decisions.iter().map(|d| &d["action"]).collect::<Vec<_>>(), ["drop", "drop", "keep", "keep"]);
-    assert_eq!((&decisions[0]["reasons"], &decisions[0]["clock_deviates"]), (&json!(["2 are newer"]), &json!(false)));
+    assert_eq!(
+        (&decisions[0]["reasons"], &decisions[0]["clock_deviates"]),
+        (&json!(["not among the last 2"]), &json!(false))
+    );
     assert_eq!(lines.summary()["forgotten"], json!(all[..2]));
     assert_eq!((ids(&world, &[]), ids(&world, &["--forgotten"])), (all[2..].to_vec(), all[..2].to_vec()));
     world.run(&["forget", "--keep-last", "2"]).expect(0).says("nothing to forget");

@@ -65,7 +65,7 @@ pub enum Reason {
 /// Why a rule does not keep a snapshot, or what else makes it go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// More than this are newer.
+    /// As many as this are newer.
     NotAmongLast(u32),
     /// A newer one is in the same period.
     NotNewest(Period),
@@ -240,7 +240,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Last => f.write_str("among the last"),
             Self::Newest(period) => write!(f, "{}", period.adverb()),
-            Self::Oldest(period) => write!(f, "oldest, {} not used up", period.adverb()),
+            Self::Oldest(period) => write!(f, "oldest {}", period.adverb()),
             Self::Within(span) => write!(f, "within {span}"),
             Self::NewestWithin(period, span) => write!(f, "{} within {span}", period.adverb()),
             Self::Tags(tags) => write!(f, "tag {}", tags.join(",")),
@@ -252,7 +252,7 @@ impl fmt::Display for Reason {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAmongLast(n) => write!(f, "{n} are newer"),
+            Self::NotAmongLast(n) => write!(f, "not among the last {n}"),
             Self::NotNewest(period) => write!(f, "not the newest of its {}", period.noun()),
             Self::UsedUp(period, n) => write!(f, "older than {n} {}s", period.noun()),
             Self::TooOld(span) => write!(f, "older than {span}"),

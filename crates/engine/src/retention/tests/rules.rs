@@ -106,12 +106,12 @@ fn every_fate_has_its_reasons() {
     let policy = Policy { last: Limit::Newest(2), ..policy(Period::Day, 2).keeping(Period::Month, Limit::Newest(3)) };
     let told: Vec<String> = decide(&all, &policy).iter().map(|d| d.told().join(", ")).collect();
     let expected = [
-        "2 are newer, older than 2 days, older than 3 months",
-        "2 are newer, older than 2 days, older than 3 months",
+        "not among the last 2, older than 2 days, older than 3 months",
+        "not among the last 2, older than 2 days, older than 3 months",
         "monthly",
         "pinned",
         "daily, monthly",
-        "2 are newer, not the newest of its day, not the newest of its month",
+        "not among the last 2, not the newest of its day, not the newest of its month",
         "among the last",
         "among the last, daily, monthly",
     ];
