@@ -28,8 +28,11 @@ pub(super) fn run(jobs: &Receiver<Job>, settings: WriterSettings, pool: &Pool, f
             .and_then(|compressor| compress_segment(&job.raw, compressor, &mut packed));
             match result {
                 Ok(chosen) => codec = chosen,
-                // The packer sees the dropped channel and stops.
-                Err(error) => return failure.set(error),
+                // The packer sees the dropped channel and stops; what is still queued must not keep its own open.
+                Err(error) => {
+                    failure.set(error);
+                    return jobs.iter().for_each(drop);
+                }
             }
         }
         let _ = job.done.send(Compressed { raw: job.raw, packed, codec, chunks: job.chunks });

@@ -247,6 +247,10 @@ impl ChunkWriter {
             return Ok(());
         }
         let kind = if segment.lane == Lane::Meta { PackKind::Meta } else { PackKind::Data };
+        // The packer takes what comes after a failure and drops it: nothing is read and compressed in vain for long.
+        if let Some(error) = self.failure.try_take() {
+            return Err(error);
+        }
         let (done, result) = bounded(1);
         let raw = std::mem::take(&mut segment.raw);
         let chunks = std::mem::take(&mut segment.chunks);

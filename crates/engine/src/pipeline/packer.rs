@@ -52,16 +52,25 @@ impl<'a> Packer<'a> {
     }
 
     pub(super) fn run(mut self, order: &Receiver<Ordered>, failure: &Failure) {
+        self.work(order, failure);
+        // What stays in a queue lives as long as the queue: who waits for the answer to a question in it would wait for
+        // ever. So everything is taken out and dropped until nobody can ask any more.
+        order.iter().for_each(drop);
+    }
+
+    /// Until the end of the work, or a failure of this stage or one before it.
+    fn work(&mut self, order: &Receiver<Ordered>, failure: &Failure) {
         for item in order {
-            let result = match item {
+            let result = match &item {
                 Ordered::Segment(kind, result) => match result.recv() {
-                    Ok(segment) => self.segment(kind, segment),
+                    Ok(segment) => self.segment(*kind, segment),
                     Err(_) => return,
                 },
-                Ordered::Settle(unfinished, answer) => self.settle(unfinished).map(|added| {
+                Ordered::Settle(unfinished, answer) => self.settle(*unfinished).map(|added| {
                     let _ = answer.send(added);
                 }),
             };
+            // Before the item is dropped: who asked looks for the reason at once.
             if let Err(error) = result {
                 return failure.set(error);
             }

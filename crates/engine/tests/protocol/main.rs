@@ -43,7 +43,9 @@ fn check_all(scenarios: &[Scenario], threads: usize) -> Vec<String> {
 
 #[test]
 fn the_shipped_rules_lose_nothing() {
-    assert_documented(&check_all(SMALL, 1));
+    let rows = check_all(SMALL, 1);
+    println!("{}", rows.join("\n"));
+    assert_documented(&rows);
 }
 
 #[test]
@@ -65,12 +67,12 @@ fn each_rule_taken_away_loses_data() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    println!("{}", rows.join("\n"));
     assert_documented(&rows);
 }
 
 /// What was counted is what the documentation says.
 fn assert_documented(rows: &[String]) {
-    println!("{}", rows.join("\n"));
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocol.md"));
     let text = text.expect("docs/protocol.md");
     let missing: Vec<_> = rows.iter().filter(|row| !text.contains(row.as_str())).collect();
@@ -80,7 +82,9 @@ fn assert_documented(rows: &[String]) {
 #[test]
 fn larger_worlds_lose_nothing_either() {
     if long_run() {
-        assert_documented(&check_all(LARGE, 2));
+        let rows = check_all(LARGE, 2);
+        println!("{}", rows.join("\n"));
+        assert_documented(&rows);
     }
 }
 

@@ -4,30 +4,27 @@
 //! fail before or after its effect, once or for good (then the process is gone and another one comes); clocks jump by
 //! years. After each step every live snapshot is read back whole by somebody who knows nothing.
 
+mod client;
+mod commands;
+#[path = "../common/mod.rs"]
 mod common;
 
+use client::Client;
+use commands::{collect, forget, packs_read, undelete};
 use common::effort;
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
 use common::{Harness, noise, path, series, small_packs};
+use decube_backup_core::Result;
 use decube_backup_core::monitor::Silent;
-use decube_backup_core::world::{Clock, SystemClock};
-use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_engine::options::{BackupOptions, Snapshot, SnapshotFilter};
-use decube_backup_engine::repository::{Appended, NewRecord, Verdict};
-use decube_backup_engine::rules::{self, Ledger, Marked};
-use decube_backup_engine::{Environment, Repository, backup, browse, dump};
-use decube_backup_format::checkpoint::State;
-use decube_backup_format::ids::{PackName, SnapshotId, pack_key};
-use decube_backup_format::log::{ObjectName, Payload, Stamp};
-use decube_backup_testkit::recording::Op as Call;
-use decube_backup_testkit::{Fault, FaultySink, RecordingSink, When};
+use decube_backup_engine::{Repository, backup, browse, dump};
+use decube_backup_format::ids::SnapshotId;
+use decube_backup_testkit::{Fault, When};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 /// Histories in continuous integration; about ten steps each.
 const CASES: u32 = 150;
@@ -84,47 +81,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let mishap = (0..24u64, when, any::<bool>()).prop_map(|(call, when, fatal)| Mishap { call, when, fatal });
     let step = (0..CLIENTS, op, prop::option::weighted(0.4, mishap));
     prop::collection::vec(step.prop_map(|(client, op, mishap)| Step { client, op, mishap }), 4..14)
-}
-
-/// The host's time, years off.
-struct JumpingClock {
-    system: SystemClock,
-    offset: Arc<AtomicI64>,
-}
-
-impl Clock for JumpingClock {
-    fn now(&self) -> Timestamp {
-        let now = self.system.now();
-        Timestamp { seconds: now.seconds + self.offset.load(Ordering::SeqCst), ..now }
-    }
-    fn monotonic(&self) -> Duration {
-        self.system.monotonic()
-    }
-}
-
-struct Client {
-    harness: Harness,
-    faulty: Arc<FaultySink>,
-    clock: Arc<AtomicI64>,
-    /// Kept from step to step, so that its view is old; gone with the process.
-    handle: Option<Repository>,
-}
-
-impl Client {
-    fn new(store: &Harness) -> Self {
-        let faulty = Arc::new(FaultySink::new(store.memory.clone(), None));
-        let harness = store.somebody_else().through(faulty.clone());
-        Self { harness, faulty, clock: Arc::default(), handle: None }
-    }
-
-    fn repository(&mut self) -> Result<&Repository> {
-        if self.handle.is_none() {
-            let clock = Arc::new(JumpingClock { system: SystemClock::new(), offset: self.clock.clone() });
-            let env = Environment { clock, ..self.harness.environment() };
-            self.handle = Some(Repository::open(env, &self.harness.credentials)?);
-        }
-        self.handle.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "open", "no handle"))
-    }
 }
 
 struct World {
@@ -299,69 +255,6 @@ fn read_whole(repo: &Repository, snapshot: &Snapshot, files: &Files) -> Result<(
         assert!(bytes == noise(content_seed(*content), content.1 as usize), "{name} of {}", snapshot.id);
     }
     Ok(())
-}
-
-fn append(
-    repo: &Repository,
-    payload: Payload,
-    reclaimed: Vec<ObjectName>,
-    stands: impl Fn(&State) -> bool,
-) -> Result<bool> {
-    let record = NewRecord { payload, added: Vec::new(), reclaimed, stamp: Stamp::default() };
-    Ok(matches!(repo.append(record, &mut |state| Ok(Verdict::of(stands(state))))?, Appended::At(_)))
-}
-
-fn forget(repo: &Repository, id: SnapshotId) -> Result<()> {
-    append(repo, Payload::Forget { snapshots: vec![id] }, Vec::new(), |_| true).map(drop)
-}
-
-/// Shows the snapshot again if all of it can be read; says whether.
-fn undelete(repo: &Repository, id: SnapshotId, files: &Files) -> Result<bool> {
-    repo.refresh()?;
-    let state = repo.state();
-    let seen = state.reclaimed_count();
-    let Some(entry) = state.snapshot(&id) else { return Ok(false) };
-    let snapshot = Snapshot { id, seq: entry.seq, manifest: entry.manifest.clone() };
-    match read_whole(repo, &snapshot, files) {
-        Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-        Err(_) => return Ok(false),
-        Ok(()) => {}
-    }
-    let payload = Payload::RestoreForgotten { snapshots: vec![id] };
-    append(repo, payload, Vec::new(), |state| rules::undelete_stands(state, seen))
-}
-
-/// Packs that reading all of `live` asks for: a mark by watching.
-fn packs_read(store: &Harness, live: &BTreeMap<SnapshotId, Files>) -> BTreeSet<String> {
-    let recording = Arc::new(RecordingSink::new(store.memory.clone()));
-    let repo = Harness { cache: None, ..store.through(recording.clone()) }.repository();
-    for snapshot in repo.snapshots(&SnapshotFilter::default()) {
-        read_whole(&repo, &snapshot, &live[&snapshot.id]).expect("every live snapshot can be read");
-    }
-    let calls = recording.calls().into_iter();
-    calls.filter(|call| call.op == Call::Get && call.key.starts_with("packs/")).map(|call| call.key).collect()
-}
-
-/// Takes packs nobody `needed` out of force, then deletes every object ever taken; says how many it took.
-fn collect(harness: &Harness, repo: &Repository, needed: &BTreeSet<String>) -> Result<u64> {
-    repo.refresh()?;
-    let state = repo.state();
-    let marked =
-        Marked { snapshots: state.live_snapshots().map(|s| s.id).collect(), reclaimed: state.reclaimed_count() };
-    let garbage = |pack: &PackName| pack_key(pack).is_ok_and(|key| !needed.contains(key.as_str()));
-    let packs: Vec<ObjectName> =
-        state.live_packs().map(|(pack, _)| pack).filter(garbage).map(ObjectName::Pack).collect();
-    drop(state);
-    let taken = packs.len() as u64;
-    if taken > 0 {
-        append(repo, Payload::Reclaim, packs, |state| rules::reclaim_stands(state, &marked))?;
-    }
-    let state = repo.state();
-    for pack in state.reclaimed_packs() {
-        assert!(rules::may_delete(state.as_ref(), pack));
-        harness.runtime.block_on(harness.sink.delete(&pack_key(pack)?))?;
-    }
-    Ok(taken)
 }
 
 /// How often what the histories are about came about.
