@@ -164,10 +164,11 @@ fn sweep(repo: &Repository) -> Result<()> {
     for list in listed {
         there.extend(list?.into_iter().map(|object| object.key));
     }
-    for name in state.retired_objects() {
-        if matches!(name, ObjectName::KeySlot(_) | ObjectName::Keyring(_) | ObjectName::KeyringCopy(_))
-            && there.contains(&name.key()?)
-        {
+    // Slots first: what they open is of no use to anyone without them.
+    let slots = state.retired_objects().filter(|name| matches!(name, ObjectName::KeySlot(_)));
+    let keyrings = |name: &&ObjectName| matches!(name, ObjectName::Keyring(_) | ObjectName::KeyringCopy(_));
+    for name in slots.chain(state.retired_objects().filter(keyrings)) {
+        if there.contains(&name.key()?) {
             repo.store.delete(&name.key()?)?;
         }
     }
