@@ -8,6 +8,7 @@ use common::{Harness, plant, series, small_packs, source_of};
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::sink::{ByteRange, Capabilities, ObjectMeta, PutMode, PutOutcome, Rope, Sink};
 use decube_backup_core::{Error, ErrorKind, Key, Result};
+use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{BackupOptions, SnapshotFilter};
 use decube_backup_engine::{backup, keys};
 use futures::stream::BoxStream;
@@ -94,6 +95,22 @@ fn a_backup_that_fills_the_disk_at_any_write_harms_nothing() {
 fn a_key_that_finds_the_disk_full_leaves_the_others_as_they_were() {
     let (harness, before, earlier) = with_a_snapshot();
     let job = |harness: &Harness| keys::add(&harness.open()?, &common::key_file(9), "second").map(drop);
+    fill(&harness, job, |harness, context| {
+        let fresh = harness.somebody_else();
+        fresh.assert_sound(context);
+        fresh.assert_restores(&earlier, before.path(), context);
+    });
+}
+
+#[test]
+fn a_prune_that_fills_the_disk_while_it_copies_harms_nothing() {
+    let (harness, before, earlier) = with_a_snapshot();
+    let other = tempfile::tempdir().expect("temp");
+    plant(other.path(), 33);
+    let gone = harness.backup(other.path(), "gone").snapshot.expect("a snapshot");
+    common::records::forget(&harness, gone);
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+    let job = |harness: &Harness| gc::plan(&harness.open()?, &options, &Silent)?.run(&Silent).map(drop);
     fill(&harness, job, |harness, context| {
         let fresh = harness.somebody_else();
         fresh.assert_sound(context);

@@ -195,6 +195,24 @@ fn a_lost_original_of_the_current_keyring_is_read_from_its_copy_and_said() {
 }
 
 #[test]
+fn a_generation_lost_in_both_places_costs_only_what_is_under_its_keys() {
+    let Begun { harness, tree, first } = begun();
+    keys::rotate(&harness.repository()).expect("rotated");
+    std::fs::write(tree.path().join("new"), noise(9, 300_000)).expect("file");
+    let second = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    for key in ["keyring/00000001", "copy/keyring/00000001"] {
+        harness.memory.remove(&common::key(key)).expect("there");
+    }
+    let (_, report) = harness.restore(&first, tree.path());
+    assert!(report.problems.is_empty(), "{report:?}");
+    let repo = harness.repository();
+    assert!(repo.damaged_originals().iter().any(|d| d.object == "keyring/00000001"), "{:?}", repo.damaged_originals());
+    let path = common::inside(tree.path()).join(b"new").expect("path");
+    let lost = decube_backup_engine::dump::dump_file(&repo, &harness.snapshot(&second), &path, &mut Vec::new());
+    assert_eq!(lost.expect_err("lost").kind(), ErrorKind::Corrupt);
+}
+
+#[test]
 fn a_removed_slot_is_deleted_and_never_opens_again() {
     let Begun { harness, .. } = begun();
     let slot = keys::add(&harness.repository(), &key_file(2), "second").expect("added").slot;
@@ -260,8 +278,12 @@ fn after_a_revocation_what_the_slot_opened_opens_nothing_new() {
     for (key, bytes) in copied {
         objects.entry(key).or_insert(bytes);
     }
+    // As far as the deletes had come: what is out of force is not missed.
+    objects.remove(&common::key("keyring/00000000"));
     let image = harness.on_image(objects);
     assert!(!opens(&image, &key_file(2)) && opens(&image, &image.credentials));
+    assert!(image.repository().damaged_originals().is_empty(), "{:?}", image.repository().damaged_originals());
+    image.assert_sound("half deleted");
 }
 
 #[test]

@@ -14,8 +14,11 @@ use decube_backup_backend_fs::sink::FsSink;
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::sink::{ByteRange, Capabilities, ObjectMeta, PutMode, PutOutcome, Rope, Sink};
 use decube_backup_core::{Key, Result};
+use decube_backup_engine::forget::{ForgetOptions, Wanted};
+use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{BackupOptions, Snapshot, SnapshotFilter, TagChange};
-use decube_backup_engine::{backup, keys, tags};
+use decube_backup_engine::retention::GuardLimits;
+use decube_backup_engine::{Repository, backup, keys, tags};
 use futures::stream::BoxStream;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -26,7 +29,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const ORDER: &str = "DECUBE_BACKUP_TEST_KILL";
 
 /// What can be killed. A new command that changes a repository is one more line here and in [`Job::run`].
-const JOBS: [Job; 5] = [Job::Init, Job::Backup, Job::LongBackup, Job::Tag, Job::AddKey];
+const JOBS: [Job; 8] =
+    [Job::Init, Job::Backup, Job::LongBackup, Job::Tag, Job::AddKey, Job::Forget, Job::Prune, Job::Rotate];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Job {
@@ -36,6 +40,11 @@ enum Job {
     LongBackup,
     Tag,
     AddKey,
+    /// Hides the snapshots named `gone`.
+    Forget,
+    /// Frees what those needed that are forgotten.
+    Prune,
+    Rotate,
 }
 
 impl Job {
@@ -54,8 +63,22 @@ impl Job {
                 tags::change(&repo, &ids, &TagChange { add: vec!["kept".into()], ..TagChange::default() })
             }
             Self::AddKey => keys::add(&harness.open()?, &key_file(7), "second").map(drop),
+            Self::Forget => forget_gone(&harness.open()?),
+            Self::Prune => {
+                let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+                gc::plan(&harness.open()?, &options, &Silent)?.run(&Silent).map(drop)
+            }
+            Self::Rotate => keys::rotate(&harness.open()?).map(drop),
         }
     }
+}
+
+/// Hides the snapshots named `gone`, of which each is the only one.
+fn forget_gone(repo: &Repository) -> Result<()> {
+    let filter = SnapshotFilter { name: Some("gone".into()), ..SnapshotFilter::default() };
+    let limits = GuardLimits { allow_empty_group: true, share_percent_max: None };
+    let options = ForgetOptions { limits, ..ForgetOptions::new(Wanted::Matching(filter)) };
+    decube_backup_engine::forget::forget(repo, &options).map(drop)
 }
 
 /// Dies at the n-th put or delete.
@@ -200,7 +223,16 @@ fn check(job: Job, steps_min: u64) {
         let harness = on(start.path());
         harness.init(&small_packs()).expect("init");
         harness.backup(before.path(), "tree");
-        earlier = live(&harness).into_iter().map(|s| (s, before.path())).collect();
+        if matches!(job, Job::Forget | Job::Prune) {
+            // Some of its content is in the kept snapshot too, so that a prune has to copy.
+            std::fs::write(tree.join("a"), noise(51 + 300_000, 300_000)).expect("file");
+            harness.backup(&tree, "gone");
+        }
+        if job == Job::Prune {
+            forget_gone(&harness.repository()).expect("forgotten");
+        }
+        let kept = live(&harness).into_iter().filter(|s| s.manifest.name == "tree");
+        earlier = kept.map(|s| (s, before.path())).collect();
     }
     let steps = kill_everywhere(job, start.path(), &earlier);
     assert!(steps >= steps_min, "{job:?} has {steps} steps");
@@ -229,4 +261,19 @@ fn tagging_may_be_killed_at_every_step() {
 #[test]
 fn adding_a_key_may_be_killed_at_every_step() {
     check(Job::AddKey, 2);
+}
+
+#[test]
+fn forgetting_may_be_killed_at_every_step() {
+    check(Job::Forget, 1);
+}
+
+#[test]
+fn a_prune_may_be_killed_at_every_step() {
+    check(Job::Prune, 4);
+}
+
+#[test]
+fn a_rotation_of_keys_may_be_killed_at_every_step() {
+    check(Job::Rotate, 3);
 }

@@ -19,7 +19,7 @@ fn payloads(harness: &Harness) -> Vec<Payload> {
     let slot = objects.iter().find(|(name, _)| name.as_str().starts_with("keys/")).expect("a slot").1;
     let Credentials::KeyFile(file) = &harness.credentials else { unreachable!("opened by key file") };
     let opened = KeySlot::decode(slot).expect("decodes").open(SlotSecret::KeyFile(file), &id).expect("opens");
-    let keyring = Keyring::open(&opened, &id, 0, &objects[&key("keyring/00000000")]).expect("opens");
+    let keyring = Keyring::open(&opened.keyring_key, &id, 0, &objects[&key("keyring/00000000")]).expect("opens");
     let keys = LogKeys::new(&keyring).expect("keys");
     let records = objects.iter().filter(|(name, _)| name.as_str().starts_with("log/"));
     let payload = |bytes| Envelope::decode(bytes).expect("decodes").open(bytes, keys.log_key()).expect("opens").1;

@@ -171,7 +171,7 @@ impl Tool {
         let ours = ["-r", &repository, "-q"];
         let lines: Vec<Vec<&str>> = match self.dialect {
             Dialect::Ours => vec![
-                [&ours[..], &["forget", "--name", SNAPSHOT, "--keep-last", &keep, "--max-share", "100"]].concat(),
+                [&ours[..], &["forget", "--name", SNAPSHOT, "--keep-last", &keep, "--allow-share", "100"]].concat(),
                 [&ours[..], &["prune", "--max-unused", "0"]].concat(),
             ],
             Dialect::Restic => vec![vec!["forget", "-q", "--keep-last", &keep, "--prune", "--max-unused", "0"]],

@@ -71,7 +71,10 @@ fn a_sheet_on_standard_output_is_whole_and_in_json_is_data() {
     let said = world.run(&["key", "recovery", "export", "--label", "safe 1"]).expect(0);
     without_key(&world, &["key", "recovery", "use", "--new-key-file", &world.shown("key")], &said.out).expect(0);
     let json = world.run(&["key", "recovery", "export", "--json"]).expect(0).json();
-    assert_eq!((json[0]["message_type"].as_str(), json[0]["lines"].as_array().map(Vec::len)), (Some("recovery_sheet"), Some(4)));
+    assert_eq!(
+        (json[0]["message_type"].as_str(), json[0]["lines"].as_array().map(Vec::len)),
+        (Some("recovery_sheet"), Some(4))
+    );
     let code = json[0]["code"].as_str().expect("a code").to_owned();
     without_key(&world, &["key", "recovery", "use", "--new-key-file", &world.shown("key")], &code).expect(0);
 }
@@ -86,7 +89,7 @@ fn a_public_key_opens_with_its_private_key() {
     world.run(&["key", "add", "--recipient", &public, "--new-label", "ann"]).expect(0).says("recipient");
     assert_eq!(keys(&world).iter().filter(|key| key["recipient"] == RECIPIENT).count(), 1);
     without_key(&world, &["--identity-file", &identity, "snapshots"], "").expect(0).says("1 snapshot");
-    world.run(&["key", "add", "--recipient", &identity]).expect(1).says("not a public key");
+    world.run(&["key", "add", "--recipient", &identity]).expect(1).says("private key");
     world.run(&["key", "add", "--recipient", IDENTITY.trim()]).expect(1).says("private key");
     without_key(&world, &["--identity-file", &public, "snapshots"], "").expect(1).says("not an age identity");
 }
@@ -140,7 +143,10 @@ fn the_audit_trail_tells_everything_and_a_rolled_back_repository_is_noticed() {
     world.run(&["key", "rotate"]).expect(0);
     world.run(&["audit"]).expect(0).says("commit").says("keyring").says("3 records, 3 shown, all sound");
     let records = world.run(&["audit", "--kind", "commit,keyring", "--since", "1d", "--json"]).expect(0).json();
-    assert_eq!((records.len(), &records[0]["kind"], &records[0]["snapshots"][0]["name"]), (3, &"commit".into(), &"tree".into()));
+    assert_eq!(
+        (records.len(), &records[0]["kind"], &records[0]["snapshots"][0]["name"]),
+        (3, &"commit".into(), &"tree".into())
+    );
     assert_eq!((&records[2]["records"], &records[2]["witness"]), (&3.into(), &"agrees".into()));
     assert!(records[0]["stored"].is_string() && records[0]["hostname"].is_string(), "{}", records[0]);
 

@@ -97,12 +97,11 @@ fn add_slot(repo: &Repository, new: &Credentials, label: &str) -> Result<(SlotId
     })
 }
 
+/// Makes a slot of that date around a keyring key, and its KEK.
+type Seal<'a> = dyn Fn(Timestamp, &Key32, &dyn Entropy) -> Result<(KeySlot, Key32)> + 'a;
+
 /// Stores what `seal` makes for the keyring key in force, and records it.
-fn put_in_force(
-    repo: &Repository,
-    label: &str,
-    seal: &dyn Fn(Timestamp, &Key32, &dyn Entropy) -> Result<(KeySlot, Key32)>,
-) -> Result<(SlotId, KeySlot, Key32)> {
+fn put_in_force(repo: &Repository, label: &str, seal: &Seal<'_>) -> Result<(SlotId, KeySlot, Key32)> {
     repo.header.check(Access::Write)?;
     // A slot around a keyring key that was replaced would open nothing.
     let held = rotate::current(repo)?;
@@ -165,10 +164,11 @@ fn sweep(repo: &Repository) -> Result<()> {
     for list in listed {
         there.extend(list?.into_iter().map(|object| object.key));
     }
-    for name in state.retired_objects() {
-        if matches!(name, ObjectName::KeySlot(_) | ObjectName::Keyring(_) | ObjectName::KeyringCopy(_))
-            && there.contains(&name.key()?)
-        {
+    // Slots first: what they open is of no use to anyone without them.
+    let slots = state.retired_objects().filter(|name| matches!(name, ObjectName::KeySlot(_)));
+    let keyrings = |name: &&ObjectName| matches!(name, ObjectName::Keyring(_) | ObjectName::KeyringCopy(_));
+    for name in slots.chain(state.retired_objects().filter(keyrings)) {
+        if there.contains(&name.key()?) {
             repo.store.delete(&name.key()?)?;
         }
     }

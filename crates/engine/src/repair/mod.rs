@@ -126,7 +126,11 @@ fn with_writer<T>(
     let state = repo.state();
     let excluded = |pack: &PackName| !state.may_reuse(pack) || bad(pack);
     std::thread::scope(|scope| {
-        let writer = ChunkWriter::start(scope, context, WriterSettings::new(&repo.header, repo.store.capabilities().distance, repo.env.workers(), None));
+        let writer = ChunkWriter::start(
+            scope,
+            context,
+            WriterSettings::new(&repo.header, repo.store.capabilities().distance, repo.env.workers(), None),
+        );
         let load = Box::new(|| Ok(index.clone()));
         let mut dedup = Dedup::new(writer, load, &excluded, &|_| false, None, u64::MAX);
         let made = work(&mut dedup)?;

@@ -79,7 +79,8 @@ pub fn packs(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) 
     let mut report = rescue.report;
     report.written = added.len() as u64;
     if !added.is_empty() {
-        let record = options.record(repo, Payload::Add { run: RunId::default() }, publish::objects(repo, &added)?, Vec::new());
+        let record =
+            options.record(repo, Payload::Add { run: RunId::default() }, publish::objects(repo, &added)?, Vec::new());
         let mut validate = |state: &State| {
             let packs = added.iter().map(|p| &p.name).chain(&deps);
             Ok(Verdict::of(rules::commit_stands(state, 0, packs, None)))

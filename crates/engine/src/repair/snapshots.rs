@@ -175,7 +175,8 @@ impl Salvage<'_> {
         }
         let manifest = self.manifest(root, &damaged)?.encode()?;
         let id = manifest.id();
-        let record = options.record(self.repo, Payload::Commit { manifest }, publish::objects(self.repo, &added)?, Vec::new());
+        let record =
+            options.record(self.repo, Payload::Commit { manifest }, publish::objects(self.repo, &added)?, Vec::new());
         let mut validate = |state: &State| {
             let packs = added.iter().map(|p| &p.name).chain(&deps);
             Ok(Verdict::of(rules::commit_stands(state, reclaimed, packs, Some(&self.snapshot.id))))

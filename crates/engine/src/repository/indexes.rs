@@ -136,7 +136,12 @@ pub(crate) fn index_segment(repo: &Repository, level: u8, id: &IndexId) -> Resul
         .map_err(|e| e.with("key", &key).with_hint("run `decube-backup verify` to see what is affected"))
 }
 
-pub(crate) fn open_segment(repo: &Repository, level: u8, id: &IndexId, bytes: &[u8]) -> Result<Vec<(PackName, Footer)>> {
+pub(crate) fn open_segment(
+    repo: &Repository,
+    level: u8,
+    id: &IndexId,
+    bytes: &[u8],
+) -> Result<Vec<(PackName, Footer)>> {
     let plain = sealed::open(&repo.held_keyring().index_key, &index_associated(repo, level, id)?, bytes)?;
     decode_index(&plain)
 }

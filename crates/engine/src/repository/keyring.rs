@@ -28,7 +28,7 @@ impl Repository {
     ///
     /// # Errors
     /// `WrongKey` if keys were replaced meanwhile so that this handle's key opens them no more; `Corrupt` if no keyring
-    /// has that version.
+    /// has that version, or the one that has it is lost.
     pub(crate) fn pack_key(&self, kind: PackKind, version: u32) -> Result<Key32> {
         if let Ok(key) = self.held_keyring().pack_key(kind, version) {
             return Ok(key.clone());
@@ -62,21 +62,24 @@ impl Repository {
     /// if it came from its copy.
     ///
     /// # Errors
-    /// `WrongKey` if it does not open under the key this handle holds; `Corrupt` if it is not this repository's.
+    /// `WrongKey` if this handle's slot was revoked; `Corrupt` if it is lost or damaged, or not this repository's.
     pub(crate) fn follow_keyring(&self) -> Result<Option<Damage>> {
         let state = self.state();
         let (generation, held) = (state.keyring_current(), self.held_keyring());
         let recorded = state.keyrings().find(|(at, _)| *at == generation).map(|(_, info)| info.hash);
         let (true, Some(recorded)) = (held.generation != generation, recorded) else { return Ok(None) };
         let found = copies::keyring(&self.store, &self.id(), &self.keyring_key, generation, Some(&recorded));
-        let Found { value, damage, .. } = found.map_err(|error| match error.kind() {
-            ErrorKind::Corrupt => Error::new(ErrorKind::WrongKey, "keyring", "the current keyring does not open")
-                .with("generation", generation)
-                .with_hint(
-                    "if keys were revoked since this command began, run it again; else `decube-backup verify` says what \
-                     is damaged",
-                )
-                .with_source(error),
+        let revoked = !state.slots().any(|(slot, _)| slot == self.slot);
+        let Found { value, damage, .. } = found.map_err(|error| match (error.kind(), revoked) {
+            (ErrorKind::Corrupt, true) => {
+                Error::new(ErrorKind::WrongKey, "keyring", "keys were replaced since the repository was opened")
+                    .with("generation", generation)
+                    .with_hint("run the command again; if it is refused then, its key was revoked")
+                    .with_source(error)
+            }
+            (ErrorKind::Corrupt, false) => error.with("generation", generation).with_hint(
+                "what is under earlier keys can still be read; put the keyring back from a replica of this repository",
+            ),
             _ => error,
         })?;
         if !value.same_repository(&held) {

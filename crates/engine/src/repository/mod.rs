@@ -117,6 +117,10 @@ impl Repository {
         repo.load_state()?;
         copies::check_recorded(&header, &repo.state())?;
         repo.settle_slot(credentials)?;
+        // The keyring that was the way in may have been taken out of force, and be half deleted.
+        let state = repo.state();
+        let retired = |object: &str| state.retired_objects().any(|o| o.key().is_ok_and(|key| key.as_str() == object));
+        repo.damaged_originals.retain(|damage| !retired(&damage.object));
         match repo.follow_keyring() {
             Ok(damage) => repo.damaged_originals.extend(damage),
             // Packs under earlier keys open all the same.

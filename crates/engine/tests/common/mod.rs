@@ -3,8 +3,8 @@
 #![allow(dead_code)] // each test file uses its own part
 
 pub mod damage;
-pub mod effort;
 pub mod dated;
+pub mod effort;
 pub mod made_up;
 pub mod meddling;
 pub mod records;

@@ -1,6 +1,6 @@
 //! Random histories of one repository, against a model as naive as can be: which snapshots there are, and what is in them.
 //!
-//! Several clients with caches and handles of their own back up, forget, undelete and collect; any call to the store may
+//! Several clients with caches and handles of their own back up, forget, undelete, prune and rotate keys; any call to the store may
 //! fail before or after its effect, once or for good (then the process is gone and another one comes); clocks jump by
 //! years. After each step every live snapshot is read back whole by somebody who knows nothing.
 
@@ -10,14 +10,14 @@ mod commands;
 mod common;
 
 use client::Client;
-use commands::{collect, forget, packs_read, undelete};
+use commands::{forget, prune, undelete};
 use common::effort;
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
 use common::{Harness, noise, path, series, small_packs};
 use decube_backup_core::Result;
 use decube_backup_core::monitor::Silent;
 use decube_backup_engine::options::{BackupOptions, Snapshot, SnapshotFilter};
-use decube_backup_engine::{Repository, backup, browse, dump};
+use decube_backup_engine::{Repository, backup, browse, dump, keys};
 use decube_backup_format::ids::SnapshotId;
 use decube_backup_testkit::{Fault, When};
 use proptest::prelude::*;
@@ -44,8 +44,10 @@ enum Op {
     },
     Forget(prop::sample::Index),
     Undelete(prop::sample::Index),
-    /// Space no live snapshot needs is reclaimed.
-    Collect,
+    /// Space no live snapshot needs is freed.
+    Prune,
+    /// New packs get new keys.
+    Rotate,
     /// The client's cache is lost.
     LoseCache,
     /// The client's clock jumps by that many years.
@@ -73,7 +75,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..2usize, prop::collection::vec(edit, 0..4)).prop_map(|(series, edits)| Op::Backup { series, edits }),
         3 => any::<prop::sample::Index>().prop_map(Op::Forget),
         2 => any::<prop::sample::Index>().prop_map(Op::Undelete),
-        3 => Just(Op::Collect),
+        3 => Just(Op::Prune),
+        1 => Just(Op::Rotate),
         1 => Just(Op::LoseCache),
         1 => (-20..20i64).prop_map(Op::Jump),
     ];
@@ -154,7 +157,7 @@ impl World {
             }
             Op::Undelete(which) => {
                 let Some(id) = nth(&self.forgotten, which) else { return Ok(()) };
-                let done = client.repository().and_then(|repo| undelete(repo, id, &self.forgotten[&id]));
+                let done = client.repository().and_then(|repo| undelete(repo, id));
                 let shown = self.listed().contains(&id);
                 assert!(done.is_err() || done.as_ref().is_ok_and(|undeleted| *undeleted == shown), "{done:?}");
                 self.seen.refused += u64::from(!shown && done.is_ok());
@@ -165,12 +168,11 @@ impl World {
                 }
                 done.map(drop)
             }
-            Op::Collect => {
-                let needed = packs_read(&self.store, &self.live);
-                let harness = client.harness.through(client.harness.sink.clone());
-                self.seen.reclaimed += client.repository().and_then(|repo| collect(&harness, repo, &needed))?;
+            Op::Prune => {
+                self.seen.reclaimed += client.repository().and_then(prune)?;
                 Ok(())
             }
+            Op::Rotate => client.repository().and_then(keys::rotate).map(drop),
             Op::LoseCache => {
                 client.handle = None;
                 client.harness = client.harness.somebody_else();
