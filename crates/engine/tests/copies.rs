@@ -9,7 +9,7 @@ use decube_backup_core::{ErrorKind, Key};
 use decube_backup_engine::options::VerifyDepth;
 use decube_backup_engine::{backup, dump};
 use decube_backup_format::ids::SnapshotId;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Stored in chunks by both writers.
 const FILE: &str = "z";
@@ -18,11 +18,17 @@ struct Twice {
     harness: Harness,
     tree: tempfile::TempDir,
     snapshots: [SnapshotId; 2],
+    /// Dropped last.
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// The folders above a tree are in its snapshots with their times: while this is held, nobody makes or removes folders there.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// One tree, backed up by two at once: neither knows of the other's chunks.
 fn twice() -> Twice {
-    let tree = tempfile::tempdir().expect("temp");
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let tree = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("temp");
     plant(tree.path(), 5);
     std::fs::write(tree.path().join(FILE), noise(6, 900_000)).expect("file");
     let harness = Harness::with_repository(&small_packs());
@@ -33,7 +39,7 @@ fn twice() -> Twice {
     });
     let ours = backup::backup(&harness.repository(), &source, &series("ours"), &Silent).expect("backup").snapshot;
     let theirs = theirs.lock().expect("lock").take();
-    Twice { harness, tree, snapshots: [ours.expect("a snapshot"), theirs.expect("a snapshot")] }
+    Twice { harness, tree, snapshots: [ours.expect("a snapshot"), theirs.expect("a snapshot")], _alone: alone }
 }
 
 impl Twice {

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 /// Histories in continuous integration; about ten steps each.
-const CASES: u32 = 150;
+const CASES: u32 = 400;
 const CLIENTS: usize = 3;
 const YEAR: i64 = 365 * 24 * 3600;
 
