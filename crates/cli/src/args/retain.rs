@@ -142,6 +142,9 @@ pub struct ForgetArgs {
     /// Say what would be forgotten and why, write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Then free the space that only forgotten snapshots need, as `prune` does: no undelete after that
+    #[arg(long)]
+    pub prune: bool,
     /// Only of this host
     #[arg(short = 'H', long)]
     pub host: Option<String>,

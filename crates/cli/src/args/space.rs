@@ -5,7 +5,7 @@ use clap::Args;
 use decube_backup_engine::gc::MaxUnused;
 
 /// Arguments of `prune`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(
     after_help = "`forget` hides snapshots; `prune` frees the space that only hidden ones need, and that makes the forgetting\n\
     final. The plan is printed first. It runs beside backups and other prunes, can be stopped at any point, and the next\n\

@@ -1,6 +1,6 @@
 //! `forget`.
 
-use crate::args::ForgetArgs;
+use crate::args::{ForgetArgs, PruneArgs};
 use crate::commands::report::short;
 use crate::exit::{Exit, Outcome};
 use crate::output::{Format, Table, Volume};
@@ -51,7 +51,14 @@ pub(super) fn run(session: &Session, args: &ForgetArgs) -> Outcome {
     let report = forget::forget(&repository, &options)?;
     show(session, &report, &options, by_policy.then_some(zone.as_str()), Listing::All)?;
     report.check()?;
-    Ok(Exit::Done)
+    match args.prune {
+        true if args.dry_run => {
+            session.console.summary("--prune would follow; `stats --freed` says what that would free")?;
+            Ok(Exit::Done)
+        }
+        true => super::prune::free(session, &repository, &PruneArgs::default()),
+        false => Ok(Exit::Done),
+    }
 }
 
 /// Which decisions are listed.

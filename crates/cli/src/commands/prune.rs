@@ -6,6 +6,7 @@ use crate::output::{Bar, Format, Table};
 use crate::session::Session;
 use crate::{surroundings, units};
 use decube_backup_core::Result;
+use decube_backup_engine::Repository;
 use decube_backup_engine::gc::{self, Amount, PruneOptions, PruneReport, PruneSummary};
 use serde_json::json;
 use std::time::Duration;
@@ -15,7 +16,11 @@ use std::time::Duration;
 /// # Errors
 /// A live snapshot cannot be read completely, others win every race for the log, the storage does not allow deleting.
 pub(super) fn run(session: &Session, args: &PruneArgs) -> Outcome {
-    let repository = session.open()?;
+    free(session, &session.open()?, args)
+}
+
+/// As [`run`], in an open repository.
+pub(super) fn free(session: &Session, repository: &Repository, args: &PruneArgs) -> Outcome {
     let options = PruneOptions {
         max_unused: args.max_unused,
         repack_bytes_max: args.max_repack_size,
@@ -25,7 +30,7 @@ pub(super) fn run(session: &Session, args: &PruneArgs) -> Outcome {
         ..PruneOptions::default()
     };
     let reporter = session.reporter("prune", Bar::Shown)?;
-    let plan = gc::plan(&repository, &options, &reporter)?;
+    let plan = gc::plan(repository, &options, &reporter)?;
     let summary = *plan.summary();
     reporter.finish();
     print_plan(session, &summary)?;
