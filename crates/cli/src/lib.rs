@@ -87,7 +87,10 @@ pub fn run_verify(registry: Registry, args: impl IntoIterator<Item = OsString>) 
 fn finish(session: Session, command: impl FnOnce(&Session) -> Outcome) -> ExitCode {
     output::listen_to_traces(&session.console, session.global.verbose);
     let console = session.console.clone();
-    let outcome = command(&session).and_then(|exit| Ok(console.flush().map(|()| exit)?));
+    let outcome = command(&session);
+    // What was printed before a failure belongs to it.
+    let flushed = console.flush();
+    let outcome = outcome.and_then(|exit| Ok(flushed.map(|()| exit)?));
     session.end();
     match outcome {
         Ok(exit) => exit.into(),
