@@ -15,6 +15,9 @@ use decube_backup_format::sealed;
 /// Level of the index segments that backups and repacking write; merged ones have the next.
 pub(crate) const LEVEL_NEW: u8 = 0;
 
+/// How often packs are recorded anew because some of them, or their index segment, were reclaimed meanwhile.
+const ATTEMPTS_MAX: u32 = 5;
+
 /// What a record of `added` lists: the packs, and the index segments that were stored for them (several for very many).
 ///
 /// # Errors
@@ -56,23 +59,55 @@ pub(crate) fn index_bytes(objects: &[AddedObject]) -> u64 {
     objects.iter().filter(|o| matches!(o.name, ObjectName::Index { .. })).map(|o| o.len).sum()
 }
 
-/// Records packs that no snapshot needs yet with an `Add`, so that their chunks are found; says whether that stood, and
-/// how many bytes of index were stored. Nothing is written for no packs.
+/// What [`record_packs`] wrote.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded {
+    /// Packs that are in a record now.
+    pub packs: Vec<AddedPack>,
+    /// Bytes of index segments stored.
+    pub index_bytes: u64,
+}
+
+/// Records packs that no snapshot needs yet with an `Add`, so that their chunks are found. Those reclaimed by then, as
+/// leftovers, are left out; nothing is written for no packs.
+///
+/// Afterwards each of `added` was recorded or is reclaimed: who relies on them finds out which when it commits. One that
+/// is neither would be relied on and in no record.
 ///
 /// # Errors
-/// What storing and appending yield.
-pub(crate) fn record_packs(repo: &Repository, run: RunId, added: &[AddedPack]) -> Result<(Option<Appended>, u64)> {
-    if added.is_empty() {
-        return Ok((None, 0));
+/// `Contended`, in the name of `operation`, if packs or their index segments were reclaimed again and again; what storing
+/// and appending yield.
+pub(crate) fn record_packs(
+    repo: &Repository,
+    run: RunId,
+    mut added: Vec<AddedPack>,
+    operation: &'static str,
+) -> Result<Recorded> {
+    let mut index_bytes = 0;
+    for _ in 0..ATTEMPTS_MAX {
+        let state = repo.state();
+        added.retain(|pack| !state.is_reclaimed(&pack.name));
+        drop(state);
+        if added.is_empty() {
+            return Ok(Recorded { packs: added, index_bytes });
+        }
+        let objects = objects(repo, &added)?;
+        index_bytes += self::index_bytes(&objects);
+        let record = NewRecord {
+            payload: Payload::Add { run },
+            added: objects,
+            reclaimed: Vec::new(),
+            stamp: repo.stamp("", ""),
+        };
+        // An own pack was reclaimed after it was uploaded at the earliest, so counting from the very beginning is right.
+        let mut validate = |state: &State| {
+            let packs = added.iter().map(|p| &p.name);
+            Ok(Verdict::of(rules::commit_stands(state, 0, packs, None)))
+        };
+        if let Appended::At(_) = repo.append(record, &mut validate)? {
+            return Ok(Recorded { packs: added, index_bytes });
+        }
     }
-    let objects = objects(repo, added)?;
-    let bytes = index_bytes(&objects);
-    let record =
-        NewRecord { payload: Payload::Add { run }, added: objects, reclaimed: Vec::new(), stamp: repo.stamp("", "") };
-    // An own pack was reclaimed after it was uploaded at the earliest, so counting from the very beginning is right.
-    let mut validate = |state: &State| {
-        let packs = added.iter().map(|p| &p.name);
-        Ok(Verdict::of(rules::commit_stands(state, 0, packs, None)))
-    };
-    Ok((Some(repo.append(record, &mut validate)?), bytes))
+    Err(Error::new(ErrorKind::Contended, operation, "what was uploaded was taken for garbage again and again")
+        .with_hint(format!("nothing is lost; run the {operation} again when nobody else prunes")))
 }

@@ -15,9 +15,6 @@ use decube_backup_format::manifest::{RunId, SnapshotManifest, SnapshotStats};
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// How often packs are recorded anew because some of them, or their index segment, were reclaimed meanwhile.
-const PROGRESS_ATTEMPTS_MAX: u32 = 5;
-
 /// One call of `backup`: all its passes over the source together.
 pub(super) struct Run {
     /// Random; the same in its `Add` records and its snapshot.
@@ -177,22 +174,11 @@ impl Commit<'_> {
 /// Records packs that no snapshot needs yet, so that a later backup finds their chunks; returns the
 /// index that knows them.
 ///
-/// Afterwards each of `added` was recorded or is reclaimed: who relies on them finds out which when it commits. One
-/// that is neither would be relied on and in no record.
-pub(super) fn record_progress(repo: &Repository, run: &Run, mut added: Vec<AddedPack>) -> Result<Arc<LocalIndex>> {
-    for _ in 0..PROGRESS_ATTEMPTS_MAX {
-        let state = repo.state();
-        added.retain(|pack| !state.is_reclaimed(&pack.name));
-        drop(state);
-        let (appended, bytes) = publish::record_packs(repo, run.id, &added)?;
-        run.count(Stored { bytes, ..Stored::default() });
-        if let Some(Appended::At(_)) = appended {
-            run.recorded.set(run.recorded.get() + added.iter().map(|p| p.len).sum::<u64>());
-        }
-        if appended != Some(Appended::Void) {
-            return repo.index();
-        }
-    }
-    Err(Error::new(ErrorKind::Contended, "backup", "what was uploaded was taken for garbage again and again")
-        .with_hint("nothing is lost; run the backup again when no prune is running"))
+/// # Errors
+/// As [`publish::record_packs`].
+pub(super) fn record_progress(repo: &Repository, run: &Run, added: Vec<AddedPack>) -> Result<Arc<LocalIndex>> {
+    let recorded = publish::record_packs(repo, run.id, added, "backup")?;
+    run.count(Stored { bytes: recorded.index_bytes, ..Stored::default() });
+    run.recorded.set(run.recorded.get() + recorded.packs.iter().map(|p| p.len).sum::<u64>());
+    repo.index()
 }

@@ -9,10 +9,10 @@ use super::tally::take_kept;
 use crate::index::LocalIndex;
 use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackedSegment, WriterContext, WriterSettings};
 use crate::publish;
-use crate::repository::{Appended, Repository};
+use crate::repository::Repository;
 use crate::segments::{Scratch, SegmentReader, chunk_in, is_damage};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
-use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_core::{Error, Result};
 use decube_backup_format::codec::Codec;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
 use decube_backup_format::manifest::RunId;
@@ -27,8 +27,6 @@ pub(super) const FETCH_BYTES_MAX: u32 = 8 << 20;
 const GAP_BYTES_MAX: u32 = 128 << 10;
 /// A segment needed whole is taken over as it is if it is this part of a full one; smaller ones are put together.
 const WHOLE_SHARE: usize = 4;
-/// How often what was copied is recorded again because some of it was taken for leftovers.
-const RECORD_ATTEMPTS_MAX: u32 = 5;
 
 /// What copying came to.
 #[derive(Debug, Default)]
@@ -133,25 +131,13 @@ impl Repack<'_> {
     }
 
     /// Records new packs; those that somebody took for leftovers meanwhile are gone.
-    fn record(&self, mut added: Vec<AddedPack>, copied: &mut Copied) -> Result<()> {
+    fn record(&self, added: Vec<AddedPack>, copied: &mut Copied) -> Result<()> {
         copied.packs += added.len() as u64;
         copied.bytes += added.iter().map(|pack| pack.len).sum::<u64>();
-        for _ in 0..RECORD_ATTEMPTS_MAX {
-            let (appended, bytes) = publish::record_packs(self.repo, RunId::default(), &added)?;
-            copied.bytes += bytes;
-            match appended {
-                None | Some(Appended::At(_)) => {
-                    copied.written.extend(added.iter().map(|pack| pack.name));
-                    return Ok(());
-                }
-                Some(Appended::Void) => {
-                    let state = self.repo.state();
-                    added.retain(|pack| !state.is_reclaimed(&pack.name));
-                }
-            }
-        }
-        Err(Error::new(ErrorKind::Contended, "prune", "what was copied was reclaimed again and again")
-            .with_hint("nothing is lost; run prune again when no other prune runs"))
+        let recorded = publish::record_packs(self.repo, RunId::default(), added, "prune")?;
+        copied.bytes += recorded.index_bytes;
+        copied.written.extend(recorded.packs.iter().map(|pack| pack.name));
+        Ok(())
     }
 }
 
