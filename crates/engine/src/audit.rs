@@ -19,7 +19,10 @@ use std::path::Path;
 /// One record, as far as it could be read.
 pub(crate) struct Walked {
     pub seq: u64,
-    pub record: Option<(Envelope, Stamp, Payload)>,
+    /// Without what it says if a host wrote it that cannot be opened.
+    pub record: Option<(Envelope, Option<(Stamp, Payload)>)>,
+    /// The host with a write-only key that wrote it.
+    pub host: Option<String>,
     /// What is wrong with it.
     pub damage: Option<String>,
 }
@@ -30,7 +33,7 @@ pub(crate) fn walk(repo: &Repository, visit: &mut dyn FnMut(Walked) -> Result<()
     let end = repo.state().next_seq().max(repo.damaged_records().last().map_or(0, |last| last + 1));
     for seq in 0..end {
         let walked = match repo.store.get(&log_key(seq)?)? {
-            None => Walked { seq, record: None, damage: Some("log record is missing".to_owned()) },
+            None => Walked { seq, record: None, host: None, damage: Some("log record is missing".to_owned()) },
             Some(bytes) => check(repo, &mut state, seq, &bytes),
         };
         visit(walked)?;
@@ -39,29 +42,33 @@ pub(crate) fn walk(repo: &Repository, visit: &mut dyn FnMut(Walked) -> Result<()
 }
 
 fn check(repo: &Repository, state: &mut State, seq: u64, bytes: &[u8]) -> Walked {
-    let open = |envelope: Envelope| {
-        envelope.open(bytes, repo.log_keys.log_key()).map(|(stamp, payload)| (envelope, stamp, payload))
-    };
     // A record before this one is lost: this one can only be judged by itself.
     let gap = state.next_seq() != seq;
     let accepted = if gap { Envelope::decode(bytes) } else { state.chain().accept(bytes) };
+    let open = |envelope: Envelope| repo.open_record(state, &envelope, bytes).map(|said| (envelope, said));
     let (record, damage) = match accepted.and_then(open) {
         Ok(record) => (Some(record), None),
         Err(why) => (Envelope::decode(bytes).and_then(open).ok(), Some(why.chain())),
     };
     let misplaced =
-        record.as_ref().is_some_and(|(envelope, ..)| envelope.seq != seq || envelope.repository != repo.id());
+        record.as_ref().is_some_and(|(envelope, _)| envelope.seq != seq || envelope.repository != repo.id());
     let record = record.filter(|_| !misplaced);
     let mut damage = damage.or_else(|| misplaced.then(|| "it is another record".to_owned()));
-    if let Some((envelope, ..)) = &record {
+    if let Some((envelope, said)) = &record {
         if gap || damage.is_some() {
             state.skip_to(envelope);
         }
-        if let Err(why) = state.apply_plain(envelope) {
-            damage.get_or_insert_with(|| why.chain());
+        let payload = said.as_ref().map(|(_, payload)| payload);
+        let folded = match state.apply_opened(envelope, payload) {
+            Ok(refusal) => refusal.map(str::to_owned),
+            Err(why) => Some(why.chain()),
+        };
+        if let Some(why) = folded {
+            damage.get_or_insert(why);
         }
     }
-    Walked { seq, record, damage }
+    let host = record.as_ref().and_then(|(envelope, _)| state.host(&envelope.writer)).map(|host| host.name.clone());
+    Walked { seq, record, host, damage }
 }
 
 /// What is shown of the log. Everything is checked either way.
@@ -136,12 +143,13 @@ pub fn audit(
     let (mut damages, mut shown) = (Vec::new(), 0);
     let (records, head) = walk(repo, &mut |walked| {
         check_stop(monitor)?;
-        let Walked { seq, record, damage } = walked;
+        let Walked { seq, record, host, damage } = walked;
         if let Some(what) = &damage {
             damages.push(Damage { object: log_key(seq)?.to_string(), what: what.clone() });
         }
-        let Some((envelope, stamp, payload)) = record else { return Ok(()) };
-        let entry = entry(&envelope, stamp, &payload, stored.get(&seq).copied(), damage)?;
+        let Some((envelope, said)) = record else { return Ok(()) };
+        let mut entry = entry(&envelope, said, stored.get(&seq).copied(), damage)?;
+        entry.details.extend(host.map(|host| ("write_only_key_of", host)));
         if filter.accepts(&entry) {
             shown += 1;
             visit(&entry)?;
@@ -181,33 +189,37 @@ fn stored_times(repo: &Repository) -> Result<BTreeMap<u64, Timestamp>> {
 
 fn entry(
     envelope: &Envelope,
-    stamp: Stamp,
-    payload: &Payload,
+    said: Option<(Stamp, Payload)>,
     stored: Option<Timestamp>,
     damage: Option<String>,
 ) -> Result<AuditEntry> {
     let mut details = BTreeMap::new();
     let unnamed = |ids: &[SnapshotId]| ids.iter().map(|id| (*id, None)).collect();
     let mut snapshots: Vec<(SnapshotId, Option<String>)> = Vec::new();
-    match payload {
+    let (stamp, payload) = said.map_or((Stamp::default(), None), |(stamp, payload)| (stamp, Some(payload)));
+    let word = payload.as_ref().map_or("unreadable", Payload::word);
+    match payload.unwrap_or(Payload::Note { text: String::new() }) {
         Payload::Commit { manifest } => {
             let (id, manifest) = (manifest.id(), manifest.decode()?);
             details.insert("bytes", manifest.tree.bytes.to_string());
             snapshots.push((id, Some(manifest.name)));
         }
-        Payload::Forget { snapshots: ids } | Payload::RestoreForgotten { snapshots: ids } => snapshots = unnamed(ids),
+        Payload::Forget { snapshots: ids } | Payload::RestoreForgotten { snapshots: ids } => snapshots = unnamed(&ids),
         Payload::Condemn { packs, released } => {
             details.insert("condemned", packs.len().to_string());
             details.insert("released", released.len().to_string());
         }
         Payload::Pin { snapshot, until } => {
-            snapshots = unnamed(&[*snapshot]);
+            snapshots = unnamed(&[snapshot]);
             details.insert("until", until.map_or_else(|| "for ever".to_owned(), |until| until.to_string()));
         }
-        Payload::Unpin { snapshot } => snapshots = unnamed(&[*snapshot]),
+        Payload::Unpin { snapshot } => snapshots = unnamed(&[snapshot]),
         Payload::Keyring { generation } => _ = details.insert("generation", generation.to_string()),
         Payload::KeySlot(SlotChange::Added { slot, label }) => {
-            details.extend([("added", slot.to_hex()), ("label", label.clone())]);
+            details.extend([("added", slot.to_hex()), ("label", label)]);
+        }
+        Payload::KeySlot(SlotChange::HostAdded { slot, label, host }) => {
+            details.extend([("added", slot.to_hex()), ("label", label), ("write_only_for", host)]);
         }
         Payload::KeySlot(SlotChange::Removed { slot }) => _ = details.insert("removed", slot.to_hex()),
         Payload::TagChange(edit) => {
@@ -220,7 +232,7 @@ fn entry(
             details.insert("tags_removed", edit.tags_removed.join(","));
             details.insert("labels", labels.collect::<Vec<_>>().join(","));
         }
-        Payload::Note { text } => _ = details.insert("text", text.clone()),
+        Payload::Note { text } => _ = details.insert("text", text),
         // What they do is in the envelope.
         _ => {}
     }
@@ -233,7 +245,7 @@ fn entry(
         writer: envelope.writer,
         stamp,
         stored,
-        word: payload.word(),
+        word,
         snapshots,
         details,
         packs_added: envelope.added.iter().filter(|object| packs(&object.name)).count() as u64,

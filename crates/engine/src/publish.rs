@@ -10,7 +10,6 @@ use decube_backup_format::index::encode_index;
 use decube_backup_format::log::{AddedObject, ObjectName, Payload};
 use decube_backup_format::manifest::RunId;
 use decube_backup_format::pack::Footer;
-use decube_backup_format::sealed;
 
 /// Level of the index segments that backups and repacking write; merged ones have the next.
 pub(crate) const LEVEL_NEW: u8 = 0;
@@ -38,14 +37,16 @@ pub(crate) fn index<'a>(
     tables: impl ExactSizeIterator<Item = (PackName, &'a Footer)>,
 ) -> Result<Vec<AddedObject>> {
     let mut objects = Vec::new();
-    let keyring = repo.held_keyring();
     for plain in encode_index(tables) {
+        let entropy = repo.env.entropy.as_ref();
         let mut id = IndexId::default();
-        repo.env.entropy.fill(&mut id.0)?;
+        match repo.host() {
+            Some(host) => id = host.mark.index(entropy)?,
+            None => entropy.fill(&mut id.0)?,
+        }
         let key = index_key(level, &id)?;
         let associated = index_associated(repo, level, &id)?;
-        let entropy = repo.env.entropy.as_ref();
-        let bytes = sealed::seal(keyring.cipher, &keyring.index_key, &associated, &plain, entropy)?;
+        let bytes = repo.seal_index(&associated, &plain)?;
         objects.push(AddedObject::of(ObjectName::Index { level, id }, &bytes));
         if repo.store.put(&key, bytes, PutMode::CreateNew)? == PutOutcome::AlreadyExists {
             return Err(Error::new(ErrorKind::AlreadyExists, "commit", "a random index name is taken").with("key", key));

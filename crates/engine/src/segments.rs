@@ -100,7 +100,8 @@ impl<'a> SegmentReader<'a> {
         if header.name != *name || header.repository != self.repo.id() {
             return Err(Error::new(ErrorKind::Corrupt, "pack", "object is another pack than its name says"));
         }
-        PackReader::new(header.clone(), &self.repo.pack_key(name.kind, header.key_version)?)
+        let family = self.repo.pack_family(&header)?;
+        PackReader::new(header, &family)
     }
 
     /// The footer of a pack whose object has `len` bytes, by one read of its tail, or two if it is long.

@@ -6,6 +6,7 @@
 
 use crate::hash::Key32;
 use crate::ids::{PackKind, RepositoryId};
+use crate::reading::ReadingPublic;
 use crate::seal::Cipher;
 use crate::sealed;
 use crate::wire::{Reader, Writer};
@@ -14,6 +15,8 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use zeroize::Zeroizing;
 
 const VERSION: u8 = 1;
+/// With reading keys; a keyring without any is of version 1.
+const VERSION_WITH_READING_KEYS: u8 = 2;
 /// Most versions of one pack key a keyring may hold.
 pub const PACK_KEYS_MAX: usize = 4096;
 
@@ -45,6 +48,9 @@ pub struct Keyring {
     pub meta_keys: Vec<VersionedKey>,
     /// For data packs, ascending versions, never empty.
     pub data_keys: Vec<VersionedKey>,
+    /// Private halves of the keys to which hosts with write-only keys seal, ascending versions; empty before the first
+    /// of those was made.
+    pub reading_keys: Vec<VersionedKey>,
 }
 
 impl Keyring {
@@ -66,6 +72,7 @@ impl Keyring {
             log_key: fresh()?,
             meta_keys: vec![VersionedKey { version: 0, key: fresh()? }],
             data_keys: vec![VersionedKey { version: 0, key: fresh()? }],
+            reading_keys: Vec::new(),
         })
     }
 
@@ -87,6 +94,28 @@ impl Keyring {
                 .with("generation", generation));
         }
         Ok(next)
+    }
+
+    /// As [`Self::rotated`], with one more reading key, of the same version.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_reading_key(&self, generation: u32, entropy: &dyn Entropy) -> Result<Self> {
+        let mut next = self.rotated(generation, entropy)?;
+        let mut key = Key32::default();
+        entropy.fill(&mut key.0)?;
+        next.reading_keys.push(VersionedKey { version: generation, key });
+        Ok(next)
+    }
+
+    /// The public half of the newest reading key.
+    pub fn reader(&self) -> Option<ReadingPublic> {
+        self.reading_keys.last().map(|newest| ReadingPublic::of(newest.version, &newest.key))
+    }
+
+    /// The private half of that version.
+    pub fn reading_key(&self, version: u32) -> Option<&Key32> {
+        self.reading_keys.iter().find(|key| key.version == version).map(|found| &found.key)
     }
 
     /// Whether both hold the secrets that every record, tree and index segment of one repository needs.
@@ -132,19 +161,20 @@ impl Keyring {
     /// # Errors
     /// `Internal` for pack keys that are none, too many or out of order; no entropy.
     pub fn seal(&self, keyring_key: &Key32, repository: &RepositoryId, entropy: &dyn Entropy) -> Result<Vec<u8>> {
-        if !in_order(&self.meta_keys) || !in_order(&self.data_keys) {
+        if !in_order(&self.meta_keys) || !in_order(&self.data_keys) || !may_be_empty(&self.reading_keys) {
             return Err(Error::new(ErrorKind::Internal, "keyring", "pack keys missing or out of order"));
         }
-        let keys = self.meta_keys.len() + self.data_keys.len();
+        let keys = self.meta_keys.len() + self.data_keys.len() + self.reading_keys.len();
         // Sized up front: a growing buffer would leave copies of the keys behind.
-        let mut plain = Zeroizing::new(Vec::with_capacity(32 + 4 * 32 + keys * 36 + 20));
-        plain.write_u8(VERSION);
+        let mut plain = Zeroizing::new(Vec::with_capacity(32 + 4 * 32 + keys * 36 + 30));
+        plain.write_u8(if self.reading_keys.is_empty() { VERSION } else { VERSION_WITH_READING_KEYS });
         plain.write_u32(self.generation);
         plain.write_u8(self.cipher.id());
         for key in [&self.id_key, &self.chunker_key, &self.index_key, &self.log_key] {
             plain.extend_from_slice(&key.0);
         }
-        for keys in [&self.meta_keys, &self.data_keys] {
+        let reading = Some(&self.reading_keys).filter(|keys| !keys.is_empty());
+        for keys in [&self.meta_keys, &self.data_keys].into_iter().chain(reading) {
             plain.write_varint(keys.len() as u64);
             for key in keys {
                 plain.write_u32(key.version);
@@ -162,7 +192,7 @@ impl Keyring {
         let plain = Zeroizing::new(sealed::open(keyring_key, &aad(repository, generation), bytes)?);
         let mut reader = Reader::new(&plain, "keyring");
         let version = reader.u8()?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_WITH_READING_KEYS {
             return Err(crate::header::unsupported_version("keyring", version.into()));
         }
         let stored_generation = reader.u32()?;
@@ -170,12 +200,16 @@ impl Keyring {
         let [id_key, chunker_key, index_key, log_key] =
             [reader.array()?, reader.array()?, reader.array()?, reader.array()?].map(Key32);
         let (meta_keys, data_keys) = (read_keys(&mut reader)?, read_keys(&mut reader)?);
-        let consistent = stored_generation == generation && in_order(&meta_keys) && in_order(&data_keys);
+        let reading_keys = if version == VERSION { Vec::new() } else { read_keys(&mut reader)? };
+        let consistent = stored_generation == generation
+            && in_order(&meta_keys)
+            && in_order(&data_keys)
+            && (version == VERSION || in_order(&reading_keys));
         if !consistent {
             return Err(reader.corrupt());
         }
         reader.finish()?;
-        Ok(Self { generation, cipher, id_key, chunker_key, index_key, log_key, meta_keys, data_keys })
+        Ok(Self { generation, cipher, id_key, chunker_key, index_key, log_key, meta_keys, data_keys, reading_keys })
     }
 }
 
@@ -186,6 +220,10 @@ fn aad(repository: &RepositoryId, generation: u32) -> Vec<u8> {
 fn read_keys(reader: &mut Reader<'_>) -> Result<Vec<VersionedKey>> {
     let count = reader.count(36)?;
     (0..count).map(|_| Ok(VersionedKey { version: reader.u32()?, key: Key32(reader.array()?) })).collect()
+}
+
+fn may_be_empty(keys: &[VersionedKey]) -> bool {
+    keys.is_empty() || in_order(keys)
 }
 
 fn in_order(keys: &[VersionedKey]) -> bool {

@@ -16,6 +16,8 @@
 //! | [`sealed`] | sealing of small objects |
 //! | [`keyslot`] | slots around the keyring key: password, key file, recovery sheet, public key |
 //! | [`keyring`] | every secret of a repository |
+//! | [`reading`] | sealing for who may read, by who may not |
+//! | [`host`] | what a write-only key holds |
 //! | [`manifest`] | what a snapshot is |
 //! | [`log`] | commit records: plain signed envelope, sealed payload |
 //! | [`checkpoint`] | the folded log |
@@ -29,6 +31,7 @@ pub mod chunker;
 pub mod codec;
 pub mod hash;
 pub mod header;
+pub mod host;
 pub mod ids;
 pub mod index;
 pub mod keyring;
@@ -36,6 +39,7 @@ pub mod keyslot;
 pub mod log;
 pub mod manifest;
 pub mod pack;
+pub mod reading;
 pub mod seal;
 pub mod sealed;
 pub mod tree;

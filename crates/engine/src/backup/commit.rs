@@ -9,7 +9,8 @@ use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use crate::rules;
 use decube_backup_core::source::Source;
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
-use decube_backup_format::checkpoint::{SnapshotEntry, State};
+use decube_backup_format::checkpoint::State;
+use decube_backup_format::ids::SnapshotId;
 use decube_backup_format::log::Payload;
 use decube_backup_format::manifest::{RunId, SnapshotManifest, SnapshotStats};
 use std::cell::Cell;
@@ -89,14 +90,17 @@ pub(super) struct Commit<'a> {
     pub source: &'a dyn Source,
     pub options: &'a BackupOptions,
     pub started: Timestamp,
-    pub parent: Option<&'a SnapshotEntry>,
+    /// What it was compared with.
+    pub parent: Option<SnapshotId>,
+    /// The parent, if its chunks were taken over without being looked up.
+    pub relied_on: Option<SnapshotId>,
     /// Packs reclaimed when the pass began: its view of the log.
     pub reclaimed: usize,
 }
 
 impl Commit<'_> {
-    pub(super) fn run(self, pass: Pass) -> Result<Committed> {
-        let Pass { mut report, root, added, deps, stat } = pass;
+    pub(super) fn run(self, pass: Pass<'_>) -> Result<Committed> {
+        let Pass { mut report, root, added, deps, stat, kept } = pass;
         let objects = publish::objects(self.repo, &added)?;
         self.run.count(Stored { bytes: publish::index_bytes(&objects), ..Stored::default() });
         let stored = self.run.stored();
@@ -110,7 +114,7 @@ impl Commit<'_> {
         };
         let mut validate = |state: &State| {
             let packs = added.iter().map(|p| &p.name).chain(&deps);
-            Ok(Verdict::of(rules::commit_stands(state, self.reclaimed, packs, self.parent.map(|p| &p.id))))
+            Ok(Verdict::of(rules::commit_stands(state, self.reclaimed, packs, self.relied_on.as_ref())))
         };
         match self.repo.append(record, &mut validate)? {
             Appended::At(_) => {
@@ -118,6 +122,9 @@ impl Commit<'_> {
                     && let Err(error) = stat.finish(&root.id)
                 {
                     tracing::warn!(error = %error.chain(), "the stat cache could not be saved; the next backup reads more");
+                }
+                if let Some(kept) = kept {
+                    kept.finish(&manifest.id(), &root);
                 }
                 report.snapshot = Some(manifest.id());
                 Ok(Committed::Done(Box::new(report)))
@@ -144,7 +151,7 @@ impl Commit<'_> {
             pipeline: options.pipeline.clone(),
             begun: self.started,
             ended: options.time.unwrap_or_else(|| self.repo.env.clock.now()),
-            parent: self.parent.map(|p| p.id),
+            parent: self.parent,
             tree: root,
             stats: SnapshotStats {
                 files_new: report.files_new,

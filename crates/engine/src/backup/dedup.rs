@@ -1,5 +1,6 @@
 //! Known or new: the one place that decides whether a chunk is stored.
 
+use super::kept_tree::Keeper;
 use crate::index::LocalIndex;
 use crate::pipeline::{AddedPack, ChunkWriter, Lane};
 use decube_backup_core::Result;
@@ -25,6 +26,7 @@ pub(crate) struct Dedup<'a> {
     load_index: Box<dyn FnMut() -> Result<Arc<LocalIndex>> + 'a>,
     excluded: &'a (dyn Fn(&PackName) -> bool + 'a),
     known_nodes: &'a dyn Fn(&ChunkId) -> bool,
+    keeper: Option<&'a Keeper<'a>>,
     /// `None` on a dry run: nothing may be recorded.
     checkpoint: Option<Box<Checkpoint<'a>>>,
     /// Packs whose chunks were taken as known.
@@ -52,6 +54,7 @@ impl<'a> Dedup<'a> {
             load_index,
             excluded,
             known_nodes,
+            keeper: None,
             checkpoint,
             deps: HashSet::new(),
             pending: HashSet::new(),
@@ -61,6 +64,12 @@ impl<'a> Dedup<'a> {
             chunks_reused: 0,
             bytes_new: 0,
         }
+    }
+
+    /// Also keeps every node in the cache.
+    pub(super) fn keeping(mut self, keeper: Option<&'a Keeper<'a>>) -> Self {
+        self.keeper = keeper;
+        self
     }
 
     fn is_known(&mut self, id: &ShortId) -> Result<bool> {
@@ -134,6 +143,9 @@ impl<'a> Dedup<'a> {
 
 impl NodeWriter for Dedup<'_> {
     fn put_node(&mut self, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        if let Some(keeper) = self.keeper {
+            keeper.keep(&id, bytes);
+        }
         if (self.known_nodes)(&id) {
             return Ok(());
         }

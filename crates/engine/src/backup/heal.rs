@@ -1,38 +1,40 @@
-//! Unchanged files while packs are known to be damaged: what lies in those is read from the source and stored again.
+//! Unchanged files that may not be taken over unread: each chunk and list node of theirs is looked up once, and a file
+//! that has one without a location to rely on is read. Its chunks are then new by the ordinary rule.
 //!
-//! A normal backup takes unchanged files over from the parent without looking their chunks up. That would carry damage
-//! on for ever, so while any pack in force is recorded as damaged each chunk and list node of an unchanged file is
-//! looked up once, and a file that has one without a sound location is read. Its chunks are then new by the ordinary
-//! rule, because nothing is deduplicated against a damaged pack; and since a chunk's id says what is in it, every older
-//! snapshot that shares it is whole again too.
+//! That is so while packs are known to be damaged. A normal backup takes unchanged files over from the parent without
+//! looking their chunks up, which would carry damage on for ever. Nothing is deduplicated against a damaged pack; and since
+//! a chunk's id says what is in it, every older snapshot that shares it is whole again too.
+//!
+//! And it is so for a host with a write-only key: it cannot know whether the parent is still live, so it relies on each
+//! pack by itself, and a prune may have put what it stored elsewhere.
 
+use super::kept_tree::Keeper;
+use super::plan::Relation;
 use crate::index::LocalIndex;
-use crate::repository::Repository;
-use crate::segments::Nodes;
 use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
-use decube_backup_format::checkpoint::State;
-use decube_backup_format::ids::{ChunkId, ShortId};
+use decube_backup_format::ids::{ChunkId, PackName, ShortId};
 use decube_backup_format::tree::{Content, Extent, ListCursor, NodeReader};
-use std::sync::Arc;
+use hashbrown::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Tells which stored content may still be relied on, as of when it was made.
+/// Tells which stored content may be relied on.
 pub(super) struct Health<'a> {
-    nodes: &'a Nodes<'a>,
-    index: Arc<LocalIndex>,
-    state: Arc<State>,
+    /// The parent's nodes.
+    pub nodes: &'a (dyn NodeReader + Sync),
+    pub index: Arc<LocalIndex>,
+    /// Packs that may not be relied on.
+    pub excluded: &'a (dyn Fn(&PackName) -> bool + Sync),
+    /// What a file is whose content may not be relied on.
+    pub relation: Relation,
+    /// Packs relied on, if they must be named.
+    pub deps: Option<&'a Mutex<HashSet<PackName>>>,
+    /// Keeps the list nodes of what is taken over.
+    pub keeper: Option<&'a Keeper<'a>>,
 }
 
-impl<'a> Health<'a> {
-    /// Over the parent's nodes.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub(super) fn new(repo: &'a Repository, nodes: &'a Nodes<'a>) -> Result<Self> {
-        Ok(Self { nodes, index: repo.index()?, state: repo.state() })
-    }
-
-    /// Whether every chunk and list node of `content` has a location in a pack not known to be damaged.
+impl Health<'_> {
+    /// Whether every chunk and list node of `content` has a location to rely on.
     pub(super) fn is_whole(&self, content: &Content) -> bool {
         let mut list = ListCursor::new(self, content);
         loop {
@@ -47,16 +49,23 @@ impl<'a> Health<'a> {
     }
 
     fn is_sound(&self, id: &ShortId) -> bool {
-        let found = self.index.find(id, &|pack| self.state.is_reclaimed(pack) || self.state.is_damaged(pack));
-        matches!(found, Ok(Some(_)))
+        let Ok(Some(found)) = self.index.find(id, self.excluded) else { return false };
+        if let Some(deps) = self.deps {
+            deps.lock().unwrap_or_else(PoisonError::into_inner).insert(found.pack);
+        }
+        true
     }
 }
 
 impl NodeReader for Health<'_> {
     fn node(&self, id: &ChunkId) -> Result<Bytes> {
-        match self.is_sound(&id.short()) {
-            true => self.nodes.node(id),
-            false => Err(Error::new(ErrorKind::Corrupt, "node", "the node is in no sound pack").with("node", id)),
+        if !self.is_sound(&id.short()) {
+            return Err(Error::new(ErrorKind::Corrupt, "node", "the node is in no pack to rely on").with("node", id));
         }
+        let node = self.nodes.node(id)?;
+        if let Some(keeper) = self.keeper {
+            keeper.keep(id, &node);
+        }
+        Ok(node)
     }
 }

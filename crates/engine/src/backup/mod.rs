@@ -17,12 +17,16 @@
 //! | [`dedup`] | known or new |
 //! | [`commit`] | index segment, log record, re-validation |
 //! | [`stat_cache`] | what was seen of each file last time |
+//! | [`host`] | by a write-only key: whose snapshots, under which keys |
+//! | [`kept_tree`] | the tree that such a host stored last, in its cache |
 
 mod build;
 mod commit;
 pub(crate) mod dedup;
 mod dry;
 mod heal;
+mod host;
+mod kept_tree;
 mod plan;
 mod read;
 pub mod stat_cache;
@@ -38,10 +42,12 @@ use decube_backup_core::source::{Scan, Source};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
 use decube_backup_format::header::Access;
-use decube_backup_format::ids::PackName;
-use decube_backup_format::tree::{ListBuilder, TreeBuilder, TreeCursor, TreeRoot};
+use decube_backup_format::ids::{PackName, SnapshotId};
+use decube_backup_format::tree::{INLINE_BYTES_MAX, ListBuilder, NodeReader, TreeBuilder, TreeCursor, TreeRoot};
 use hashbrown::HashSet;
+use kept_tree::{Keeper, KeptTree};
 use stat_cache::{StatCacheReader, StatCacheWriter};
+use std::sync::{Mutex, PoisonError};
 
 /// Work items in flight between planner and builder.
 const ORDER_DEPTH: usize = 4;
@@ -49,18 +55,28 @@ const ORDER_DEPTH: usize = 4;
 const ATTEMPTS_MAX: u32 = 5;
 
 /// What one pass over the source yields, before it is committed.
-struct Pass {
+struct Pass<'a> {
     report: BackupReport,
     root: TreeRoot,
     added: Vec<AddedPack>,
     deps: HashSet<PackName>,
     stat: Option<StatCacheWriter>,
+    kept: Option<Keeper<'a>>,
+}
+
+/// What a backup is compared with.
+struct Before<'a> {
+    snapshot: SnapshotId,
+    tree: TreeRoot,
+    /// Its nodes, if they cannot be read from the repository.
+    kept: Option<KeptTree<'a>>,
 }
 
 /// Backs `source` up as a new snapshot.
 ///
 /// # Errors
-/// `NotFound` if a required root is missing, `Interrupted` on request, what storing yields. No
+/// `NotFound` if a required root is missing, `Interrupted` on request, what storing yields; with a write-only key `Invalid`
+/// for another host's snapshot, `WrongKey` if the key was removed. No
 /// snapshot exists after an error; packs that were full and uploaded are recorded if the store still
 /// answers, and the next backup reuses them. Problems with single entries are in the report, not errors.
 pub fn backup(
@@ -71,6 +87,7 @@ pub fn backup(
 ) -> Result<BackupReport> {
     repo.header.check(Access::Write)?;
     repo.check_writable()?;
+    host::check(repo, options)?;
     let begun = repo.env.clock.monotonic();
     let started = options.time.unwrap_or_else(|| repo.env.clock.now());
     let run = Run::new(repo, options.name.clone().unwrap_or_else(|| default_name(source)))?;
@@ -78,28 +95,31 @@ pub fn backup(
         repo.refresh()?;
         // Parent and count from one state: nothing reclaimed in between may go unnoticed.
         let state = repo.state();
-        let parent = match choose_parent(&state, options, &run.name) {
-            // It was there when the backup began. Forgotten since, it costs reading everything, and no more.
-            Err(error) if attempt > 0 && error.kind() == ErrorKind::NotFound => None,
-            chosen => chosen?,
+        let before = match repo.host() {
+            Some(host) => host::before(repo, host, options, &run.name),
+            None => match choose_parent(&state, options, &run.name) {
+                // It was there when the backup began. Forgotten since, it costs reading everything, and no more.
+                Err(error) if attempt > 0 && error.kind() == ErrorKind::NotFound => None,
+                chosen => chosen?.map(|p| Before { snapshot: p.id, tree: p.manifest.tree, kept: None }),
+            },
         };
         let reclaimed = state.reclaimed_packs().len();
         drop(state);
-        monitor.phase(
-            "backup",
-            parent.as_ref().map(|p| p.manifest.tree.bytes),
-            parent.as_ref().map(|p| p.manifest.tree.entries),
-        );
+        let (bytes, entries) = (before.as_ref().map(|b| b.tree.bytes), before.as_ref().map(|b| b.tree.entries));
+        monitor.phase("backup", bytes, entries);
         let mut scan = source.scan()?;
-        let mut pass = run_pass(repo, &run, source, scan.as_mut(), options, parent.as_ref(), monitor)?;
+        let mut pass = run_pass(repo, &run, source, scan.as_mut(), options, before.as_ref(), monitor)?;
         pass.report.name = run.name.clone();
-        pass.report.parent = parent.as_ref().map(|p| p.id);
+        let parent = before.as_ref().map(|before| before.snapshot);
+        pass.report.parent = parent;
         if options.effect == Effect::DryRun {
             (pass.report.packs_new, pass.report.bytes_stored) = (run.stored().packs, run.stored().bytes);
             pass.report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
             return Ok(pass.report);
         }
-        let commit = Commit { repo, run: &run, source, options, started, parent: parent.as_ref(), reclaimed };
+        // A host looked up all that it relies on, pack by pack.
+        let relied_on = parent.filter(|_| repo.host().is_none());
+        let commit = Commit { repo, run: &run, source, options, started, parent, relied_on, reclaimed };
         match commit.run(pass)? {
             Committed::Done(mut report) => {
                 report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
@@ -137,15 +157,15 @@ fn choose_parent(state: &State, options: &BackupOptions, name: &str) -> Result<O
     Ok(state.live_snapshots().rev().find(|s| s.manifest.name == name && s.manifest.host == options.host).cloned())
 }
 
-fn run_pass(
-    repo: &Repository,
+fn run_pass<'a>(
+    repo: &'a Repository,
     run: &Run,
     source: &dyn Source,
     scan: &mut dyn Scan,
     options: &BackupOptions,
-    parent: Option<&SnapshotEntry>,
+    before: Option<&Before<'_>>,
     monitor: &dyn Monitor,
-) -> Result<Pass> {
+) -> Result<Pass<'a>> {
     let dry = options.effect == Effect::DryRun;
     let store = if dry { dry::discarding(&repo.env) } else { repo.store.clone() };
     let stat_path = repo.cache.stat(&run.name, &options.host);
@@ -155,38 +175,61 @@ fn run_pass(
             .ok()
     });
     // Without a stat cache nothing is recognised as unchanged; the parent then only tells new from changed.
-    let known = parent.filter(|_| options.detection == ChangeDetection::StatCache).and_then(|parent| {
-        let tree = parent.manifest.tree;
-        let stat = StatCacheReader::open(stat_path.as_deref()?, &tree.id, tree.entries)?;
-        Some((tree, stat))
-    });
-    let nodes = match parent {
-        Some(_) => Some(Nodes::new(repo)?.remembering()),
-        None => None,
+    let known = before
+        .filter(|_| options.detection == ChangeDetection::StatCache)
+        .and_then(|before| StatCacheReader::open(stat_path.as_deref()?, &before.tree.id, before.tree.entries));
+    let stored = match before {
+        Some(Before { kept: None, .. }) => Some(Nodes::new(repo)?.remembering()),
+        _ => None,
     };
-    let arenas = unbounded();
-    let readers = read::ReadContext { source, chunker: &repo.chunker, hasher: &repo.hasher, monitor, arenas: &arenas };
+    let nodes: Option<&(dyn NodeReader + Sync)> = match before.and_then(|before| before.kept.as_ref()) {
+        Some(kept) => Some(kept),
+        None => stored.as_ref().map(|nodes| nodes as _),
+    };
+    let keeper = repo.host().filter(|_| !dry).and_then(|host| {
+        let path = repo.cache.tree(&run.name, &options.host)?;
+        Some(Keeper::create(repo, host, &path))
+    });
+    let inline_bytes_max = if repo.host().is_some() { 0 } else { INLINE_BYTES_MAX };
+    let (chunker, hasher, arenas) = (&repo.chunker, &repo.hasher, unbounded());
+    let readers = read::ReadContext { source, chunker, hasher, inline_bytes_max, monitor, arenas: &arenas };
     let settings = WriterSettings::new(&repo.header, store.capabilities().distance, repo.env.workers(), options.effort);
-    let keyring = repo.keyring();
+    let sealer = host::sealer(repo)?;
     let context = WriterContext {
         store: &store,
-        keyring: &keyring,
+        sealer: &*sealer,
         entropy: repo.env.entropy.as_ref(),
         repository: repo.id(),
         monitor,
     };
-    let excluded = |pack: &PackName| !repo.state().may_reuse(pack);
+    let excluded = |pack: &PackName| match repo.host() {
+        Some(host) => !host.may_reuse(&repo.state(), pack),
+        // Nobody who can read has looked at what a host wrote.
+        None => !repo.state().may_reuse(pack) || repo.state().is_hosted(pack),
+    };
+    let unsound = |pack: &PackName| match repo.host() {
+        Some(_) => excluded(pack),
+        None => repo.state().is_reclaimed(pack) || repo.state().is_damaged(pack) || repo.state().is_hosted(pack),
+    };
     let healing = repo.state().damaged_packs().len() > 0;
     // Where packs are damaged, having read a node does not say that it may be relied on.
     let known_nodes =
-        |id: &decube_backup_format::ids::ChunkId| !healing && nodes.as_ref().is_some_and(|n| n.has_seen(id));
-    let health = match &nodes {
-        Some(nodes) if healing => Some(heal::Health::new(repo, nodes)?),
+        |id: &decube_backup_format::ids::ChunkId| !healing && stored.as_ref().is_some_and(|n| n.has_seen(id));
+    let looked_up = Mutex::default();
+    let health = match nodes {
+        Some(nodes) if healing || repo.host().is_some() => Some(heal::Health {
+            nodes,
+            index: repo.index()?,
+            excluded: &unsound,
+            relation: if healing { plan::Relation::Healed } else { plan::Relation::Changed },
+            deps: repo.host().map(|_| &looked_up),
+            keeper: keeper.as_ref(),
+        }),
         _ => None,
     };
     let failure = Failure::default();
 
-    std::thread::scope(|scope| {
+    let mut pass = std::thread::scope(|scope| {
         let writer = ChunkWriter::start(scope, context, settings);
         let (jobs, jobs_out) = bounded(ORDER_DEPTH);
         let (order, order_out) = bounded(ORDER_DEPTH);
@@ -195,10 +238,8 @@ fn run_pass(
             scope.spawn(move || readers.run(&jobs));
         }
         drop(jobs_out);
-        let old = match (&nodes, known) {
-            (Some(nodes), Some((tree, stat))) => Some(plan::Parent::new(TreeCursor::new(nodes, &tree), Some(stat))),
-            _ => parent_without_stat(nodes.as_ref(), parent),
-        };
+        let old =
+            nodes.zip(before).map(|(nodes, before)| plan::Parent::new(TreeCursor::new(nodes, &before.tree), known));
         let unfinished = order.clone();
         let planner = plan::Planner::new(old, health, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
         let planner_failure = failure.clone();
@@ -220,7 +261,8 @@ fn run_pass(
             &known_nodes,
             (!dry).then_some(checkpoint),
             options.progress_bytes.unwrap_or(dedup::CHECKPOINT_BYTES),
-        );
+        )
+        .keeping(keeper.as_ref());
         let tree = TreeBuilder::new(repo.hasher.clone(), &repo.cut_key);
         let list = ListBuilder::new(repo.hasher.clone(), &repo.cut_key);
         let mut builder = build::Builder::new(dedup, tree, stat, monitor, arenas.0.clone(), list);
@@ -236,12 +278,9 @@ fn run_pass(
         report.chunks_reused = dedup.chunks_reused;
         let (added, deps) = dedup.finish()?;
         run.count_packs(&added);
-        Ok(Pass { report, root, added, deps, stat })
-    })
-}
-
-/// The parent tree alone still tells new from changed.
-fn parent_without_stat<'a>(nodes: Option<&'a Nodes<'a>>, parent: Option<&SnapshotEntry>) -> Option<plan::Parent<'a>> {
-    let (nodes, parent) = (nodes?, parent?);
-    Some(plan::Parent::new(TreeCursor::new(nodes, &parent.manifest.tree), None))
+        Ok(Pass { report, root, added, deps, stat, kept: None })
+    })?;
+    pass.deps.extend(looked_up.into_inner().unwrap_or_else(PoisonError::into_inner));
+    pass.kept = keeper;
+    Ok(pass)
 }

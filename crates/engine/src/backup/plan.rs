@@ -6,14 +6,13 @@
 use super::heal::Health;
 use super::read::{ReadJob, StreamMessage};
 use super::stat_cache::StatCacheReader;
-use crate::segments::Nodes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use decube_backup_core::entry::{EntryKind, EntryPath, Identity};
 use decube_backup_core::monitor::{Monitor, Problem, Progress, check_stop};
 use decube_backup_core::source::{Scan, ScanItem, Scanned};
 use decube_backup_core::world::Clock;
 use decube_backup_core::{Result, Timestamp};
-use decube_backup_format::tree::{TreeCursor, TreeEntry};
+use decube_backup_format::tree::{NodeReader, TreeCursor, TreeEntry};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -52,13 +51,13 @@ pub(super) enum Work {
 
 /// The parent snapshot's entries with what the stat cache knows of them.
 pub(super) struct Parent<'a> {
-    cursor: TreeCursor<'a, Nodes<'a>>,
+    cursor: TreeCursor<'a, dyn NodeReader + Sync + 'a>,
     stat: Option<StatCacheReader>,
     current: Option<(TreeEntry, Option<Identity>)>,
 }
 
 impl<'a> Parent<'a> {
-    pub(super) fn new(cursor: TreeCursor<'a, Nodes<'a>>, stat: Option<StatCacheReader>) -> Self {
+    pub(super) fn new(cursor: TreeCursor<'a, dyn NodeReader + Sync + 'a>, stat: Option<StatCacheReader>) -> Self {
         let mut parent = Self { cursor, stat, current: None };
         parent.step();
         parent
@@ -94,7 +93,7 @@ impl<'a> Parent<'a> {
 
 pub(super) struct Planner<'a> {
     pub(super) parent: Option<Parent<'a>>,
-    /// Asked before a file is taken over unread; `None` while nothing is known to be damaged.
+    /// Asked before a file is taken over unread; `None` while the parent may be relied on as it is.
     pub(super) health: Option<Health<'a>>,
     pub(super) jobs: Sender<ReadJob>,
     pub(super) order: Sender<Work>,
@@ -172,9 +171,9 @@ impl<'a> Planner<'a> {
                 && before.entry.kind == scanned.entry.kind
                 && before.entry.meta.mtime == scanned.entry.meta.mtime
         });
-        let is_whole = |entry: &TreeEntry| self.health.as_ref().is_none_or(|health| health.is_whole(&entry.content));
-        if unchanged.as_ref().is_some_and(|(before, _)| !is_whole(before)) {
-            relation = Relation::Healed;
+        let doubt = |entry: &TreeEntry| self.health.as_ref().filter(|health| !health.is_whole(&entry.content));
+        if let Some(health) = unchanged.as_ref().and_then(|(before, _)| doubt(before)) {
+            relation = health.relation;
         } else if let Some((before, known)) = unchanged {
             self.monitor.advance(Progress::BytesUnchanged, scanned.entry.kind.size());
             // A name of the same inode that the parent did not have has to find this group, and be found by it.

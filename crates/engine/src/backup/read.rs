@@ -12,7 +12,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::chunker::Chunker;
 use decube_backup_format::hash::{ContentHasher, Domain};
 use decube_backup_format::ids::ChunkId;
-use decube_backup_format::tree::{INLINE_BYTES_MAX, TreeEntry};
+use decube_backup_format::tree::TreeEntry;
 
 /// Bytes read between hand-overs of a stream.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -78,6 +78,8 @@ pub(super) struct ReadContext<'a> {
     pub source: &'a dyn Source,
     pub chunker: &'a Chunker,
     pub hasher: &'a ContentHasher,
+    /// Longest content that becomes part of the tree itself, bytes.
+    pub inline_bytes_max: usize,
     pub monitor: &'a dyn Monitor,
     pub arenas: &'a (Sender<Vec<u8>>, Receiver<Vec<u8>>),
 }
@@ -152,7 +154,7 @@ impl ReadContext<'_> {
     fn cut_small(&self, arena: &[u8], start: usize, pieces: &[Piece], len: u64, extents: &mut Vec<RawExtent>) {
         let mut at = start;
         let all_data = !pieces.iter().any(|p| matches!(p, Piece::Hole(_)));
-        if all_data && len <= INLINE_BYTES_MAX as u64 {
+        if all_data && len <= self.inline_bytes_max as u64 {
             if len > 0 {
                 extents.push(RawExtent::Inline { start: start as u32, len: len as u32 });
             }

@@ -66,10 +66,10 @@ impl Repack<'_> {
     pub(super) fn run(&self, sources: &[PackName], copied: &mut Copied) -> Result<()> {
         let repo = self.repo;
         let settings = WriterSettings::new(&repo.header, repo.store.capabilities().distance, repo.env.workers(), None);
-        let keyring = repo.keyring();
+        let keyring = repo.keyring()?;
         let context = WriterContext {
             store: &repo.store,
-            keyring: &keyring,
+            sealer: &*keyring,
             entropy: repo.env.entropy.as_ref(),
             repository: repo.id(),
             monitor: self.monitor,

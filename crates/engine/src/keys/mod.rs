@@ -5,6 +5,7 @@
 //! | `rotate` | new pack keys |
 //! | `revoke` | a new keyring key |
 //! | `recipients` | public keys as slots |
+//! | `hosts` | write-only keys |
 //! | `usage` | which packs are under which keys |
 //!
 //! Every slot wraps the same keyring key, so adding and removing slots re-encrypts nothing. A new slot
@@ -12,11 +13,13 @@
 //! a record before its object is deleted. A crash in between leaves either an unused object or a slot
 //! that no longer opens; the next change of keys deletes it.
 
+mod hosts;
 mod recipients;
 mod revoke;
 mod rotate;
 mod usage;
 
+pub use hosts::add_write_only;
 pub use recipients::{Identities, Recipient};
 pub use revoke::{Others, Revocation, plan_revocation, revoke};
 pub use rotate::{Rotation, rotate};
@@ -27,10 +30,13 @@ use crate::options::KeySlotInfo;
 use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use decube_backup_core::world::Entropy;
 use decube_backup_core::{Error, ErrorKind, PutMode, Result, Timestamp};
+use decube_backup_format::checkpoint::State;
 use decube_backup_format::hash::Key32;
 use decube_backup_format::header::Access;
+use decube_backup_format::host::HostAdmission;
 use decube_backup_format::ids::{SlotId, slot_key};
-use decube_backup_format::keyslot::{KDF_DEFAULT, KeySlot, SlotKdf, random_slot_id};
+use decube_backup_format::keyring::Keyring;
+use decube_backup_format::keyslot::{KDF_DEFAULT, KeySlot, SlotKdf, SlotScope, random_slot_id};
 use decube_backup_format::log::{AddedObject, ObjectName, Payload, SlotChange};
 use std::collections::HashSet;
 
@@ -50,6 +56,7 @@ pub fn list(repo: &Repository) -> Result<Vec<KeySlotInfo>> {
 
 fn info(repo: &Repository, id: SlotId, slot: &KeySlot) -> KeySlotInfo {
     let kind = match slot.kdf {
+        _ if slot.scope == SlotScope::WriteOnly => "write-only",
         SlotKdf::Argon2id { .. } => "password",
         SlotKdf::KeyFile { .. } => "key-file",
         SlotKdf::Recipient { .. } => "recipient",
@@ -65,6 +72,7 @@ fn info(repo: &Repository, id: SlotId, slot: &KeySlot) -> KeySlotInfo {
         kind,
         recipient,
         created: slot.created,
+        host: repo.state().host_of_slot(&id).map(|host| host.name.clone()),
         current: id == repo.slot,
     }
 }
@@ -108,18 +116,32 @@ fn put_in_force(repo: &Repository, label: &str, seal: &Seal<'_>) -> Result<(Slot
     let entropy = repo.env.entropy.as_ref();
     let id = random_slot_id(entropy)?;
     let (slot, kek) = seal(repo.env.clock.now(), &repo.keyring_key, entropy)?;
-    let bytes = slot.encode();
+    let change = SlotChange::Added { slot: id, label: label.to_owned() };
+    put_slot(repo, &held, id, &slot, change, None)?;
+    Ok((id, slot, kek))
+}
+
+/// Stores a slot and puts it in force, if the keyring it was made for still is; `host` is admitted by it.
+fn put_slot(
+    repo: &Repository,
+    held: &Keyring,
+    id: SlotId,
+    slot: &KeySlot,
+    change: SlotChange,
+    host: Option<HostAdmission>,
+) -> Result<()> {
+    let (key, bytes) = (slot_key(&id.to_hex())?, slot.encode());
     let object = AddedObject::of(ObjectName::KeySlot(id), &bytes);
-    let key = slot_key(&id.to_hex())?;
     repo.store.put(&key, bytes, PutMode::CreateNew)?;
     let record = NewRecord {
-        payload: Payload::KeySlot(SlotChange::Added { slot: id, label: label.to_owned() }),
+        payload: Payload::KeySlot(change),
         added: vec![object],
         reclaimed: Vec::new(),
         stamp: repo.stamp("", ""),
     };
-    match repo.append(record, &mut |state| Ok(Verdict::of(state.keyring_current() == held.generation)))? {
-        Appended::At(_) => Ok((id, slot, kek)),
+    let mut unchanged = |state: &State| Ok(Verdict::of(state.keyring_current() == held.generation));
+    match repo.append_admitting(record, host, &mut unchanged)? {
+        Appended::At(_) => Ok(()),
         Appended::Void => {
             repo.store.delete(&key)?;
             Err(Error::new(ErrorKind::Contended, "key", "keys were changed by somebody else at the same moment")
@@ -184,7 +206,9 @@ fn remove_slot(repo: &Repository, id: SlotId) -> Result<()> {
     };
     // Checked against the state the record would follow: two removers must not take the last two.
     let appended = repo.append(record, &mut |state| {
-        let others = state.slots().any(|(other, _)| other != id);
+        // A write-only key opens nothing: it does not count as another.
+        let is_full = |slot: &SlotId| state.host_of_slot(slot).is_none();
+        let others = !is_full(&id) || state.slots().any(|(other, _)| other != id && is_full(&other));
         Ok(if others { Verdict::Stands } else { Verdict::Void })
     })?;
     if appended == Appended::Void {

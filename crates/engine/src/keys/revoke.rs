@@ -8,7 +8,7 @@
 //! One record does all of it: it adds the keyring and the slots and takes the old ones out of force. A crash before it
 //! leaves unused objects; a crash after it, objects that nothing opens and the next change of keys deletes.
 
-use super::rotate::{current, store_next};
+use super::rotate::{Next, current, store_next};
 use super::{Recipient, info, slot_named, sweep};
 use crate::options::KeySlotInfo;
 use crate::repository::{Appended, NewRecord, Repository, Verdict};
@@ -110,7 +110,9 @@ pub fn revoke(repo: &mut Repository, slot: &str, others: Others) -> Result<Revoc
     let entropy = repo.env.entropy.clone();
     let mut keyring_key = Key32::default();
     entropy.fill(&mut keyring_key.0)?;
-    let stored = store_next(repo, &held, &keyring_key)?;
+    // Whoever kept the keyring could read what hosts seal to its reading key.
+    let next = if held.reading_keys.is_empty() { Next::PackKeys } else { Next::ReadingKey };
+    let stored = store_next(repo, &held, &keyring_key, next)?;
     let (mut added, mut own, mut kept) = (stored.objects.to_vec(), None, Vec::new());
     for (old, slot) in &plan.kept {
         let id = random_slot_id(entropy.as_ref())?;

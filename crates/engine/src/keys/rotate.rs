@@ -36,10 +36,27 @@ pub(super) struct Stored {
 /// `Contended` if other rotations came in between again and again; `WrongKey` if keys were replaced since this handle
 /// was opened; what storing yields. After an error the new keys may be in force or not; either way everything opens.
 pub fn rotate(repo: &Repository) -> Result<Rotation> {
+    put_next(repo, Next::PackKeys)
+}
+
+/// What a further generation brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// New pack keys.
+    PackKeys,
+    /// New pack keys, and a new reading key, to which hosts with write-only keys made from then on seal.
+    ReadingKey,
+}
+
+/// Puts a further generation in force.
+///
+/// # Errors
+/// As [`rotate`].
+pub(super) fn put_next(repo: &Repository, next: Next) -> Result<Rotation> {
     repo.header.check(Access::Write)?;
     for _ in 0..ATTEMPTS_MAX {
         let held = current(repo)?;
-        let stored = store_next(repo, &held, &repo.keyring_key)?;
+        let stored = store_next(repo, &held, &repo.keyring_key, next)?;
         let generation = stored.keyring.generation;
         let record = NewRecord {
             payload: Payload::Keyring { generation },
@@ -65,11 +82,11 @@ pub(super) fn current(repo: &Repository) -> Result<Arc<Keyring>> {
     repo.check_writable()?;
     repo.refresh()?;
     repo.follow_keyring()?;
-    Ok(repo.held_keyring())
+    repo.held_keyring()
 }
 
 /// Stores the generation after `held`, sealed under `key`, and its copy.
-pub(super) fn store_next(repo: &Repository, held: &Keyring, key: &Key32) -> Result<Stored> {
+pub(super) fn store_next(repo: &Repository, held: &Keyring, key: &Key32, next: Next) -> Result<Stored> {
     let entropy = repo.env.entropy.as_ref();
     let listed = copies::keyring_generations(&repo.store)?.last().copied().unwrap_or_default();
     let mut generation = listed.max(held.generation);
@@ -77,7 +94,10 @@ pub(super) fn store_next(repo: &Repository, held: &Keyring, key: &Key32) -> Resu
         generation = generation
             .checked_add(1)
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "rotate", "there are no further keyring generations"))?;
-        let keyring = held.rotated(generation, entropy)?;
+        let keyring = match next {
+            Next::PackKeys => held.rotated(generation, entropy)?,
+            Next::ReadingKey => held.with_reading_key(generation, entropy)?,
+        };
         let bytes = keyring.seal(key, &repo.id(), entropy)?;
         let (name, copy) = (ObjectName::Keyring(generation), ObjectName::KeyringCopy(generation));
         let put = repo.store.put(&name.key()?, bytes.clone(), PutMode::CreateNew);

@@ -73,7 +73,7 @@ pub fn pack_key_versions(repo: &Repository, exactness: Exactness) -> Result<BTre
     }
     let mut version = 0;
     walk(repo, &mut |Walked { record, .. }| {
-        let Some((envelope, _, payload)) = record else { return Ok(()) };
+        let Some((envelope, said)) = record else { return Ok(()) };
         for object in envelope.added {
             if let ObjectName::Pack(pack) = object.name
                 && state.pack(&pack).is_some()
@@ -81,7 +81,7 @@ pub fn pack_key_versions(repo: &Repository, exactness: Exactness) -> Result<BTre
                 note(pack, version);
             }
         }
-        if let Payload::Keyring { generation } = payload {
+        if let Some((_, Payload::Keyring { generation })) = said {
             version = generation;
         }
         Ok(())

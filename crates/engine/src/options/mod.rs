@@ -295,6 +295,8 @@ pub struct KeySlotInfo {
     pub kind: &'static str,
     /// The public key of a recipient.
     pub recipient: Option<String>,
+    /// Whose snapshots alone a write-only key adds.
+    pub host: Option<String>,
     /// When it was made.
     pub created: Timestamp,
     /// Whether this session was opened with it.

@@ -20,9 +20,9 @@ use decube_backup_core::world::Entropy;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::{Codec, Effort};
 use decube_backup_format::header::Header;
-use decube_backup_format::ids::{PackKind, PackName, RepositoryId, ShortId};
+use decube_backup_format::ids::{PackId, PackKind, PackName, RepositoryId, ShortId};
 use decube_backup_format::keyring::Keyring;
-use decube_backup_format::pack::Footer;
+use decube_backup_format::pack::{Footer, PackWriter};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
@@ -164,13 +164,55 @@ impl Pool {
     }
 }
 
+/// Begins packs under the keys of whoever writes.
+pub trait PackSealer: Sync {
+    /// An empty pack of `kind` with a fresh random name, in `buffer`.
+    ///
+    /// # Errors
+    /// No entropy.
+    fn begin(
+        &self,
+        repository: RepositoryId,
+        kind: PackKind,
+        entropy: &dyn Entropy,
+        buffer: Vec<u8>,
+    ) -> Result<PackWriter>;
+}
+
+impl PackSealer for Keyring {
+    fn begin(
+        &self,
+        repository: RepositoryId,
+        kind: PackKind,
+        entropy: &dyn Entropy,
+        buffer: Vec<u8>,
+    ) -> Result<PackWriter> {
+        let mut id = PackId::default();
+        entropy.fill(&mut id.0)?;
+        let key = self.current_pack_key(kind)?;
+        Ok(PackWriter::new(repository, PackName { kind, id }, self.cipher, key.version, &key.key, buffer))
+    }
+}
+
+impl<T: PackSealer + Send + ?Sized> PackSealer for Arc<T> {
+    fn begin(
+        &self,
+        repository: RepositoryId,
+        kind: PackKind,
+        entropy: &dyn Entropy,
+        buffer: Vec<u8>,
+    ) -> Result<PackWriter> {
+        (**self).begin(repository, kind, entropy, buffer)
+    }
+}
+
 /// What the stages need of a repository.
 #[derive(Clone, Copy)]
 pub struct WriterContext<'a> {
     /// Where packs go.
     pub store: &'a Store,
     /// Keys.
-    pub keyring: &'a Keyring,
+    pub sealer: &'a dyn PackSealer,
     /// Pack names.
     pub entropy: &'a dyn Entropy,
     /// Repository.

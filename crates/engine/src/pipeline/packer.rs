@@ -6,7 +6,7 @@ use crossbeam_channel::Receiver;
 use decube_backup_core::monitor::Progress;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::Codec;
-use decube_backup_format::ids::{self, PackId, PackKind, PackName};
+use decube_backup_format::ids::{self, PackKind, PackName};
 use decube_backup_format::pack::{Footer, PackWriter};
 use std::collections::VecDeque;
 use tokio::task::JoinHandle;
@@ -112,16 +112,12 @@ impl<'a> Packer<'a> {
     }
 
     fn new_pack(&mut self, kind: PackKind) -> Result<PackWriter> {
-        let mut id = PackId::default();
-        self.context.entropy.fill(&mut id.0)?;
-        let key = self.context.keyring.current_pack_key(kind)?;
         let mut buffer = self.pack_pool.pop().unwrap_or_default();
         // Grown by doubling, a buffer would end up twice as large as the pack.
         buffer.clear();
         let target = self.target(kind);
         buffer.reserve_exact(target + self.settings.segment_bytes + target / 16);
-        let name = PackName { kind, id };
-        Ok(PackWriter::new(self.context.repository, name, self.context.keyring.cipher, key.version, &key.key, buffer))
+        self.context.sealer.begin(self.context.repository, kind, self.context.entropy, buffer)
     }
 
     fn close(&mut self, pack: PackWriter) -> Result<()> {

@@ -86,8 +86,7 @@ fn fold(
         check_stop(monitor)?;
         let seq = state.next_seq();
         let envelope = chain.accept(&bytes)?;
-        let (_, payload) = envelope.open(&bytes, repo.log_keys.log_key())?;
-        state.apply(&envelope, &payload)?;
+        repo.fold_into(&mut state, &envelope, &bytes)?;
         monitor.advance(Progress::Objects, 1);
         let Some(key) = readable.get(&seq) else { continue };
         let Some(bytes) = repo.store.get(key)? else { continue };

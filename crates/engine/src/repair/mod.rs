@@ -115,10 +115,10 @@ fn with_writer<T>(
     monitor: &dyn Monitor,
     work: impl FnOnce(&mut Dedup<'_>) -> Result<T>,
 ) -> Result<(T, Vec<AddedPack>, HashSet<PackName>)> {
-    let keyring = repo.keyring();
+    let keyring = repo.keyring()?;
     let context = WriterContext {
         store: &repo.store,
-        keyring: &keyring,
+        sealer: &*keyring,
         entropy: repo.env.entropy.as_ref(),
         repository: repo.id(),
         monitor,

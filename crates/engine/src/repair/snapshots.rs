@@ -235,7 +235,8 @@ impl Salvage<'_> {
             manifest.add_problem(problem.clone());
         }
         // What only the record says: excludes, and what had been wrong when the backup was made.
-        if let Some((_, Payload::Commit { manifest: original })) = read_record(self.repo, self.snapshot.seq) {
+        let recorded = read_record(self.repo, &self.repo.state(), self.snapshot.seq);
+        if let Some((_, Some(Payload::Commit { manifest: original }))) = recorded {
             let original = original.decode()?;
             manifest.excludes = original.excludes;
             original.problems.into_iter().for_each(|problem| manifest.add_problem(problem));

@@ -1,6 +1,7 @@
 //! Files under the cache directory: state, local index, stat caches. All rebuildable; every failure
 //! to write one is a warning, never an error.
 
+use decube_backup_format::host::HostMark;
 use decube_backup_format::ids::{RepositoryId, hex};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +12,13 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn new(base: Option<&Path>, repository: &RepositoryId) -> Self {
-        let dir = base.map(|base| base.join(repository.to_hex()));
+    /// That of a host if it has a mark.
+    pub(super) fn new(base: Option<&Path>, repository: &RepositoryId, host: Option<HostMark>) -> Self {
+        let name = match host {
+            Some(mark) => format!("{}-{}", repository.to_hex(), mark.to_hex()),
+            None => repository.to_hex(),
+        };
+        let dir = base.map(|base| base.join(name));
         let dir = dir.and_then(|dir| match std::fs::create_dir_all(&dir) {
             Ok(()) => Some(dir),
             Err(error) => {
@@ -46,9 +52,18 @@ impl Cache {
 
     /// Where the stat cache of a series of backups is kept.
     pub(crate) fn stat(&self, name: &str, host: &str) -> Option<PathBuf> {
+        self.of_series("stat", name, host)
+    }
+
+    /// Where a host keeps the tree it stored last of a series of backups.
+    pub(crate) fn tree(&self, name: &str, host: &str) -> Option<PathBuf> {
+        self.of_series("tree", name, host)
+    }
+
+    fn of_series(&self, what: &str, name: &str, host: &str) -> Option<PathBuf> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes()).update(host.as_bytes());
-        self.path(&format!("stat-{}", hex(&hasher.finalize().as_bytes()[..12])))
+        self.path(&format!("{what}-{}", hex(&hasher.finalize().as_bytes()[..12])))
     }
 }
 

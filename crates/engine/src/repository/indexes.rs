@@ -5,6 +5,7 @@ use crate::index::{LocalIndex, MEMORY_ENTRIES_MAX, run::Run};
 use crate::segments::SegmentReader;
 use decube_backup_core::{Error, ErrorKind as Kind, Result};
 use decube_backup_format::checkpoint::State;
+use decube_backup_format::host::HostMark;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::decode_index;
 use decube_backup_format::log::ObjectName;
@@ -46,7 +47,8 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
     let (mut temporary, mut damaged) = (None, false);
     let strays = repo.stray_indexes(&state)?;
     for (level, id) in state.indexes().map(|(level, id, _)| (level, id)).chain(strays) {
-        if covered.contains(&id.0) {
+        // A host opens its own alone.
+        if covered.contains(&id.0) || repo.host().is_some_and(|host| !host.mark.is_on(&id.0)) {
             continue;
         }
         let tables = match index_segment(repo, level, &id) {
@@ -80,7 +82,7 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
             index.spill(&folder, std::mem::take(&mut recent))?;
         }
     }
-    if damaged {
+    if damaged && repo.host().is_none() {
         from_packs(repo, &state, &mut index);
     }
     index.sort();
@@ -142,8 +144,14 @@ pub(crate) fn open_segment(
     id: &IndexId,
     bytes: &[u8],
 ) -> Result<Vec<(PackName, Footer)>> {
-    let plain = sealed::open(&repo.held_keyring().index_key, &index_associated(repo, level, id)?, bytes)?;
-    decode_index(&plain)
+    let plain = repo.open_shared(id, &index_associated(repo, level, id)?, bytes)?;
+    let mut tables = decode_index(&plain)?;
+    // A host speaks of its own packs only: what it says of others' could hide what is in them.
+    let state = repo.state();
+    if state.is_hosted_index(id) {
+        tables.retain(|(pack, _)| state.is_hosted(pack) && HostMark::end_alike(&pack.id.0, &id.0));
+    }
+    Ok(tables)
 }
 
 /// Adds the live packs that no readable index segment knows, from their own tables of contents.

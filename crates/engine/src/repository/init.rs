@@ -64,13 +64,14 @@ impl Repository {
             return Err(exists());
         }
         let id = header.value.repository;
-        let (unlocked, slot_bytes) = match unlock::unlock(&store, &id, credentials, &|_| true) {
-            Ok(unlocked) => {
-                let bytes = store.get_existing(&slot_key(&unlocked.slot.to_hex())?)?;
-                (unlocked, bytes.to_vec())
-            }
-            Err(_) => make_keys(&env, &store, &id, credentials, options)?,
-        };
+        let (unlocked, slot_bytes) =
+            match unlock::unlock(&store, &id, credentials, &|_| true).and_then(unlock::Way::everything) {
+                Ok(unlocked) => {
+                    let bytes = store.get_existing(&slot_key(&unlocked.slot.to_hex())?)?;
+                    (unlocked, bytes.to_vec())
+                }
+                Err(_) => make_keys(&env, &store, &id, credentials, options)?,
+            };
         if unlocked.keyring.damage.is_some() {
             return Err(damaged_beginning(&ObjectName::Keyring(0).key()?));
         }
@@ -81,7 +82,7 @@ impl Repository {
             put_copy(&store, ObjectName::FormatCopy, &header.bytes)?,
             put_copy(&store, ObjectName::KeyringCopy(0), &unlocked.keyring.bytes)?,
         ];
-        let repo = Self::assemble(env, store, header, unlocked)?;
+        let repo = Self::assemble(env, store, header, unlock::Way::Everything(unlocked))?;
         let stamp = repo.stamp("", "");
         let record =
             RecordBuilder::new(repo.id(), &stamp, &Payload::Init, added, Vec::new(), repo.env.entropy.as_ref())?;

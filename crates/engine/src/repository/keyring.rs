@@ -6,19 +6,28 @@
 
 use super::Repository;
 use super::copies::{self, Found};
+use super::unlock::write_only;
 use crate::options::Damage;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Key32;
 use decube_backup_format::ids::PackKind;
 use decube_backup_format::keyring::Keyring;
+use decube_backup_format::pack::PackHeader;
+use decube_backup_format::reading::{RunKeys, RunTag, SealedToReader};
+use decube_backup_format::sealed;
 use std::sync::{Arc, PoisonError};
 
 impl Repository {
     /// The keyring to seal with: of the generation that the records folded so far name.
     ///
     /// If that one cannot be read now, it is the one held: packs under its keys stay readable for everyone.
-    pub(crate) fn keyring(&self) -> Arc<Keyring> {
-        if let Err(error) = self.follow_keyring() {
+    ///
+    /// # Errors
+    /// `WrongKey` for a write-only key.
+    pub(crate) fn keyring(&self) -> Result<Arc<Keyring>> {
+        if self.host().is_none()
+            && let Err(error) = self.follow_keyring()
+        {
             tracing::warn!(error = %error.chain(), "the current keyring cannot be opened; going on with the one before");
         }
         self.held_keyring()
@@ -30,11 +39,11 @@ impl Repository {
     /// `WrongKey` if keys were replaced meanwhile so that this handle's key opens them no more; `Corrupt` if no keyring
     /// has that version, or the one that has it is lost.
     pub(crate) fn pack_key(&self, kind: PackKind, version: u32) -> Result<Key32> {
-        if let Ok(key) = self.held_keyring().pack_key(kind, version) {
+        if let Ok(key) = self.held_keyring()?.pack_key(kind, version) {
             return Ok(key.clone());
         }
         self.follow_keyring()?;
-        let missing = match self.held_keyring().pack_key(kind, version) {
+        let missing = match self.held_keyring()?.pack_key(kind, version) {
             Ok(key) => return Ok(key.clone()),
             Err(error) => error,
         };
@@ -48,14 +57,68 @@ impl Repository {
         Err(missing)
     }
 
+    /// Holds the keyring with that reading key, if there is one.
+    ///
+    /// # Errors
+    /// The keyring that the log names cannot be read.
+    pub(super) fn follow_reading_key(&self, version: u32) -> Result<()> {
+        if self.held_keyring()?.reading_key(version).is_none() {
+            self.follow_keyring()?;
+        }
+        Ok(())
+    }
+
+    /// The keys of the run that `tag` names; `None` if it names a reading key that there never was.
+    ///
+    /// # Errors
+    /// `Corrupt` for a tag nobody's run has; as [`Self::pack_key`].
+    pub(crate) fn run_keys(&self, tag: &RunTag) -> Result<Option<RunKeys>> {
+        self.follow_reading_key(tag.version)?;
+        match self.held_keyring()?.reading_key(tag.version) {
+            Some(key) => RunKeys::open(key, tag, &self.id()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What the key of the pack with that header derives from.
+    ///
+    /// # Errors
+    /// As [`Self::pack_key`] and [`Self::run_keys`].
+    pub(crate) fn pack_family(&self, header: &PackHeader) -> Result<Key32> {
+        match header.run() {
+            None => self.pack_key(header.name.kind, header.key_version),
+            Some(tag) => match self.run_keys(&tag)? {
+                Some(run) => Ok(run.pack_family(header.name.kind)),
+                None => Err(Error::new(ErrorKind::Corrupt, "keyring", "no reading key of that version")
+                    .with("version", tag.version)),
+            },
+        }
+    }
+
+    /// Opens what is sealed under `key`, or by a host to a reading key.
+    ///
+    /// # Errors
+    /// `Corrupt`; as [`Self::run_keys`].
+    pub(crate) fn open_sealed(&self, key: &Key32, aad: &[u8], bytes: &[u8]) -> Result<Vec<u8>> {
+        let Some(object) = SealedToReader::parse(bytes)? else { return sealed::open(key, aad, bytes) };
+        match self.run_keys(&object.tag)? {
+            Some(run) => run.open_object(aad, &object),
+            None => Err(Error::new(ErrorKind::Corrupt, "keyring", "no reading key of that version")
+                .with("version", object.tag.version)),
+        }
+    }
+
     /// The keyring held, for the secrets that never change.
-    pub(crate) fn held_keyring(&self) -> Arc<Keyring> {
-        self.keyring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    ///
+    /// # Errors
+    /// `WrongKey` for a write-only key.
+    pub(crate) fn held_keyring(&self) -> Result<Arc<Keyring>> {
+        self.keyring.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(write_only)
     }
 
     /// Uses `keyring` from now on.
     pub(crate) fn hold_keyring(&self, keyring: Keyring) {
-        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keyring);
+        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keyring));
     }
 
     /// Reads the keyring that the log names, if it is another than the one held; says what is wrong with its original
@@ -65,7 +128,7 @@ impl Repository {
     /// `WrongKey` if this handle's slot was revoked; `Corrupt` if it is lost or damaged, or not this repository's.
     pub(crate) fn follow_keyring(&self) -> Result<Option<Damage>> {
         let state = self.state();
-        let (generation, held) = (state.keyring_current(), self.held_keyring());
+        let (generation, held) = (state.keyring_current(), self.held_keyring()?);
         let recorded = state.keyrings().find(|(at, _)| *at == generation).map(|(_, info)| info.hash);
         let (true, Some(recorded)) = (held.generation != generation, recorded) else { return Ok(None) };
         let found = copies::keyring(&self.store, &self.id(), &self.keyring_key, generation, Some(&recorded));

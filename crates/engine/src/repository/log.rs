@@ -9,6 +9,7 @@ use crate::rules;
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
 use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
 use decube_backup_format::checkpoint::State;
+use decube_backup_format::host::HostAdmission;
 use decube_backup_format::ids::{IndexId, checkpoint_key, log_key};
 use decube_backup_format::log::{AddedObject, Envelope, ObjectName, Payload, RecordBuilder, Stamp};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -72,8 +73,8 @@ impl Repository {
             return Ok(Some(Timestamp { seconds: time.div_euclid(1000), nanoseconds: 0 }));
         }
         let Some(bytes) = self.store.get(&key)? else { return Ok(None) };
-        let stamp = Envelope::decode(&bytes).and_then(|envelope| envelope.open(&bytes, self.log_keys.log_key()));
-        Ok(stamp.ok().map(|(stamp, _)| stamp.time))
+        let said = Envelope::decode(&bytes).and_then(|envelope| self.open_record(&self.state(), &envelope, &bytes));
+        Ok(said.ok().flatten().map(|(stamp, _)| stamp.time))
     }
 
     /// Folds the log from the best starting point there is.
@@ -125,6 +126,9 @@ impl Repository {
     }
 
     fn stored_checkpoint(&self) -> Option<State> {
+        if self.host().is_some() {
+            return None;
+        }
         // The listing is only a hint at which names to try; what counts is the sealed content.
         let newest = self.store.list("ckpt/").ok()?.pop()?;
         let bytes = self.store.get(&newest.key).ok()??;
@@ -193,10 +197,17 @@ impl Repository {
     }
 
     fn fold(&self, envelope: &Envelope, bytes: &[u8]) -> Result<()> {
-        let (_, payload) = envelope.open(bytes, self.log_keys.log_key())?;
+        // Opened before the lock is taken: it may read the keyring.
+        let said = self.open_record(&self.state(), envelope, bytes)?;
         let mut guard = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::make_mut(&mut guard).apply(envelope, &payload)?;
+        let refusal = Arc::make_mut(&mut guard).apply_opened(envelope, said.as_ref().map(|(_, payload)| payload))?;
         drop(guard);
+        if let Some(why) = refusal {
+            tracing::error!(
+                seq = envelope.seq,
+                "a record of a host with a write-only key has no effect: {why}; see `decube-backup audit`"
+            );
+        }
         if !envelope.added.is_empty() || !envelope.reclaimed.is_empty() {
             self.drop_index();
         }
@@ -210,16 +221,33 @@ impl Repository {
     /// `Contended` after too many lost races; what the store yields. After an error the record may or
     /// may not be in the log; its objects are safe either way.
     pub fn append(&self, record: NewRecord, validate: &mut dyn FnMut(&State) -> Result<Verdict>) -> Result<Appended> {
+        self.append_admitting(record, None, validate)
+    }
+
+    /// As [`Self::append`], of a record that also admits `host`.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn append_admitting(
+        &self,
+        record: NewRecord,
+        host: Option<HostAdmission>,
+        validate: &mut dyn FnMut(&State) -> Result<Verdict>,
+    ) -> Result<Appended> {
         let _one_at_a_time = self.appending.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_writable()?;
         let NewRecord { payload, added, reclaimed, stamp } = record;
         let indexes: Vec<(u8, IndexId)> = added.iter().filter_map(|object| object.name.index()).collect();
         let entropy = self.env.entropy.clone();
-        let builder = RecordBuilder::new(self.id(), &stamp, &payload, added, reclaimed, entropy.as_ref())?;
+        let mut builder = RecordBuilder::new(self.id(), &stamp, &payload, added, reclaimed, entropy.as_ref())?;
+        if let Some(host) = host {
+            builder = builder.admitting_host(host);
+        }
         for attempt in 0..LOG_APPEND_ATTEMPTS_MAX {
             // One state for all of it: another thread may fold more records into this handle at any moment, and the
             // slot must be the one that was validated.
             let state = self.state();
+            self.check_admitted(&state)?;
             let stands = rules::indexes_stand(state.as_ref(), &indexes);
             if let (false, _) | (_, Verdict::Void) = (stands, validate(&state)?) {
                 return Ok(Appended::Void);
@@ -277,7 +305,8 @@ impl Repository {
 
     /// Stores a checkpoint now and then; derivable, so failing is only a warning.
     fn store_checkpoint(&self, seq: u64) {
-        if !(seq + 1).is_multiple_of(CHECKPOINT_EVERY) || self.state().next_seq() != seq + 1 {
+        // A host's state lacks what it cannot read.
+        if self.host().is_some() || !(seq + 1).is_multiple_of(CHECKPOINT_EVERY) || self.state().next_seq() != seq + 1 {
             return;
         }
         let put = self

@@ -9,6 +9,7 @@
 //! | [`copies`] | header and keyring, each kept twice |
 //! | [`unlock`] | credentials → keyring |
 //! | [`keyring`] | which generation of it is used |
+//! | [`host`] | a handle opened with a write-only key |
 //! | [`log`] | reading the tail, appending a record |
 //! | [`cache`] | files under the cache directory |
 //! | [`indexes`] | loading the local index |
@@ -17,6 +18,7 @@
 
 mod cache;
 pub(crate) mod copies;
+mod host;
 mod indexes;
 mod init;
 mod keyring;
@@ -42,6 +44,7 @@ use decube_backup_format::log::{LogKeys, ObjectName};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use cache::Temporary;
+pub(crate) use host::{Host, host_index_key_of};
 pub(crate) use indexes::{index_associated, index_segment, indexed_footer, open_segment};
 pub use log::{Appended, NewRecord, Verdict};
 pub(crate) use salvage::{fold_readable, read_record};
@@ -52,7 +55,9 @@ pub struct Repository {
     pub(crate) env: Environment,
     pub(crate) store: Store,
     pub(crate) header: Header,
-    keyring: RwLock<Arc<Keyring>>,
+    /// `None` for a host with a write-only key, which has none.
+    keyring: RwLock<Option<Arc<Keyring>>>,
+    host: Option<Host>,
     pub(crate) keyring_key: Key32,
     pub(crate) kek: Key32,
     pub(crate) slot: SlotId,
@@ -70,6 +75,18 @@ pub struct Repository {
     loading: Mutex<()>,
     /// Held while records are folded in: each is folded once, whoever asks.
     folding: Mutex<()>,
+}
+
+/// What opening with one secret or another yields.
+struct Keys {
+    log_keys: LogKeys,
+    id_key: Key32,
+    chunker_key: Key32,
+    keyring: Option<Arc<Keyring>>,
+    keyring_key: Key32,
+    kek: Key32,
+    slot: SlotId,
+    host: Option<Host>,
 }
 
 /// Said of what an init left that did not come to its end.
@@ -94,6 +111,16 @@ impl Repository {
     /// # Errors
     /// As [`Self::open`], and what `credentials` yields.
     pub fn open_with(env: Environment, credentials: impl FnOnce() -> Result<Credentials>) -> Result<Self> {
+        let repo = Self::open_to_write(env, credentials)?;
+        if repo.host.is_none() { Ok(repo) } else { Err(unlock::write_only()) }
+    }
+
+    /// As [`Self::open_with`], for who only backs up: a write-only key does too, and gives a handle with which
+    /// [`crate::backup`] works and nothing else.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_to_write(env: Environment, credentials: impl FnOnce() -> Result<Credentials>) -> Result<Self> {
         let store = Store::new(&env);
         let header = copies::header(&store)?;
         let credentials = credentials()?;
@@ -112,10 +139,14 @@ impl Repository {
     fn open_by(env: Environment, credentials: &Credentials, header: Found<Header>) -> Result<Self> {
         header.value.check(Access::Read)?;
         let store = Store::new(&env);
-        let unlocked = unlock::unlock(&store, &header.value.repository, credentials, &|_| true)?;
-        let mut repo = Self::assemble(env, store, header.clone(), unlocked)?;
+        let way = unlock::unlock(&store, &header.value.repository, credentials, &|_| true)?;
+        let mut repo = Self::assemble(env, store, header.clone(), way)?;
         repo.load_state()?;
         copies::check_recorded(&header, &repo.state())?;
+        if repo.host.is_some() {
+            repo.check_host()?;
+            return Ok(repo);
+        }
         repo.settle_slot(credentials)?;
         // The keyring that was the way in may have been taken out of force, and be half deleted.
         let state = repo.state();
@@ -135,22 +166,49 @@ impl Repository {
         Ok(repo)
     }
 
-    fn assemble(env: Environment, store: Store, header: Found<Header>, unlocked: unlock::Unlocked) -> Result<Self> {
+    fn assemble(env: Environment, store: Store, header: Found<Header>, way: unlock::Way) -> Result<Self> {
         let Found { value: header, damage, .. } = header;
         if header.chunker_id != ARGMIN_CHUNKER_ID {
             return Err(Error::new(ErrorKind::Unsupported, "open", "repository cuts content with an unknown chunker")
                 .with("chunker", header.chunker_id)
                 .with_hint("a newer program made it: use that program"));
         }
-        let unlock::Unlocked { keyring, keyring_key, kek, slot } = unlocked;
-        let damaged_originals = damage.into_iter().chain(keyring.damage).collect();
-        let keyring = keyring.value;
-        let cache = Cache::new(env.cache_dir.as_deref(), &header.repository);
+        let id = header.repository;
+        let mut damaged_originals: Vec<Damage> = damage.into_iter().collect();
+        let Keys { log_keys, id_key, chunker_key, keyring, keyring_key, kek, slot, host } = match way {
+            unlock::Way::Everything(unlocked) => {
+                let unlock::Unlocked { keyring: Found { value: keyring, damage, .. }, keyring_key, kek, slot } =
+                    unlocked;
+                damaged_originals.extend(damage);
+                Keys {
+                    log_keys: LogKeys::new(&keyring)?,
+                    id_key: keyring.id_key.clone(),
+                    chunker_key: keyring.chunker_key.clone(),
+                    keyring: Some(Arc::new(keyring)),
+                    keyring_key,
+                    kek,
+                    slot,
+                    host: None,
+                }
+            }
+            unlock::Way::Host(ring, slot) => Keys {
+                log_keys: LogKeys::of_host(&ring, &id, env.entropy.as_ref())?,
+                id_key: ring.id_key.clone(),
+                chunker_key: ring.chunker_key.clone(),
+                keyring: None,
+                keyring_key: Key32::default(),
+                kek: Key32::default(),
+                slot,
+                host: Some(Host::new(*ring)?),
+            },
+        };
+        // What a host keeps is sealed under another key than what the owner of the same machine keeps.
+        let cache = Cache::new(env.cache_dir.as_deref(), &id, host.as_ref().map(|host| host.mark));
         Ok(Self {
-            log_keys: LogKeys::new(&keyring)?,
-            hasher: ContentHasher::new(&keyring.id_key),
-            chunker: Chunker::new(&keyring.chunker_key, header.chunker)?,
-            cut_key: keyring.chunker_key.derive("decube-backup 2026 v1 tree cut", &[]),
+            log_keys,
+            hasher: ContentHasher::new(&id_key),
+            chunker: Chunker::new(&chunker_key, header.chunker)?,
+            cut_key: chunker_key.derive("decube-backup 2026 v1 tree cut", &[]),
             state: RwLock::new(Arc::new(State::new(header.repository))),
             appending: Mutex::new(()),
             damaged: Mutex::new(Vec::new()),
@@ -161,7 +219,8 @@ impl Repository {
             env,
             store,
             header,
-            keyring: RwLock::new(Arc::new(keyring)),
+            keyring: RwLock::new(keyring),
+            host,
             keyring_key,
             kek,
             slot,
@@ -175,7 +234,8 @@ impl Repository {
         let state = self.state();
         let in_force = |slot: &SlotId| state.slots().any(|(listed, _)| listed == *slot);
         if !in_force(&self.slot)
-            && let Ok(unlocked) = unlock::unlock(&self.store, &self.id(), credentials, &in_force)
+            && let Ok(unlocked) =
+                unlock::unlock(&self.store, &self.id(), credentials, &in_force).and_then(unlock::Way::everything)
         {
             (self.slot, self.keyring_key, self.kek) = (unlocked.slot, unlocked.keyring_key, unlocked.kek);
             self.hold_keyring(unlocked.keyring.value);

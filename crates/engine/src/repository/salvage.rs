@@ -63,12 +63,12 @@ pub(crate) fn fold_readable(repo: &Repository, state: &mut State) -> Result<Vec<
         u64::from_str_radix(number, 16).ok()
     });
     for seq in state.next_seq()..last.map_or(0, |last| last.saturating_add(1)) {
-        match read_record(repo, seq) {
+        match read_record(repo, state, seq) {
             Some((envelope, payload)) => {
                 if envelope.seq != state.next_seq() || envelope.prev != state.hash() {
                     state.skip_to(&envelope);
                 }
-                state.apply(&envelope, &payload)?;
+                state.apply_opened(&envelope, payload.as_ref())?;
             }
             None => damaged.push(seq),
         }
@@ -76,11 +76,17 @@ pub(crate) fn fold_readable(repo: &Repository, state: &mut State) -> Result<Vec<
     Ok(damaged)
 }
 
-/// The record in slot `seq` if it is whole and ours.
-pub(crate) fn read_record(repo: &Repository, seq: u64) -> Option<(Envelope, Payload)> {
+/// The record in slot `seq` if it is whole and ours, a host's or that of a holder of all keys; without a payload if a host
+/// wrote it that cannot be opened.
+pub(crate) fn read_record(repo: &Repository, state: &State, seq: u64) -> Option<(Envelope, Option<Payload>)> {
     let bytes = repo.store.get(&log_key(seq).ok()?).ok()??;
     let envelope = Envelope::decode(&bytes).ok()?;
-    let (_, payload) = envelope.open(&bytes, repo.log_keys.log_key()).ok()?;
-    let fits = envelope.repository == repo.id() && envelope.seq == seq && (seq == 0) == (payload == Payload::Init);
+    let payload = match state.host(&envelope.writer) {
+        Some(_) => repo.open_record(state, &envelope, &bytes).ok()?.map(|(_, payload)| payload),
+        // Only who holds the log key seals under it: that admits the writer, whatever record said so is lost.
+        None => Some(envelope.open(&bytes, repo.log_keys.log_key()).ok()?.1),
+    };
+    let is_init = payload == Some(Payload::Init);
+    let fits = envelope.repository == repo.id() && envelope.seq == seq && (seq == 0) == is_init;
     fits.then_some((envelope, payload))
 }

@@ -8,9 +8,10 @@ use crate::environment::Credentials;
 use crate::store::Store;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Key32;
+use decube_backup_format::host::HostRing;
 use decube_backup_format::ids::{RepositoryId, SlotId};
 use decube_backup_format::keyring::Keyring;
-use decube_backup_format::keyslot::{KeySlot, OpenedSlot, SlotKdf, SlotSecret};
+use decube_backup_format::keyslot::{KeySlot, OpenedSlot, SlotKdf, SlotScope, SlotSecret};
 
 pub(super) struct Unlocked {
     pub keyring: Found<Keyring>,
@@ -18,6 +19,33 @@ pub(super) struct Unlocked {
     /// Of that slot.
     pub kek: Key32,
     pub slot: SlotId,
+}
+
+/// What a secret turned out to open.
+pub(super) enum Way {
+    /// Everything.
+    Everything(Unlocked),
+    /// A write-only key.
+    Host(Box<HostRing>, SlotId),
+}
+
+impl Way {
+    /// Everything, or nothing.
+    ///
+    /// # Errors
+    /// `WrongKey` for a write-only key.
+    pub(super) fn everything(self) -> Result<Unlocked> {
+        match self {
+            Self::Everything(unlocked) => Ok(unlocked),
+            Self::Host(..) => Err(write_only()),
+        }
+    }
+}
+
+/// Said of a write-only key where something has to be read.
+pub(crate) fn write_only() -> Error {
+    Error::new(ErrorKind::WrongKey, "open", "this key is write-only: it adds snapshots, and cannot read or change any")
+        .with_hint("`decube-backup backup` works with it; for everything else open the repository with another key")
 }
 
 impl Credentials {
@@ -49,11 +77,27 @@ impl Credentials {
             }
             _ => return Ok(None),
         };
-        match opened {
-            Ok(opened) => Ok(Some(opened)),
-            Err(error) if error.kind() == ErrorKind::WrongKey => Ok(None),
-            Err(error) => Err(error),
-        }
+        unless_wrong(opened)
+    }
+
+    /// What the write-only `slot` holds, `None` if it is of another kind or another secret's.
+    fn open_ring(&self, slot: &KeySlot, repository: &RepositoryId) -> Result<Option<HostRing>> {
+        let opened = match (self, &slot.kdf) {
+            (Self::Password(password), SlotKdf::Argon2id { .. }) => {
+                slot.open_ring(SlotSecret::Password(password.expose().as_bytes()), repository)
+            }
+            (Self::KeyFile(file), SlotKdf::KeyFile { .. }) => slot.open_ring(SlotSecret::KeyFile(file), repository),
+            _ => return Ok(None),
+        };
+        unless_wrong(opened)
+    }
+}
+
+fn unless_wrong<T>(opened: Result<T>) -> Result<Option<T>> {
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if error.kind() == ErrorKind::WrongKey => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -63,7 +107,7 @@ pub(super) fn unlock(
     repository: &RepositoryId,
     credentials: &Credentials,
     eligible: &dyn Fn(&SlotId) -> bool,
-) -> Result<Unlocked> {
+) -> Result<Way> {
     let mut damaged = None;
     let mut tried = 0;
     for object in store.list("keys/")? {
@@ -75,10 +119,26 @@ pub(super) fn unlock(
         }
         let Some(bytes) = store.get(&object.key)? else { continue };
         tried += 1;
-        let opened = KeySlot::decode(&bytes).and_then(|slot| credentials.open(&slot, repository));
-        match opened {
+        let slot = match KeySlot::decode(&bytes) {
+            Ok(slot) => slot,
+            Err(error) => {
+                damaged = Some(error.with("slot", slot_id));
+                continue;
+            }
+        };
+        if slot.scope == SlotScope::WriteOnly {
+            match credentials.open_ring(&slot, repository) {
+                Ok(Some(ring)) => return Ok(Way::Host(Box::new(ring), slot_id)),
+                Ok(None) => {}
+                Err(error) => damaged = Some(error.with("slot", slot_id)),
+            }
+            continue;
+        }
+        match credentials.open(&slot, repository) {
             Ok(Some(OpenedSlot { keyring_key, kek })) => match any_keyring(store, repository, &keyring_key) {
-                Ok(keyring) => return Ok(Unlocked { keyring, keyring_key, kek, slot: slot_id }),
+                Ok(keyring) => {
+                    return Ok(Way::Everything(Unlocked { keyring, keyring_key, kek, slot: slot_id }));
+                }
                 Err(error) => damaged = Some(error),
             },
             Ok(None) => {}

@@ -24,10 +24,8 @@ pub(super) fn check_log(repo: &Repository, findings: &mut Findings) -> Result<()
         let why = match repo.store.get(&key)? {
             None => "log record is missing".to_owned(),
             Some(bytes) => {
-                let applied = chain.accept(&bytes).and_then(|envelope| {
-                    let (_, payload) = envelope.open(&bytes, repo.log_keys.log_key())?;
-                    fresh.apply(&envelope, &payload)
-                });
+                let applied =
+                    chain.accept(&bytes).and_then(|envelope| repo.fold_into(&mut fresh, &envelope, &bytes).map(drop));
                 match applied {
                     Ok(()) => {
                         findings.report.records += 1;

@@ -2,12 +2,12 @@
 //!
 //! The plain form is a function of the state: equal states encode to equal bytes before sealing.
 
-use super::{ObjectInfo, Pin, SnapshotEntry, State, Visibility};
+use super::{Host, ObjectInfo, Pin, SnapshotEntry, State, Visibility};
 use crate::hash::Key32;
 use crate::header::unsupported_version;
 use crate::ids::{IndexId, PackId, PackKind, PackName, RepositoryId, SlotId, SnapshotId};
-use crate::log::{LogKeys, ObjectName};
-use crate::manifest::{MANIFEST_BYTES_MAX, SnapshotManifest, decode_versioned, encode_versioned};
+use crate::log::{LogKeys, ObjectName, WriterId};
+use crate::manifest::{MANIFEST_BYTES_MAX, SnapshotManifest, TEXT_BYTES_MAX, decode_versioned, encode_versioned};
 use crate::sealed;
 use crate::wire::{Reader, Writer, corrupt};
 use decube_backup_core::world::Entropy;
@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 const VERSION: u16 = 2;
+/// Where a host was ever admitted: ends with hosts and what they added.
+const VERSION_WITH_HOSTS: u16 = 3;
 /// Before packs could be recorded as damaged or verified: ends behind the snapshots.
 const VERSION_WITHOUT_FINDINGS: u16 = 1;
 /// Longest plain form, bytes: 10 million packs.
@@ -54,7 +56,7 @@ impl State {
 
     fn encode_plain(&self) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(1024 + self.live_pack_count() * 52 + self.snapshots.len() * 512);
-        out.write_u16(VERSION);
+        out.write_u16(if self.hosts.is_empty() { VERSION } else { VERSION_WITH_HOSTS });
         out.extend_from_slice(&self.repository.0);
         out.write_u64(self.next_seq);
         out.extend_from_slice(&self.hash);
@@ -105,13 +107,22 @@ impl State {
             write_pack(out, name);
             out.write_u64(*seconds as u64);
         });
+        if !self.hosts.is_empty() {
+            write_all(&mut out, &self.hosts, |out, (writer, host)| {
+                out.extend_from_slice(writer);
+                out.extend_from_slice(&host.slot.0);
+                out.write_bytes(host.name.as_bytes());
+            });
+            write_all(&mut out, &self.hosted, write_pack);
+            write_all(&mut out, &self.hosted_indexes, |out, id| out.extend_from_slice(&id.0));
+        }
         Ok(out)
     }
 
     fn decode_plain(plain: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(plain, WHAT);
         let version = reader.u16()?;
-        if version != VERSION && version != VERSION_WITHOUT_FINDINGS {
+        if ![VERSION, VERSION_WITHOUT_FINDINGS, VERSION_WITH_HOSTS].contains(&version) {
             return Err(unsupported_version(WHAT, version));
         }
         let mut state = Self::new(RepositoryId(reader.array()?));
@@ -141,6 +152,14 @@ impl State {
         if version != VERSION_WITHOUT_FINDINGS {
             state.damaged = read_set(&mut reader, 25, |r| Ok((read_pack(r)?, r.u64()?)))?;
             state.verified = read_set(&mut reader, 25, |r| Ok((read_pack(r)?, r.u64()? as i64)))?;
+        }
+        if version == VERSION_WITH_HOSTS {
+            state.hosts = read_set(&mut reader, 41, read_host)?;
+            state.hosted = read_set(&mut reader, 17, read_pack)?;
+            state.hosted_indexes = read_set(&mut reader, 16, |r| Ok(IndexId(r.array()?)))?;
+            if state.hosts.is_empty() {
+                return Err(reader.corrupt());
+            }
         }
         reader.finish()?;
         Ok(state)
@@ -197,6 +216,12 @@ fn read_pack(reader: &mut Reader<'_>) -> Result<PackName> {
         _ => return Err(reader.corrupt()),
     };
     Ok(PackName { kind, id: PackId(reader.array()?) })
+}
+
+fn read_host(reader: &mut Reader<'_>) -> Result<(WriterId, Host)> {
+    let (writer, slot) = (reader.array()?, SlotId(reader.array()?));
+    let name = String::from_utf8(reader.bytes(TEXT_BYTES_MAX)?.to_vec()).map_err(|_| reader.corrupt())?;
+    Ok((writer, Host { slot, name }))
 }
 
 fn write_snapshot(out: &mut Vec<u8>, snapshot: &SnapshotEntry) -> Result<()> {
@@ -275,6 +300,25 @@ mod tests {
         const GOLDEN: &str = "3e11a0ebc119595ca6aa6b6a1a66b8f08f1ea730dcb812261dd0af4a2425d9d6";
         let plain = sample().encode_plain().expect("encodes");
         assert_eq!(crate::ids::hex(blake3::hash(&plain).as_bytes()), GOLDEN, "{}", crate::ids::hex(&plain));
+    }
+
+    fn sample_with_hosts() -> State {
+        let mut state = sample();
+        state.hosts.insert([0x77; 32], Host { slot: SlotId([7; 8]), name: "alpha".into() });
+        state.hosted.insert(PackName { kind: PackKind::Data, id: PackId([4; 16]) });
+        state.hosted_indexes.insert(IndexId([6; 16]));
+        state
+    }
+
+    #[test]
+    fn the_plain_form_with_hosts_is_settled_and_round_trips() {
+        const GOLDEN: &str = "";
+        let plain = sample_with_hosts().encode_plain().expect("encodes");
+        assert_eq!(crate::ids::hex(blake3::hash(&plain).as_bytes()), GOLDEN, "{}", crate::ids::hex(&plain));
+        assert_eq!(State::decode_plain(&plain).expect("decodes"), sample_with_hosts());
+        for at in 0..plain.len() {
+            assert!(State::decode_plain(&plain[..at]).is_err(), "cut at {at}");
+        }
     }
 
     #[test]

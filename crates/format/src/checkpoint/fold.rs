@@ -8,12 +8,16 @@ use crate::wire::corrupt;
 use decube_backup_core::Result;
 
 impl State {
-    /// Folds in the next record, which a [`crate::log::LogChain`] accepted. Unchanged on error.
+    /// Folds in the next record, which a [`crate::log::LogChain`] accepted. Unchanged on error. A host's record has the
+    /// effect it may have, see [`Self::refusal`]: none if its plain part is refused, else its objects count.
     ///
     /// # Errors
     /// `Corrupt` if it is not the next record of this log, if record 0 is not `Init` or a later one is, if an
     /// object's length is beyond every bound, or if a manifest does not decode.
     pub fn apply(&mut self, envelope: &Envelope, payload: &Payload) -> Result<()> {
+        if self.refusal(envelope, Some(payload)).is_some() {
+            return self.apply_plain(envelope);
+        }
         self.check_next(envelope)?;
         if (envelope.seq == 0) != (*payload == Payload::Init) {
             return Err(corrupt("log record").with("reason", "not an init record at 0").with("seq", envelope.seq));
@@ -31,7 +35,8 @@ impl State {
         Ok(())
     }
 
-    /// Folds in the plain part alone, for who holds no keys: objects are known then, snapshots are not.
+    /// Folds in the plain part alone, for who holds no keys, and of a host's record that cannot be opened: objects are
+    /// known then, snapshots are not.
     ///
     /// # Errors
     /// As [`Self::apply`], for the plain part.
@@ -48,7 +53,9 @@ impl State {
     pub fn skip_to(&mut self, envelope: &Envelope) {
         self.next_seq = envelope.seq;
         self.hash = envelope.prev;
-        self.writers.insert(envelope.writer);
+        if !self.hosts.contains_key(&envelope.writer) {
+            self.writers.insert(envelope.writer);
+        }
     }
 
     fn check_next(&self, envelope: &Envelope) -> Result<()> {
@@ -56,13 +63,19 @@ impl State {
             && envelope.seq == self.next_seq
             && envelope.prev == self.hash
             && envelope.seq < u64::MAX;
-        if !next || envelope.added.iter().any(|object| u32::try_from(object.len).is_err()) {
+        let fits = |object: &AddedObject| u32::try_from(object.len).is_ok();
+        if !next || !(self.plain_refusal(envelope).is_some() || envelope.added.iter().all(fits)) {
             return Err(corrupt("log record").with("reason", "not the next record").with("seq", envelope.seq));
         }
         Ok(())
     }
 
     fn fold_envelope(&mut self, envelope: &Envelope) {
+        if self.plain_refusal(envelope).is_some() {
+            (self.next_seq, self.hash) = (envelope.seq + 1, envelope.hash);
+            return;
+        }
+        self.fold_hosts(envelope);
         for object in &envelope.added {
             self.fold_added(object);
         }
@@ -110,10 +123,14 @@ impl State {
                 self.condemned.remove(pack);
                 self.damaged.remove(pack);
                 self.verified.remove(pack);
+                self.hosted.remove(pack);
                 self.reclaimed.insert(*pack);
                 return;
             }
-            ObjectName::Index { level, id } => self.indexes.remove(&(*level, *id)),
+            ObjectName::Index { level, id } => {
+                self.hosted_indexes.remove(id);
+                self.indexes.remove(&(*level, *id))
+            }
             ObjectName::Keyring(generation) => self.keyrings.remove(generation),
             ObjectName::KeyringCopy(generation) => self.keyring_copies.remove(generation),
             ObjectName::KeySlot(slot) => self.slots.remove(slot),
@@ -183,8 +200,9 @@ impl State {
                 }
             }
             Payload::TagChange(edit) => self.update(&edit.snapshot, |s| apply_edit(s, edit)),
+            Payload::KeySlot(change) => self.fold_host_name(change),
             // The envelope says all there is to know.
-            Payload::Init | Payload::Add { .. } | Payload::Reclaim | Payload::KeySlot(_) => {}
+            Payload::Init | Payload::Add { .. } | Payload::Reclaim => {}
             Payload::Commit { .. } | Payload::Note { .. } => {}
         }
     }

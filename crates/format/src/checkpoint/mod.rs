@@ -13,6 +13,9 @@
 
 mod codec;
 mod fold;
+mod hosts;
+
+pub use hosts::Host;
 
 use crate::ids::{IndexId, PackId, PackKind, PackName, RepositoryId, SlotId, SnapshotId};
 use crate::log::{LogChain, ObjectName, RecordHash, WriterId};
@@ -75,6 +78,11 @@ pub struct State {
     next_seq: u64,
     hash: RecordHash,
     writers: BTreeSet<WriterId>,
+    /// Hosts ever admitted.
+    hosts: BTreeMap<WriterId, Host>,
+    /// Live packs and index segments in force that a host's record added.
+    hosted: BTreeSet<PackName>,
+    hosted_indexes: BTreeSet<IndexId>,
     format: Option<ObjectInfo>,
     format_copy: Option<ObjectInfo>,
     data_packs: BTreeMap<PackId, ObjectInfo>,
@@ -106,6 +114,9 @@ impl State {
             next_seq: 0,
             hash: [0; 32],
             writers: BTreeSet::new(),
+            hosts: BTreeMap::new(),
+            hosted: BTreeSet::new(),
+            hosted_indexes: BTreeSet::new(),
             format: None,
             format_copy: None,
             data_packs: BTreeMap::new(),
@@ -140,9 +151,10 @@ impl State {
     }
     /// A chain that accepts what comes next.
     pub fn chain(&self) -> LogChain {
-        LogChain::resume(self.repository, self.next_seq, self.hash, self.writers.clone())
+        let hosts = self.hosts.keys().copied().collect();
+        LogChain::resume(self.repository, self.next_seq, self.hash, self.writers.clone(), hosts)
     }
-    /// Writers admitted.
+    /// Writers admitted, other than hosts: holders of all keys.
     pub fn writers(&self) -> &BTreeSet<WriterId> {
         &self.writers
     }

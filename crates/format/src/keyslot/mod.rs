@@ -9,64 +9,37 @@
 //! A slot for a public key holds an envelope that only the private key opens; in it is a random secret, from which the
 //! KEK derives as from a key file's. This crate treats the envelope as bytes: who makes and opens it is the engine.
 
+mod cost;
 mod key_file;
 mod recovery;
 
+pub use cost::{KDF_DEFAULT, KDF_LANES_MAX, KDF_MEMORY_KIB_MAX, KDF_PASSES_MAX, KdfCost};
 pub use key_file::KeyFile;
 pub use recovery::{RECOVERY_LINES, RecoveryKey};
 
 use crate::hash::Key32;
 use crate::header::{checked_body, unsupported_version};
+use crate::host::{HostRing, RING_BYTES_MAX};
 use crate::ids::{RepositoryId, SlotId};
 use crate::seal::Cipher;
 use crate::sealed;
 use crate::wire::{Reader, Writer, corrupt};
-use argon2::{Algorithm, Argon2, Params, Version};
 use decube_backup_core::world::Entropy;
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use zeroize::Zeroizing;
 
 const MAGIC: &[u8; 8] = b"DECUBEKS";
 const VERSION: u16 = 1;
+/// Added to the kind of a slot that holds a host's ring.
+const WRITE_ONLY: u8 = 0x40;
+const WRITE_ONLY_PASSWORD: u8 = WRITE_ONLY + 1;
+const WRITE_ONLY_KEY_FILE: u8 = WRITE_ONLY + 2;
 /// Longest public key accepted from a slot, bytes: an RSA key of 16384 bits.
 const RECIPIENT_BYTES_MAX: usize = 4096;
 /// Longest envelope accepted from a slot, bytes.
 const ENVELOPE_BYTES_MAX: usize = 8192;
 /// Longest slot label, bytes.
 pub const LABEL_BYTES_MAX: usize = 255;
-/// Most Argon2 memory accepted from a slot, KiB: 1 GiB.
-pub const KDF_MEMORY_KIB_MAX: u32 = 1 << 20;
-/// Most Argon2 passes accepted from a slot.
-pub const KDF_PASSES_MAX: u32 = 16;
-/// Most Argon2 lanes accepted from a slot.
-pub const KDF_LANES_MAX: u32 = 16;
-
-/// Cost of an Argon2id derivation (RFC 9106).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KdfCost {
-    /// Memory, KiB.
-    pub m_kib: u32,
-    /// Passes over it.
-    pub t: u32,
-    /// Lanes.
-    pub p: u32,
-}
-
-/// Cost of new password slots: 19 MiB, 2 passes, 1 lane.
-///
-/// The first choice of the OWASP Password Storage Cheat Sheet (2023). More would be better against a weak password,
-/// but every command pays it: this is 26 ms where the second recommendation of RFC 9106 §4 (64 MiB, 3 passes) is
-/// 152 ms (docs/adr/0013). A slot records its own cost, so it can be raised at any time.
-pub const KDF_DEFAULT: KdfCost = KdfCost { m_kib: 19 << 10, t: 2, p: 1 };
-
-impl KdfCost {
-    fn in_bounds(self) -> bool {
-        (1..=KDF_PASSES_MAX).contains(&self.t)
-            && (1..=KDF_LANES_MAX).contains(&self.p)
-            && (8 * self.p..=KDF_MEMORY_KIB_MAX).contains(&self.m_kib)
-    }
-}
-
 /// How a slot's KEK comes from the user's secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotKdf {
@@ -95,6 +68,25 @@ pub enum SlotKdf {
         /// Random salt.
         salt: [u8; 16],
     },
+}
+
+impl SlotKdf {
+    /// For a new slot of `secret`, with a fresh salt.
+    fn of(secret: SlotSecret<'_>, cost: KdfCost, entropy: &dyn Entropy) -> Result<Self> {
+        if !cost.in_bounds() {
+            return Err(Error::new(ErrorKind::Invalid, "key", "key derivation cost out of bounds"));
+        }
+        let mut salt = [0; 16];
+        entropy.fill(&mut salt)?;
+        match secret {
+            SlotSecret::Password(_) => Ok(Self::Argon2id { cost, salt }),
+            SlotSecret::KeyFile(_) => Ok(Self::KeyFile { salt }),
+            SlotSecret::Recovery(_) => Ok(Self::Recovery { salt }),
+            SlotSecret::Enveloped(_) => {
+                Err(Error::new(ErrorKind::Invalid, "key", "this kind of secret needs an envelope"))
+            }
+        }
+    }
 }
 
 /// A secret that one public key's owner can take out.
@@ -139,7 +131,18 @@ pub struct KeySlot {
     pub created: Timestamp,
     /// What a person calls it.
     pub label: String,
+    /// What it opens.
+    pub scope: SlotScope,
     wrapped: Vec<u8>,
+}
+
+/// What a slot's secret is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotScope {
+    /// It wraps the keyring key: everything.
+    Everything,
+    /// It wraps a [`HostRing`]: adding snapshots, and reading none.
+    WriteOnly,
 }
 
 impl KeySlot {
@@ -156,24 +159,34 @@ impl KeySlot {
         keyring_key: &Key32,
         entropy: &dyn Entropy,
     ) -> Result<(Self, Key32)> {
-        if !cost.in_bounds() {
-            return Err(Error::new(ErrorKind::Invalid, "key", "key derivation cost out of bounds"));
-        }
-        let mut salt = [0; 16];
-        entropy.fill(&mut salt)?;
-        let kdf = match secret {
-            SlotSecret::Password(_) => SlotKdf::Argon2id { cost, salt },
-            SlotSecret::KeyFile(_) => SlotKdf::KeyFile { salt },
-            SlotSecret::Recovery(_) => SlotKdf::Recovery { salt },
-            SlotSecret::Enveloped(_) => {
-                return Err(Error::new(ErrorKind::Invalid, "key", "this kind of secret needs an envelope"));
-            }
-        };
-        Self { repository, kdf, created, label: label.to_owned(), wrapped: Vec::new() }.wrap(
+        let kdf = SlotKdf::of(secret, cost, entropy)?;
+        let label = label.to_owned();
+        Self { repository, kdf, created, label, scope: SlotScope::Everything, wrapped: Vec::new() }.wrap(
             secret,
-            keyring_key,
+            &keyring_key.0,
             entropy,
         )
+    }
+
+    /// Wraps `ring` for `secret`, a password or key file, whose owner can add snapshots and read none.
+    ///
+    /// # Errors
+    /// As [`Self::seal`]; `Invalid` for other kinds of secrets.
+    pub fn seal_ring(
+        repository: RepositoryId,
+        secret: SlotSecret<'_>,
+        cost: KdfCost,
+        label: &str,
+        created: Timestamp,
+        ring: &HostRing,
+        entropy: &dyn Entropy,
+    ) -> Result<Self> {
+        if !matches!(secret, SlotSecret::Password(_) | SlotSecret::KeyFile(_)) {
+            return Err(Error::new(ErrorKind::Invalid, "key", "a write-only key is a password or a key file"));
+        }
+        let (kdf, label) = (SlotKdf::of(secret, cost, entropy)?, label.to_owned());
+        let slot = Self { repository, kdf, created, label, scope: SlotScope::WriteOnly, wrapped: Vec::new() };
+        slot.wrap(secret, &ring.encode()?, entropy).map(|(slot, _)| slot)
     }
 
     /// Wraps `keyring_key` for whoever takes `secret` out of `envelope`. Also yields the slot's KEK.
@@ -194,10 +207,10 @@ impl KeySlot {
         }
         let mut salt = [0; 16];
         entropy.fill(&mut salt)?;
-        let kdf = SlotKdf::Recipient { salt, envelope };
-        Self { repository, kdf, created, label: label.to_owned(), wrapped: Vec::new() }.wrap(
+        let (kdf, label) = (SlotKdf::Recipient { salt, envelope }, label.to_owned());
+        Self { repository, kdf, created, label, scope: SlotScope::Everything, wrapped: Vec::new() }.wrap(
             SlotSecret::Enveloped(secret),
-            keyring_key,
+            &keyring_key.0,
             entropy,
         )
     }
@@ -216,20 +229,41 @@ impl KeySlot {
         Ok(Self { wrapped, ..self.clone() })
     }
 
-    fn wrap(mut self, secret: SlotSecret<'_>, keyring_key: &Key32, entropy: &dyn Entropy) -> Result<(Self, Key32)> {
+    fn wrap(mut self, secret: SlotSecret<'_>, content: &[u8], entropy: &dyn Entropy) -> Result<(Self, Key32)> {
         if self.label.len() > LABEL_BYTES_MAX {
             return Err(Error::new(ErrorKind::Invalid, "key", "label too long").with("bytes_max", LABEL_BYTES_MAX));
         }
         let kek = self.kek(secret)?;
-        self.wrapped = sealed::seal(Cipher::Aes256Gcm, &kek, &self.parameters(), &keyring_key.0, entropy)?;
+        self.wrapped = sealed::seal(Cipher::Aes256Gcm, &kek, &self.parameters(), content, entropy)?;
         Ok((self, kek))
     }
 
     /// The keyring key. Costs one key derivation.
     ///
     /// # Errors
-    /// `WrongKey` if `secret` is not this slot's; `Corrupt` if the slot is damaged, forged or another repository's.
+    /// `WrongKey` if `secret` is not this slot's, or the slot is write-only; `Corrupt` if the slot is damaged, forged or
+    /// another repository's.
     pub fn open(&self, secret: SlotSecret<'_>, repository: &RepositoryId) -> Result<OpenedSlot> {
+        if self.scope != SlotScope::Everything {
+            return Err(wrong_key("this key slot is write-only").with("label", &self.label));
+        }
+        let (kek, plain) = self.unwrap_by(secret, repository)?;
+        let bytes = plain.as_slice().try_into().map_err(|_| corrupt("key slot"))?;
+        Ok(OpenedSlot { keyring_key: Key32(bytes), kek })
+    }
+
+    /// What a write-only slot holds. Costs one key derivation.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; `WrongKey` if the slot opens everything.
+    pub fn open_ring(&self, secret: SlotSecret<'_>, repository: &RepositoryId) -> Result<HostRing> {
+        if self.scope != SlotScope::WriteOnly {
+            return Err(wrong_key("this key slot is not write-only").with("label", &self.label));
+        }
+        HostRing::decode(&self.unwrap_by(secret, repository)?.1)
+    }
+
+    fn unwrap_by(&self, secret: SlotSecret<'_>, repository: &RepositoryId) -> Result<(Key32, Zeroizing<Vec<u8>>)> {
         if self.repository != *repository {
             return Err(corrupt("key slot").with("reason", "it belongs to another repository"));
         }
@@ -238,8 +272,7 @@ impl KeySlot {
             return Err(wrong_key("the password or key file does not open this key slot").with("label", &self.label));
         }
         let plain = Zeroizing::new(sealed::open(&kek, &self.parameters(), &self.wrapped)?);
-        let bytes = plain.as_slice().try_into().map_err(|_| corrupt("key slot"))?;
-        Ok(OpenedSlot { keyring_key: Key32(bytes), kek })
+        Ok((kek, plain))
     }
 
     /// The object's bytes.
@@ -262,6 +295,10 @@ impl KeySlot {
             return Err(unsupported_version("key slot", version));
         }
         let kind = reader.u8()?;
+        let (kind, scope) = match kind {
+            WRITE_ONLY_PASSWORD | WRITE_ONLY_KEY_FILE => (kind - WRITE_ONLY, SlotScope::WriteOnly),
+            _ => (kind, SlotScope::Everything),
+        };
         let repository = RepositoryId(reader.array()?);
         let cost = KdfCost { m_kib: reader.u32()?, t: reader.u32()?, p: reader.u32()? };
         let salt = reader.array()?;
@@ -283,9 +320,13 @@ impl KeySlot {
                     .with_hint("use a newer decube-backup, or another key slot"));
             }
         };
-        let wrapped = reader.take(32 + sealed::OVERHEAD_BYTES)?.to_vec();
+        let wrapped_bytes = match scope {
+            SlotScope::Everything => 32 + sealed::OVERHEAD_BYTES,
+            SlotScope::WriteOnly => reader.remaining().min(RING_BYTES_MAX + sealed::OVERHEAD_BYTES),
+        };
+        let wrapped = reader.take(wrapped_bytes)?.to_vec();
         reader.finish()?;
-        let slot = Self { repository, kdf, created, label, wrapped };
+        let slot = Self { repository, kdf, created, label, scope, wrapped };
         if created.nanoseconds < 1_000_000_000 && slot.encode() == bytes { Ok(slot) } else { Err(corrupt("key slot")) }
     }
 
@@ -301,7 +342,7 @@ impl KeySlot {
         let mut out = Vec::with_capacity(256);
         out.extend_from_slice(MAGIC);
         out.write_u16(VERSION);
-        out.write_u8(kind);
+        out.write_u8(if self.scope == SlotScope::WriteOnly { kind + WRITE_ONLY } else { kind });
         out.extend_from_slice(&self.repository.0);
         out.write_u32(cost.m_kib);
         out.write_u32(cost.t);
@@ -319,7 +360,7 @@ impl KeySlot {
 
     fn kek(&self, secret: SlotSecret<'_>) -> Result<Key32> {
         match (&self.kdf, secret) {
-            (SlotKdf::Argon2id { cost, salt }, SlotSecret::Password(password)) => argon2id(*cost, salt, password),
+            (SlotKdf::Argon2id { cost, salt }, SlotSecret::Password(password)) => cost.derive(salt, password),
             (SlotKdf::KeyFile { salt }, SlotSecret::KeyFile(file)) => {
                 Ok(file.0.derive("decube-backup 2026 v1 key file KEK", salt))
             }
@@ -351,16 +392,4 @@ pub fn random_slot_id(entropy: &dyn Entropy) -> Result<SlotId> {
 
 fn wrong_key(message: &'static str) -> Error {
     Error::new(ErrorKind::WrongKey, "open", message)
-}
-
-fn argon2id(cost: KdfCost, salt: &[u8; 16], password: &[u8]) -> Result<Key32> {
-    let failed = |error: argon2::Error| {
-        Error::new(ErrorKind::Invalid, "open", format!("key derivation failed: {error}")).with("m_kib", cost.m_kib)
-    };
-    let params = Params::new(cost.m_kib, cost.t, cost.p, Some(32)).map_err(failed)?;
-    let mut kek = Key32::default();
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(password, salt, &mut kek.0)
-        .map_err(failed)?;
-    Ok(kek)
 }

@@ -3,8 +3,10 @@
 use super::envelope::{EnvelopeFields, TRAILER_BYTES, signature_digest};
 use super::{AddedObject, ObjectName, Payload, RecordHash, Stamp, WriterId};
 use crate::hash::Key32;
+use crate::host::{HostAdmission, HostRing};
 use crate::ids::RepositoryId;
 use crate::keyring::Keyring;
+use crate::reading::RunKeys;
 use crate::seal::Cipher;
 use crate::sealed;
 use decube_backup_core::limits::OBJECT_BYTES_MAX;
@@ -21,7 +23,14 @@ impl WriterKey {
     /// # Errors
     /// `Internal` if the key is refused.
     pub fn derive(log_key: &Key32) -> Result<Self> {
-        let seed = log_key.derive("decube-backup 2026 v1 writer signing key", &[]);
+        Self::from_seed(&log_key.derive("decube-backup 2026 v1 writer signing key", &[]))
+    }
+
+    /// The writer whose key has that seed.
+    ///
+    /// # Errors
+    /// `Internal` if the key is refused.
+    pub fn from_seed(seed: &Key32) -> Result<Self> {
         Ed25519KeyPair::from_seed_unchecked(&seed.0)
             .map(Self)
             .map_err(|_| Error::new(ErrorKind::Internal, "log", "signing key refused"))
@@ -48,6 +57,8 @@ pub struct LogKeys {
     cipher: Cipher,
     log_key: Key32,
     writer: WriterKey,
+    /// Of a host: the keys that payloads are sealed with instead of `log_key`.
+    run: Option<RunKeys>,
 }
 
 impl LogKeys {
@@ -57,7 +68,29 @@ impl LogKeys {
     /// `Internal` if the signing key is refused.
     pub fn new(keyring: &Keyring) -> Result<Self> {
         let writer = WriterKey::derive(&keyring.log_key)?;
-        Ok(Self { cipher: keyring.cipher, log_key: keyring.log_key.clone(), writer })
+        Ok(Self { cipher: keyring.cipher, log_key: keyring.log_key.clone(), writer, run: None })
+    }
+
+    /// Those of a host, which opens no payload: they are sealed in a run of their own to whoever reads. What is its own
+    /// alone, a state in its cache, it seals under its cache key.
+    ///
+    /// # Errors
+    /// `Internal` if the signing key is refused; `Invalid` for an unsound reading key; no entropy.
+    pub fn of_host(ring: &HostRing, repository: &RepositoryId, entropy: &dyn Entropy) -> Result<Self> {
+        let run = Some(RunKeys::begin(&ring.reader, repository, entropy)?);
+        let log_key = ring.cache_key.derive("decube-backup 2026 v1 host cache", b"state");
+        Ok(Self { cipher: ring.cipher, log_key, writer: WriterKey::from_seed(&ring.signing_seed)?, run })
+    }
+
+    fn seal(&self, envelope: &[u8], payload: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>> {
+        match &self.run {
+            Some(run) => run.seal(self.cipher, envelope, payload, entropy),
+            None => sealed::seal(self.cipher, &self.log_key, envelope, payload, entropy),
+        }
+    }
+
+    fn overhead_bytes(&self) -> usize {
+        if self.run.is_some() { crate::reading::OVERHEAD_BYTES } else { sealed::OVERHEAD_BYTES }
     }
 
     /// Who signs.
@@ -70,7 +103,7 @@ impl LogKeys {
         self.cipher
     }
 
-    /// Opens payloads.
+    /// Opens payloads and checkpoints; of a host, only states it sealed itself.
     pub fn log_key(&self) -> &Key32 {
         &self.log_key
     }
@@ -94,6 +127,7 @@ pub struct RecordBuilder {
     repository: RepositoryId,
     nonce: [u8; 16],
     admits: Vec<WriterId>,
+    hosts: Vec<HostAdmission>,
     added: Vec<AddedObject>,
     reclaimed: Vec<ObjectName>,
     payload: Vec<u8>,
@@ -119,13 +153,20 @@ impl RecordBuilder {
         let payload = payload.encode(stamp)?;
         let mut nonce = [0; 16];
         entropy.fill(&mut nonce)?;
-        Ok(Self { repository, nonce, admits: Vec::new(), added, reclaimed, payload })
+        Ok(Self { repository, nonce, admits: Vec::new(), hosts: Vec::new(), added, reclaimed, payload })
     }
 
     /// Also admits `writer` to the log; the first record must admit its own.
     #[must_use]
     pub fn admitting(mut self, writer: WriterId) -> Self {
         self.admits.push(writer);
+        self
+    }
+
+    /// Also admits a host.
+    #[must_use]
+    pub fn admitting_host(mut self, host: HostAdmission) -> Self {
+        self.hosts.push(host);
         self
     }
 
@@ -140,13 +181,14 @@ impl RecordBuilder {
     /// `Invalid` if it exceeds an object's bound; no entropy.
     pub fn build(&self, seq: u64, prev: &RecordHash, keys: &LogKeys, entropy: &dyn Entropy) -> Result<BuiltRecord> {
         let too_long = || Error::new(ErrorKind::Invalid, "log", "record too long").with("added", self.added.len());
-        let sealed_bytes = self.payload.len() + sealed::OVERHEAD_BYTES;
+        let sealed_bytes = self.payload.len() + keys.overhead_bytes();
         let fields = EnvelopeFields {
             repository: &self.repository,
             seq,
             prev,
             nonce: &self.nonce,
             admits: &self.admits,
+            hosts: &self.hosts,
             added: &self.added,
             reclaimed: &self.reclaimed,
             sealed_bytes: u32::try_from(sealed_bytes).map_err(|_| too_long())?,
@@ -155,7 +197,7 @@ impl RecordBuilder {
         if bytes.len() + sealed_bytes + TRAILER_BYTES > OBJECT_BYTES_MAX {
             return Err(too_long());
         }
-        let sealed = sealed::seal(keys.cipher, &keys.log_key, &bytes, &self.payload, entropy)?;
+        let sealed = keys.seal(&bytes, &self.payload, entropy)?;
         bytes.extend_from_slice(&sealed);
         let writer = keys.writer.id();
         let signature = keys.writer.0.sign(&signature_digest(&bytes, &writer));

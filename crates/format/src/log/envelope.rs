@@ -3,6 +3,7 @@
 use super::{RecordHash, WriterId};
 use crate::hash::Key32;
 use crate::header::unsupported_version;
+use crate::host::HostAdmission;
 use crate::ids::{self, IndexId, PackId, PackKind, PackName, RepositoryId, SlotId};
 use crate::log::Payload;
 use crate::log::Stamp;
@@ -14,6 +15,8 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 
 const MAGIC: &[u8; 8] = b"DECUBELG";
 const VERSION: u16 = 1;
+/// Of a record that admits hosts; all others are of version 1.
+const VERSION_WITH_HOSTS: u16 = 2;
 /// Public key and signature at the end of a record.
 pub(super) const TRAILER_BYTES: usize = 32 + SIGNATURE_BYTES;
 const SIGNATURE_BYTES: usize = 64;
@@ -162,6 +165,8 @@ pub struct Envelope {
     pub nonce: [u8; 16],
     /// Writers whose later records are to be accepted; the first record admits its own.
     pub admits: Vec<WriterId>,
+    /// Hosts whose later records are to be accepted, within their bounds.
+    pub hosts: Vec<HostAdmission>,
     /// Objects that exist from this record on.
     pub added: Vec<AddedObject>,
     /// Objects nobody may rely on from this record on; names are never reused.
@@ -181,6 +186,7 @@ pub(super) struct EnvelopeFields<'a> {
     pub prev: &'a RecordHash,
     pub nonce: &'a [u8; 16],
     pub admits: &'a [WriterId],
+    pub hosts: &'a [HostAdmission],
     pub added: &'a [AddedObject],
     pub reclaimed: &'a [ObjectName],
     pub sealed_bytes: u32,
@@ -190,7 +196,7 @@ impl EnvelopeFields<'_> {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128 + self.added.len() * 64 + self.reclaimed.len() * 18);
         out.extend_from_slice(MAGIC);
-        out.write_u16(VERSION);
+        out.write_u16(if self.hosts.is_empty() { VERSION } else { VERSION_WITH_HOSTS });
         out.extend_from_slice(&self.repository.0);
         out.write_u64(self.seq);
         out.extend_from_slice(self.prev);
@@ -198,6 +204,13 @@ impl EnvelopeFields<'_> {
         out.write_varint(self.admits.len() as u64);
         for writer in self.admits {
             out.extend_from_slice(writer);
+        }
+        if !self.hosts.is_empty() {
+            out.write_varint(self.hosts.len() as u64);
+            for HostAdmission { slot, writer } in self.hosts {
+                out.extend_from_slice(&slot.0);
+                out.extend_from_slice(writer);
+            }
         }
         out.write_varint(self.added.len() as u64);
         for object in self.added {
@@ -228,12 +241,16 @@ impl Envelope {
         let mut reader = Reader::new(signed, "log record");
         reader.take(MAGIC.len())?;
         let version = reader.u16()?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_WITH_HOSTS {
             return Err(unsupported_version("log record", version));
         }
         let repository = RepositoryId(reader.array()?);
         let (seq, prev, nonce) = (reader.u64()?, reader.array()?, reader.array()?);
         let admits = many(&mut reader, 32, Reader::array)?;
+        let hosts = match version {
+            VERSION => Vec::new(),
+            _ => many(&mut reader, 40, |r| Ok(HostAdmission { slot: SlotId(r.array()?), writer: r.array()? }))?,
+        };
         let added = many(&mut reader, 41, |reader| {
             Ok(AddedObject { name: ObjectName::read(reader)?, len: reader.u64()?, hash: reader.array()? })
         })?;
@@ -242,11 +259,25 @@ impl Envelope {
         let plain_bytes = signed.len() - reader.remaining();
         reader.take(sealed_bytes)?;
         reader.finish()?;
-        if admits.len() > ADMITS_MAX || (seq == 0 && prev != [0; 32]) {
+        let hosts_fit = (version == VERSION_WITH_HOSTS) != hosts.is_empty() && hosts.len() <= ADMITS_MAX;
+        if !hosts_fit || admits.len() > ADMITS_MAX || (seq == 0 && prev != [0; 32]) {
             return Err(corrupt("log record"));
         }
         let hash = *blake3::hash(bytes).as_bytes();
-        Ok(Self { repository, seq, prev, nonce, admits, added, reclaimed, writer, hash, plain_bytes, sealed_bytes })
+        Ok(Self {
+            repository,
+            seq,
+            prev,
+            nonce,
+            admits,
+            hosts,
+            added,
+            reclaimed,
+            writer,
+            hash,
+            plain_bytes,
+            sealed_bytes,
+        })
     }
 
     /// Opens the payload of the record `bytes` this envelope was decoded from.
@@ -255,13 +286,25 @@ impl Envelope {
     /// `Corrupt` if the payload was not sealed under `log_key` with this envelope, or `bytes` are another record;
     /// `Unsupported` for a payload of another version.
     pub fn open(&self, bytes: &[u8], log_key: &Key32) -> Result<(Stamp, Payload)> {
+        self.open_by(bytes, |aad, sealed| sealed::open(log_key, aad, sealed))
+    }
+
+    /// As [`Self::open`], by `opened`, which gets the additional data and what was sealed: a host seals to a reading key.
+    ///
+    /// # Errors
+    /// As there, and what `opened` yields.
+    pub fn open_by(
+        &self,
+        bytes: &[u8],
+        opened: impl FnOnce(&[u8], &[u8]) -> Result<Vec<u8>>,
+    ) -> Result<(Stamp, Payload)> {
         if *blake3::hash(bytes).as_bytes() != self.hash {
             return Err(corrupt("log record").with("seq", self.seq));
         }
         let mut reader = Reader::new(bytes, "log record");
         let plain = reader.take(self.plain_bytes)?;
         let sealed = reader.take(self.sealed_bytes)?;
-        let payload = sealed::open(log_key, plain, sealed).map_err(|e| e.with("seq", self.seq))?;
+        let payload = opened(plain, sealed).map_err(|e| e.with("seq", self.seq))?;
         let (stamp, payload) = Payload::decode(&payload).map_err(|e| e.with("seq", self.seq))?;
         payload.check_against(&self.reclaimed).map_err(|e| e.with("seq", self.seq))?;
         Ok((stamp, payload))

@@ -41,12 +41,15 @@ pub struct LogChain {
     next_seq: u64,
     last_hash: RecordHash,
     writers: BTreeSet<WriterId>,
+    /// Hosts ever admitted. What they may say, and until when, is for the state to judge: a record that one of them signed
+    /// takes its place in the log whatever it says, so that none of them can make the log unreadable.
+    hosts: BTreeSet<WriterId>,
 }
 
 impl LogChain {
     /// An empty log of `repository`.
     pub fn new(repository: RepositoryId) -> Self {
-        Self { repository, next_seq: 0, last_hash: [0; 32], writers: BTreeSet::new() }
+        Self { repository, next_seq: 0, last_hash: [0; 32], writers: BTreeSet::new(), hosts: BTreeSet::new() }
     }
 
     /// Continues after the last record folded into a state.
@@ -55,8 +58,9 @@ impl LogChain {
         next_seq: u64,
         last_hash: RecordHash,
         writers: BTreeSet<WriterId>,
+        hosts: BTreeSet<WriterId>,
     ) -> Self {
-        Self { repository, next_seq, last_hash, writers }
+        Self { repository, next_seq, last_hash, writers, hosts }
     }
 
     /// Checks that `bytes` are the next record and moves on to the one after; unchanged on error.
@@ -74,7 +78,7 @@ impl LogChain {
             "it has another number"
         } else if envelope.prev != self.last_hash {
             "it does not continue the record before"
-        } else if !first && !self.writers.contains(&envelope.writer) {
+        } else if !first && !self.writers.contains(&envelope.writer) && !self.hosts.contains(&envelope.writer) {
             "it is signed by an unknown writer"
         } else {
             let Some(next_seq) = envelope.seq.checked_add(1) else {
@@ -82,7 +86,11 @@ impl LogChain {
             };
             self.next_seq = next_seq;
             self.last_hash = envelope.hash;
-            self.writers.extend(&envelope.admits);
+            // A host admits nobody.
+            if first || self.writers.contains(&envelope.writer) {
+                self.writers.extend(&envelope.admits);
+                self.hosts.extend(envelope.hosts.iter().map(|host| host.writer));
+            }
             return Ok(envelope);
         };
         Err(refused(corrupt("log record").with("reason", reason)))

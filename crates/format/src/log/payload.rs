@@ -119,6 +119,15 @@ pub enum SlotChange {
         /// Its name.
         slot: SlotId,
     },
+    /// One more that adds snapshots of one host and reads none; the envelope admits the host.
+    HostAdded {
+        /// Its name.
+        slot: SlotId,
+        /// What a person calls it.
+        label: String,
+        /// Whose snapshots its owner may add.
+        host: String,
+    },
 }
 
 /// What becomes of one label.
@@ -177,6 +186,7 @@ impl Payload {
                     || edit.labels.values().any(|change| matches!(change, LabelChange::Set(text) if long(text)))
             }
             Self::Note { text } | Self::KeySlot(SlotChange::Added { label: text, .. }) => long(text),
+            Self::KeySlot(SlotChange::HostAdded { label, host, .. }) => long(label) || long(host),
             _ => false,
         };
         if edit_long || [&stamp.host, &stamp.username, &stamp.program].into_iter().any(long) {

@@ -24,7 +24,7 @@ pub mod reader;
 pub mod writer;
 
 pub use footer::{ChunkEntry, Footer, SegmentEntry};
-pub use header::PackHeader;
+pub use header::{KeyProof, PackHeader};
 pub use reader::PackReader;
 pub use writer::{FinishedPack, PackWriter, compress_segment};
 

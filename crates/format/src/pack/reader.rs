@@ -28,7 +28,7 @@ pub struct PackReader {
 }
 
 impl PackReader {
-    /// From a pack's header bytes and the family key of the version the header names.
+    /// From a pack's header bytes and the family key of the version, or of the run, that the header names.
     ///
     /// # Errors
     /// `Corrupt` if the key is not the one the header commits to.

@@ -6,6 +6,7 @@ use super::{FOOTER_COUNTER, HASH_BYTES, PackHeader, SEGMENTS_MAX, TRAILER_BYTES,
 use crate::codec::{Codec, Compressor};
 use crate::hash::Key32;
 use crate::ids::{PackName, RepositoryId, ShortId};
+use crate::reading::RunKeys;
 use crate::seal::{Cipher, SealingKey, TAG_BYTES, counter_nonce};
 use crate::wire::Writer;
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -72,14 +73,23 @@ impl PackWriter {
         buffer: Vec<u8>,
     ) -> Self {
         let pack_key = crate::hash::pack_key(family_key, &name.id);
-        let header = PackHeader::new(repository, name, cipher, key_version, &pack_key);
+        Self::begin(PackHeader::new(repository, name, cipher, key_version, &pack_key), pack_key, buffer)
+    }
+
+    /// As [`Self::new`], sealed under the keys of `run`.
+    pub fn of_run(repository: RepositoryId, name: PackName, cipher: Cipher, run: &RunKeys, buffer: Vec<u8>) -> Self {
+        let pack_key = crate::hash::pack_key(&run.pack_family(name.kind), &name.id);
+        Self::begin(PackHeader::of_run(repository, name, cipher, run.tag()), pack_key, buffer)
+    }
+
+    fn begin(header: PackHeader, pack_key: Key32, buffer: Vec<u8>) -> Self {
         let header_bytes = header.encode();
         let mut hasher = blake3::Hasher::new();
         hasher.update(&header_bytes);
         let mut body = buffer;
         body.clear();
         body.extend_from_slice(&header_bytes);
-        let key = cipher.key(&pack_key);
+        let key = header.cipher.key(&pack_key);
         Self { header, header_bytes, pack_key, key, hasher, body, footer: Footer::default(), footer_len: 10 }
     }
 

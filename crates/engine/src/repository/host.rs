@@ -1,0 +1,170 @@
+//! A handle opened with a write-only key.
+//!
+//! It folds the plain part of the log: which packs there are and which were reclaimed it knows, snapshots and everything
+//! else that is sealed it does not. It knows what is in its own packs from its own index segments, which open for it too;
+//! it opens no pack, no payload and nobody else's index.
+
+use super::Repository;
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::checkpoint::State;
+use decube_backup_format::hash::Key32;
+use decube_backup_format::host::{HostMark, HostRing, host_index_key};
+use decube_backup_format::ids::{IndexId, PackName};
+use decube_backup_format::log::{Envelope, Payload, Stamp, WriterId};
+use decube_backup_format::reading::{RunKeys, SealedToReader, Shared};
+use decube_backup_format::sealed;
+
+/// Who a write-only key makes of its owner.
+pub(crate) struct Host {
+    pub ring: HostRing,
+    pub writer: WriterId,
+    /// The end of every name it draws.
+    pub mark: HostMark,
+}
+
+impl Host {
+    pub(super) fn new(ring: HostRing) -> Result<Self> {
+        let writer = ring.writer()?;
+        Ok(Self { ring, writer, mark: HostMark::of(&writer) })
+    }
+
+    /// The keys of a new run.
+    ///
+    /// # Errors
+    /// No entropy.
+    pub(crate) fn begin_run(&self, repo: &Repository) -> Result<RunKeys> {
+        RunKeys::begin(&self.ring.reader, &repo.id(), repo.env.entropy.as_ref())
+    }
+
+    /// Whether it may rely on the pack without having written it in this run: it wrote it, or somebody who can read did
+    /// so for it.
+    pub(crate) fn may_reuse(&self, state: &State, pack: &PackName) -> bool {
+        self.mark.is_on(&pack.id.0) && state.pack(pack).is_some()
+    }
+}
+
+/// A record as its payload says it is.
+pub(crate) type Said = (Stamp, Payload);
+
+impl Repository {
+    /// Who this handle was opened for, if by a write-only key.
+    pub(crate) fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
+    }
+
+    /// The host whose snapshots alone this handle adds, if it was opened by a write-only key.
+    pub fn write_only_host(&self) -> Option<&str> {
+        self.host.as_ref().map(|host| host.ring.host.as_str())
+    }
+
+    /// Refuses a log that is not the one this key was made for, and a key that was removed.
+    pub(super) fn check_host(&self) -> Result<()> {
+        let Some(host) = &self.host else { return Ok(()) };
+        let state = self.state();
+        // Nobody can make another log that begins with this signature.
+        if !state.writers().iter().eq([&host.ring.root]) {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "open",
+                "the log is not that of the repository this key is for",
+            )
+            .with_hint("nothing was changed; ask whoever made the key"));
+        }
+        self.check_admitted(&state)
+    }
+
+    /// Whether the host of this handle may append to `state`; always for a holder of all keys.
+    pub(super) fn check_admitted(&self, state: &State) -> Result<()> {
+        let Some(host) = &self.host else { return Ok(()) };
+        let in_force = state.slots().any(|(slot, _)| slot == self.slot);
+        if in_force && state.host(&host.writer).is_some_and(|known| known.slot == self.slot) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::WrongKey, "open", "this write-only key was removed from the repository")
+            .with("slot", self.slot)
+            .with_hint("nothing was added; ask whoever holds the other keys for a new one"))
+    }
+
+    /// What a record says that follows `state`; `None` if a host wrote it and it cannot be opened, which has no effect, and
+    /// for a handle that opens none.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is damaged; that the keyring cannot be read.
+    pub(crate) fn open_record(&self, state: &State, envelope: &Envelope, bytes: &[u8]) -> Result<Option<Said>> {
+        if self.host.is_some() {
+            return Ok(None);
+        }
+        let mut cannot_tell = false;
+        let opened = envelope.open_by(bytes, |aad, body| {
+            let Some(object) = SealedToReader::parse(body)? else {
+                return sealed::open(self.log_keys.log_key(), aad, body);
+            };
+            // Without the keyring that the log names nobody can say that a host wrote nonsense.
+            if let Err(error) = self.follow_reading_key(object.tag.version) {
+                cannot_tell = true;
+                return Err(error);
+            }
+            self.open_sealed(self.log_keys.log_key(), aad, body)
+        });
+        match opened {
+            Ok(said) => Ok(Some(said)),
+            Err(error) if cannot_tell || state.host(&envelope.writer).is_none() => Err(error),
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Folds the record into `state`, as far as this handle can open it; says of a host's why it has no effect, or not all
+    /// it claims.
+    ///
+    /// # Errors
+    /// As [`Self::open_record`] and [`State::apply`].
+    pub(crate) fn fold_into(
+        &self,
+        state: &mut State,
+        envelope: &Envelope,
+        bytes: &[u8],
+    ) -> Result<Option<&'static str>> {
+        let said = self.open_record(state, envelope, bytes)?;
+        state.apply_opened(envelope, said.as_ref().map(|(_, payload)| payload))
+    }
+
+    /// The table in an index segment that a host may open.
+    ///
+    /// # Errors
+    /// `Corrupt`; `WrongKey` for a segment of others.
+    pub(super) fn open_shared(&self, id: &IndexId, aad: &[u8], bytes: &[u8]) -> Result<Vec<u8>> {
+        let shared = Shared::parse(bytes)?;
+        match (&self.host, shared) {
+            (Some(host), Some(shared)) if host.mark.is_on(&id.0) => shared.open_for_host(aad, &host.ring.index_key),
+            (Some(_), _) => Err(super::unlock::write_only()),
+            (None, Some(shared)) => {
+                let key = self.open_sealed(&self.held_keyring()?.index_key, aad, shared.for_reader)?;
+                shared.open(aad, &key)
+            }
+            (None, None) => sealed::open(&self.held_keyring()?.index_key, aad, bytes),
+        }
+    }
+
+    /// Seals an index segment named by [`Self::host`]'s mark for it and for who may read.
+    ///
+    /// # Errors
+    /// No entropy.
+    pub(crate) fn seal_index(&self, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
+        let entropy = self.env.entropy.as_ref();
+        let Some(host) = &self.host else {
+            let keyring = self.held_keyring()?;
+            return sealed::seal(keyring.cipher, &keyring.index_key, aad, plain, entropy);
+        };
+        let (cipher, run) = (host.ring.cipher, host.begin_run(self)?);
+        Shared::seal(cipher, aad, plain, entropy, &host.ring.index_key, |key| run.seal(cipher, aad, &key.0, entropy))
+    }
+}
+
+/// The key by which the host that signs by `writer` opens its index segments.
+///
+/// # Errors
+/// `WrongKey` for a write-only key.
+pub(crate) fn host_index_key_of(repo: &Repository, writer: &WriterId) -> Result<Key32> {
+    Ok(host_index_key(&repo.held_keyring()?.log_key, writer))
+}

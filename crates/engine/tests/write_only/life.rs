@@ -1,0 +1,182 @@
+//! From the key to the restored tree, and back again.
+
+use super::{HOST, World, back_up, copy_of, live, open_host, tree_of, world};
+use crate::common::records::{forget, packs};
+use crate::common::{Harness, noise, series, source_of};
+use decube_backup_core::ErrorKind;
+use decube_backup_core::monitor::Silent;
+use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
+use decube_backup_engine::options::{BackupOptions, ChangeDetection};
+use decube_backup_engine::{backup, keys};
+use decube_backup_testkit::RecordingSink;
+use decube_backup_testkit::recording::Op;
+use std::sync::Arc;
+
+fn prune(harness: &Harness) {
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+    let repo = harness.repository();
+    gc::plan(&repo, &options, &Silent).expect("planned").run(&Silent).expect("pruned");
+}
+
+#[test]
+fn what_a_host_adds_the_administrator_restores() {
+    let world = world();
+    let id = world.back_up();
+    world.admin.assert_restores(&id, world.tree.path(), "first");
+    world.admin.assert_sound("first");
+    world.admin.somebody_else().assert_sound("by who knows nothing yet");
+    let snapshot = world.admin.snapshot(&id);
+    assert_eq!((snapshot.manifest.host.as_str(), snapshot.manifest.name.as_str()), (HOST, "tree"));
+}
+
+#[test]
+fn an_unchanged_tree_is_neither_read_nor_uploaded_again() {
+    let world = world();
+    let source = world.source();
+    back_up(&world.host, &source, "tree").expect("first backup");
+    assert!(!source.take_opened().is_empty());
+    let recording = Arc::new(RecordingSink::new(world.host.sink.clone()));
+    let host = world.host.through(recording.clone());
+    let second = back_up(&host, &source, "tree").expect("second backup");
+    assert_eq!(source.take_opened(), [] as [String; 0]);
+    assert_eq!((second.files_new, second.files_changed, second.bytes_read, second.bytes_new), (0, 0, 0, 0));
+    // The record; a few nodes with their index segment, if a directory above the tree has changed; nothing comes down.
+    assert!(recording.tally(Op::Put, "").calls <= 3, "{:?}", recording.calls());
+    assert_eq!(recording.tally(Op::Put, "packs/d/").calls, 0);
+    assert_eq!(recording.tally(Op::Get, "packs/").calls, 0);
+    world.admin.assert_restores(&second.snapshot.expect("a snapshot"), world.tree.path(), "second");
+}
+
+#[test]
+fn a_changed_file_uploads_what_is_new_in_it() {
+    let world = world();
+    let source = world.source();
+    let first = world.back_up();
+    let before = copy_of(world.tree.path());
+    world.write("b/new", &noise(77, 200_000));
+    let report = back_up(&world.host, &source, "tree").expect("backup");
+    assert_eq!(source.take_opened().len(), 1);
+    assert_eq!((report.files_new, report.bytes_new), (1, 200_000));
+    world.admin.assert_restores(&report.snapshot.expect("a snapshot"), world.tree.path(), "second");
+    let (restored, problems) = world.admin.restore(&first, world.tree.path());
+    assert!(problems.problems.is_empty(), "{problems:?}");
+    assert!(!restored.path().join("b/new").exists() && before.path().join("b/007").exists());
+}
+
+#[test]
+fn a_lost_cache_costs_reading_and_no_upload() {
+    let world = world();
+    world.back_up();
+    let source = world.source();
+    // Another cache, nothing in it.
+    let host = Harness {
+        cache: Some(Arc::new(tempfile::tempdir().expect("temp"))),
+        ..world.host.through(world.host.sink.clone())
+    };
+    let report = back_up(&host, &source, "tree").expect("backup");
+    assert!(!source.take_opened().is_empty());
+    assert_eq!((report.bytes_new, report.chunks_new), (0, 0));
+    assert!(report.chunks_reused > 0);
+    world.admin.assert_restores(&report.snapshot.expect("a snapshot"), world.tree.path(), "second");
+    // And without any cache.
+    let host = Harness { cache: None, ..world.host.through(world.host.sink.clone()) };
+    let report = back_up(&host, &source, "tree").expect("backup");
+    assert_eq!((report.bytes_new, report.chunks_new), (0, 0));
+    world.admin.assert_sound("without caches");
+}
+
+#[test]
+fn everything_comes_back_after_a_prune_and_the_host_goes_on() {
+    let world = world();
+    let first = world.back_up();
+    std::fs::remove_file(world.tree.path().join("a/deep/er/large")).expect("removed");
+    world.write("b/new", &noise(78, 100_000));
+    let second = world.back_up();
+    forget(&world.admin, first);
+    let before = packs(&world.admin);
+    prune(&world.admin);
+    let after = packs(&world.admin);
+    assert!(!before.is_subset(&after), "something went");
+    world.admin.assert_restores(&second, world.tree.path(), "pruned");
+    world.admin.assert_sound("pruned");
+    let third = world.back_up();
+    world.admin.assert_restores(&third, world.tree.path(), "after the prune");
+    world.admin.assert_sound("after the prune");
+    prune(&world.admin);
+    for id in [second, third] {
+        world.admin.assert_restores(&id, world.tree.path(), "pruned again");
+    }
+    world.admin.assert_sound("pruned again");
+}
+
+#[test]
+fn hosts_and_holders_of_all_keys_share_a_repository() {
+    let world = world();
+    let shared = noise(5, 400_000);
+    let tree = tree_of(&[("shared", shared.clone()), ("own", noise(6, 50_000))]);
+    let by_admin = world.admin.backup(tree.path(), "admin").snapshot.expect("a snapshot");
+    world.write("shared", &shared);
+    let by_host = world.back_up();
+    // The other way round, and a second host.
+    let tree_2 = tree_of(&[("large", std::fs::read(world.tree.path().join("a/deep/er/large")).expect("file"))]);
+    let again = world.admin.backup(tree_2.path(), "admin 2");
+    keys::add_write_only(&world.admin.repository(), &crate::common::key_file(3), "beta", "").expect("added");
+    let beta = Harness { credentials: crate::common::key_file(3), ..world.admin.somebody_else() };
+    let options = BackupOptions { host: "beta".into(), ..series("tree") };
+    let by_beta = backup::backup(&open_host(&beta).expect("open"), &source_of(tree_2.path()), &options, &Silent);
+    let by_beta = by_beta.expect("backup").snapshot.expect("a snapshot");
+    let check = |context: &str| {
+        world.admin.assert_restores(&by_admin, tree.path(), context);
+        world.admin.assert_restores(&by_host, world.tree.path(), context);
+        world.admin.assert_restores(&again.snapshot.expect("a snapshot"), tree_2.path(), context);
+        world.admin.assert_restores(&by_beta, tree_2.path(), context);
+        world.admin.assert_sound(context);
+    };
+    check("mixed");
+    prune(&world.admin);
+    check("pruned");
+    assert_eq!(live(&world.admin).len(), 4);
+}
+
+#[test]
+fn a_host_relies_on_what_it_uploaded_before_it_was_stopped() {
+    let world = world();
+    let options = BackupOptions { progress_bytes: Some(200_000), ..series("tree") };
+    let report = backup::backup(&open_host(&world.host).expect("open"), &world.source(), &options, &Silent);
+    let id = report.expect("backup").snapshot.expect("a snapshot");
+    world.admin.assert_restores(&id, world.tree.path(), "with progress");
+    world.admin.assert_sound("with progress");
+}
+
+#[test]
+fn a_host_adds_snapshots_of_its_own_host_only() {
+    let world = world();
+    let repo = open_host(&world.host).expect("open");
+    assert_eq!(repo.write_only_host(), Some(HOST));
+    let other = BackupOptions { host: "other".into(), ..series("tree") };
+    let error = backup::backup(&repo, &world.source(), &other, &Silent).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.hint().is_some_and(|hint| hint.contains("--host host")));
+}
+
+#[test]
+fn the_last_full_key_stays_although_there_are_write_only_ones() {
+    let World { admin, slot, .. } = world();
+    let full = keys::list(&admin.repository()).expect("listed").into_iter().find(|key| key.kind == "key-file");
+    let error = keys::remove(&admin.repository(), &full.expect("the first key").slot).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let listed = keys::list(&admin.repository()).expect("listed");
+    let host = listed.iter().find(|key| key.slot == slot).expect("listed");
+    assert_eq!((host.kind, host.host.as_deref(), host.label.as_str()), ("write-only", Some(HOST), "the host"));
+}
+
+#[test]
+fn reading_everything_again_stores_nothing_again() {
+    let world = world();
+    world.back_up();
+    let options = BackupOptions { detection: ChangeDetection::ReadAll, ..series("tree") };
+    let report = backup::backup(&open_host(&world.host).expect("open"), &world.source(), &options, &Silent);
+    let report = report.expect("backup");
+    assert_eq!((report.bytes_new, report.chunks_new), (0, 0));
+    assert!(report.bytes_read > 0);
+}
