@@ -244,6 +244,27 @@ impl Session {
         self.open_at(&self.place()?)
     }
 
+    /// As [`Session::open`], for who only backs up: a write-only key does too.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub(crate) fn open_to_write(&self) -> Outcome<Repository> {
+        self.open_to_write_at(&self.place()?)
+    }
+
+    /// As [`Session::open_to_write`], at `place`.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub(crate) fn open_to_write_at(&self, place: &Place) -> Outcome<Repository> {
+        let environment = self.environment(place)?;
+        Self::opening(
+            place,
+            || self.credentials(place, Asking::Once),
+            |credentials| Repository::open_to_write(environment, credentials),
+        )
+    }
+
     /// Opens the repository the command line names, believing no local cache.
     ///
     /// # Errors
@@ -276,9 +297,20 @@ impl Session {
         environment: Environment,
         credentials: impl FnOnce() -> Result<Credentials>,
     ) -> Outcome<Repository> {
-        let mut refused = false;
-        let credentials = || credentials().inspect_err(|_| refused = true);
-        let opened = Repository::open_with(environment, credentials);
+        Self::opening(place, credentials, |credentials| Repository::open_with(environment, credentials))
+    }
+
+    /// What `open` makes of what `credentials` yields.
+    fn opening(
+        place: &Place,
+        credentials: impl FnOnce() -> Result<Credentials>,
+        open: impl FnOnce(&mut dyn FnMut() -> Result<Credentials>) -> Result<Repository>,
+    ) -> Outcome<Repository> {
+        let (mut refused, mut credentials) = (false, Some(credentials));
+        let opened = open(&mut || match credentials.take() {
+            Some(credentials) => credentials().inspect_err(|_| refused = true),
+            None => Err(Error::new(ErrorKind::Internal, "open", "credentials are asked for once")),
+        });
         opened.map_err(|error| match refused {
             // A key file that is not there is no missing repository.
             true => error.into(),

@@ -11,6 +11,7 @@ use crate::repository::{Repository, WitnessStatus};
 use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::checkpoint::State;
+use decube_backup_format::header::Access;
 use decube_backup_format::ids::{SnapshotId, log_key};
 use decube_backup_format::log::{Envelope, LabelChange, ObjectName, Payload, SlotChange, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -139,6 +140,7 @@ pub fn audit(
     monitor: &dyn Monitor,
     visit: &mut dyn FnMut(&AuditEntry) -> Result<()>,
 ) -> Result<AuditReport> {
+    repo.check_reader(Access::Read)?;
     let stored = stored_times(repo)?;
     let (mut damages, mut shown) = (Vec::new(), 0);
     let (records, head) = walk(repo, &mut |walked| {

@@ -108,7 +108,7 @@ impl ForgetReport {
 /// appending yield.
 pub fn forget(repo: &Repository, options: &ForgetOptions) -> Result<ForgetReport> {
     if options.effect == Effect::Real {
-        repo.header.check(Access::Write)?;
+        repo.check_reader(Access::Write)?;
     }
     let mut report = ForgetReport::default();
     for _ in 0..PLANS_MAX {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::Decompressor;
 use decube_backup_format::hash::Domain;
+use decube_backup_format::header::Access;
 use decube_backup_format::ids::{self, ChunkId, PackKind, PackName};
 use decube_backup_format::pack::{ChunkEntry, Footer, PackHeader, PackReader, SegmentEntry};
 use decube_backup_format::tree::NodeReader;
@@ -233,8 +234,9 @@ impl<'a> Nodes<'a> {
     /// A reader of `repo`'s nodes.
     ///
     /// # Errors
-    /// The index cannot be read.
+    /// The index cannot be read; `WrongKey` for a write-only key.
     pub fn new(repo: &'a Repository) -> Result<Self> {
+        repo.check_reader(Access::Read)?;
         repo.index()?;
         Ok(Self {
             repo,

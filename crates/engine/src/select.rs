@@ -5,6 +5,7 @@ use crate::repository::Repository;
 use decube_backup_core::entry::EntryPath;
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_format::checkpoint::SnapshotEntry;
+use decube_backup_format::header::Access;
 use decube_backup_format::manifest::SnapshotManifest;
 
 fn listed(entry: &SnapshotEntry) -> Snapshot {
@@ -94,6 +95,7 @@ impl Repository {
     /// # Errors
     /// `NotFound` with the nearest times, `Invalid` for an ambiguous id or a bad path.
     pub fn select(&self, selector: &str, as_of: Option<Timestamp>) -> Result<(Snapshot, EntryPath)> {
+        self.check_reader(Access::Read)?;
         let all = self.snapshots(&SnapshotFilter::default());
         // A name may hold ':', a path may too: the longest left part that names something wins.
         let mut first_error = None;

@@ -3,6 +3,7 @@
 use crate::options::StatsReport;
 use crate::repository::{Repository, index_segment};
 use decube_backup_core::Result;
+use decube_backup_format::header::Access;
 use decube_backup_format::ids::PackKind;
 use std::collections::HashSet;
 
@@ -11,6 +12,7 @@ use std::collections::HashSet;
 /// # Errors
 /// An index segment is missing or damaged.
 pub fn stats(repo: &Repository) -> Result<StatsReport> {
+    repo.check_reader(Access::Read)?;
     let state = repo.state();
     let mut report = StatsReport {
         records: state.next_seq(),

@@ -13,7 +13,7 @@ use decube_backup_format::log::{LabelChange, Payload, SnapshotEdit};
 /// # Errors
 /// `NotFound` for an unknown snapshot (nothing is changed then); what appending yields.
 pub fn change(repo: &Repository, snapshots: &[SnapshotId], change: &TagChange) -> Result<()> {
-    repo.header.check(Access::Write)?;
+    repo.check_reader(Access::Write)?;
     repo.refresh()?;
     let state = repo.state();
     let mut edits = Vec::new();
@@ -50,7 +50,7 @@ pub fn change(repo: &Repository, snapshots: &[SnapshotId], change: &TagChange) -
 /// `NotFound` for a snapshot that is unknown or forgotten; those before it are changed then only if it was forgotten meanwhile. What
 /// appending yields.
 pub fn pin(repo: &Repository, snapshots: &[SnapshotId], pin: Pin) -> Result<()> {
-    repo.header.check(Access::Write)?;
+    repo.check_reader(Access::Write)?;
     repo.refresh()?;
     let state = repo.state();
     if let Some(missing) = snapshots.iter().find(|id| !is_live(&state, id)) {

@@ -40,7 +40,7 @@ pub fn undelete(
     monitor: &dyn Monitor,
 ) -> Result<Vec<SnapshotId>> {
     if effect == Effect::Real {
-        repo.header.check(Access::Write)?;
+        repo.check_reader(Access::Write)?;
     }
     if snapshots.len() > SNAPSHOTS_MAX {
         return Err(

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::faults::{copy_of, sweep};
 use common::{Harness, key_file, plant, series, small_packs, source_of};
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::{ErrorKind, PutMode, Result};
@@ -9,43 +10,10 @@ use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::keys::Others;
 use decube_backup_engine::options::{SnapshotFilter, TagChange};
 use decube_backup_engine::{Credentials, Repository, backup, keys, tags};
-use decube_backup_testkit::{Fault, FaultySink, MemorySink, When};
+use decube_backup_testkit::MemorySink;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Runs `operation` on copies of `start`, one for every call it makes and each side of the effect;
-/// `check` says what holds afterwards, whether it was said to succeed or not.
-fn sweep(start: &Harness, operation: impl Fn(&Harness) -> Result<()>, check: impl Fn(&Harness, Result<()>, &str)) {
-    let counting = Arc::new(FaultySink::new(copy_of(start).sink, None));
-    operation(&start.somebody_else().through(counting.clone())).expect("no fault, no failure");
-    let calls = counting.calls();
-    assert!(calls > 0);
-    for when in [When::BeforeEffect, When::AfterEffect] {
-        // A little beyond: a failure may cause more calls, never fewer that matter.
-        for call in 0..calls {
-            let copy = copy_of(start);
-            let faulty = Arc::new(FaultySink::new(copy.sink.clone(), Some(Fault::at(call, when))));
-            let outcome = operation(&copy.through(faulty));
-            let context = format!("call {call} of {calls} failing {when:?}");
-            assert_eq!(half_made(&copy), Vec::<String>::new(), "{context}");
-            check(&copy, outcome, &context);
-        }
-    }
-}
-
-/// Temporary files left in the cache.
-fn half_made(harness: &Harness) -> Vec<String> {
-    let cache = harness.cache.as_ref().expect("a cache").path();
-    let folders = std::fs::read_dir(cache).expect("cache").flatten();
-    let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).expect("folder").flatten());
-    files.map(|file| file.file_name().to_string_lossy().into_owned()).filter(|name| name.contains(".tmp")).collect()
-}
-
-/// Another user on a copy of the store.
-fn copy_of(harness: &Harness) -> Harness {
-    harness.on_image(harness.memory.objects())
-}
 
 fn backup_of(tree: &Path) -> impl Fn(&Harness) -> Result<()> + '_ {
     move |harness| {

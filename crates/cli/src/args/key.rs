@@ -57,10 +57,12 @@ pub struct NewKeyArgs {
 
 /// Arguments of `key add`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "A recipient is a public key. Its owner opens the repository with --identity-file.\n\n\
+#[command(after_help = "A recipient is a public key. Its owner opens the repository with --identity-file.\n\
+    A write-only key is for a host that may be broken into: `backup` works with it and nothing else does.\n\n\
     Examples:\n  decube-backup key add --new-key-file ~/backup.key --new-label laptop\n  \
     decube-backup key add --recipient age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa\n  \
-    decube-backup key add --recipient ~/.ssh/id_ed25519.pub --new-label ann")]
+    decube-backup key add --recipient ~/.ssh/id_ed25519.pub --new-label ann\n  \
+    decube-backup key add --write-only web1.key --for-host web1")]
 pub struct AddKeyArgs {
     /// What is added.
     #[command(flatten)]
@@ -72,6 +74,17 @@ pub struct AddKeyArgs {
         conflicts_with_all = ["new_password_file", "new_password_command", "new_key_file"]
     )]
     pub recipient: Option<String>,
+    /// Make a key file for a backup host: it adds snapshots of that host and reads none, not even its own
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "for_host",
+        conflicts_with_all = ["new_password_file", "new_password_command", "new_key_file", "recipient"]
+    )]
+    pub write_only: Option<PathBuf>,
+    /// The host whose snapshots a write-only key adds, as its backups name it
+    #[arg(long, value_name = "HOST", requires = "write_only")]
+    pub for_host: Option<String>,
 }
 
 /// Arguments of `key remove`.

@@ -46,7 +46,10 @@ pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
         true => standard_input(session, args)?,
         false => local::source(&paths)?,
     };
-    let mut repository = session.open()?;
+    let mut repository = session.open_to_write()?;
+    if let (None, Some(host)) = (&args.host, repository.write_only_host()) {
+        options.host = host.to_owned();
+    }
     if let Some(parent) = &args.parent {
         options.parent = Some(repository.select(parent, None)?.0.id);
     }

@@ -8,6 +8,7 @@ use crate::output::{Format, Table};
 use crate::session::Session;
 use crate::units;
 use decube_backup_core::{Error, Result};
+use decube_backup_engine::Credentials;
 use decube_backup_engine::keys::{self, Certainty, Exactness, Others, Revocation};
 use decube_backup_engine::options::KeySlotInfo;
 use decube_backup_engine::repository::Repository;
@@ -44,7 +45,10 @@ fn list(session: &Session) -> Outcome {
         let current = if slot.current { "now" } else { "" };
         table.row(vec![
             slot.slot.clone(),
-            slot.kind.to_owned(),
+            match &slot.host {
+                Some(host) => format!("{} for {host}", slot.kind),
+                None => slot.kind.to_owned(),
+            },
             units::local_time(slot.created),
             slot.label.clone(),
             current.to_owned(),
@@ -57,6 +61,18 @@ fn list(session: &Session) -> Outcome {
 fn add(session: &Session, args: &AddKeyArgs) -> Outcome {
     let recipient = args.recipient.as_deref().map(credentials::recipient).transpose()?;
     let (repository, label) = (session.open()?, &args.new.new_label);
+    if let (Some(file), Some(host)) = (&args.write_only, &args.for_host) {
+        let key = KeyFile::generate(&*session.entropy)?;
+        // First the file: a key that is in force and written nowhere would be of no use to anybody.
+        write_new(file, key.to_text().as_bytes())?;
+        let slot = keys::add_write_only(&repository, &Credentials::KeyFile(key), host, label)
+            .map_err(|e| e.with("file", file.display()))?;
+        session.console.talk(format_args!(
+            "wrote {}: move it to {host}, where `decube-backup --key-file FILE backup PATH` works with it and nothing else does",
+            file.display()
+        ));
+        return say(session, "added", &slot);
+    }
     let slot = match recipient {
         Some(recipient) => keys::add_recipient(&repository, &recipient, label)?,
         None => keys::add(&repository, &credentials::find_new(&args.new)?, label)?,
@@ -198,6 +214,7 @@ pub(super) fn slot_json(slot: &KeySlotInfo) -> Value {
         "created": slot.created.to_string(),
         "label": slot.label,
         "recipient": slot.recipient,
+        "host": slot.host,
         "current": slot.current,
     })
 }

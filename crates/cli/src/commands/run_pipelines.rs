@@ -74,8 +74,10 @@ fn run_one(
         });
         lines.push(Line { pipeline: name.to_owned(), source: source.to_owned(), exit });
     };
-    let opened =
-        session.place_configured(&pipeline.sink).map_err(Failure::from).and_then(|place| session.open_at(&place));
+    let opened = session
+        .place_configured(&pipeline.sink)
+        .map_err(Failure::from)
+        .and_then(|place| session.open_to_write_at(&place));
     let mut repository = match opened {
         Ok(repository) => repository,
         Err(failure) => return ended("-", Err(failure)),
@@ -139,7 +141,10 @@ fn back_up(
     repository: &mut Repository,
 ) -> Outcome {
     let paths = paths_of(configuration, source)?;
-    let host = host_of(configuration);
+    let host = match (&configuration.backup.host, repository.write_only_host()) {
+        (None, Some(host)) => host.to_owned(),
+        _ => host_of(configuration),
+    };
     let named = pipeline.name.replace("{pipeline}", name).replace("{source}", source).replace("{host}", &host);
     let level = config::effort(&pipeline.transforms).map_err(|e| Error::new(ErrorKind::Invalid, "config", e))?;
     let options = BackupOptions {

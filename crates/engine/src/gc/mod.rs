@@ -206,7 +206,7 @@ pub struct PrunePlan<'a> {
 /// # Errors
 /// `Corrupt` or what the store yields if a live snapshot cannot be read completely; `Interrupted`.
 pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Monitor) -> Result<PrunePlan<'a>> {
-    repo.header.check(Access::Gc)?;
+    repo.check_reader(Access::Gc)?;
     repo.check_writable()?;
     let (index, state) = reclaim::view(repo, Repository::index_anew)?;
     let mut marks = Marks::new(index, state.clone());

@@ -21,7 +21,7 @@ use decube_backup_format::log::{SlotChange, WriterKey};
 /// `Invalid` for a label too long, a host without a name, or other secrets; `Contended` if keys were replaced meanwhile;
 /// what storing yields.
 pub fn add_write_only(repo: &Repository, new: &Credentials, host: &str, label: &str) -> Result<KeySlotInfo> {
-    repo.header.check(Access::Write)?;
+    repo.check_reader(Access::Write)?;
     let (secret, entropy) = (new.secret()?, repo.env.entropy.as_ref());
     let mut held = current(repo)?;
     if held.reading_keys.is_empty() {

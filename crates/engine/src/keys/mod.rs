@@ -110,7 +110,7 @@ type Seal<'a> = dyn Fn(Timestamp, &Key32, &dyn Entropy) -> Result<(KeySlot, Key3
 
 /// Stores what `seal` makes for the keyring key in force, and records it.
 fn put_in_force(repo: &Repository, label: &str, seal: &Seal<'_>) -> Result<(SlotId, KeySlot, Key32)> {
-    repo.header.check(Access::Write)?;
+    repo.check_reader(Access::Write)?;
     // A slot around a keyring key that was replaced would open nothing.
     let held = rotate::current(repo)?;
     let entropy = repo.env.entropy.as_ref();
@@ -157,7 +157,7 @@ fn put_slot(
 /// # Errors
 /// `NotFound`, `Invalid` if ambiguous or the last one.
 pub fn remove(repo: &Repository, slot: &str) -> Result<()> {
-    repo.header.check(Access::Write)?;
+    repo.check_reader(Access::Write)?;
     repo.refresh()?;
     sweep(repo)?;
     remove_slot(repo, slot_named(repo, slot)?)

@@ -60,7 +60,7 @@ pub fn plan_revocation(repo: &Repository, slot: &str) -> Result<Revocation> {
 }
 
 fn plan(repo: &Repository, slot: &str) -> Result<Plan> {
-    repo.header.check(Access::Write)?;
+    repo.check_reader(Access::Write)?;
     current(repo)?;
     let target = slot_named(repo, slot)?;
     if target == repo.slot {

@@ -53,7 +53,7 @@ pub(super) enum Next {
 /// # Errors
 /// As [`rotate`].
 pub(super) fn put_next(repo: &Repository, next: Next) -> Result<Rotation> {
-    repo.header.check(Access::Write)?;
+    repo.check_reader(Access::Write)?;
     for _ in 0..ATTEMPTS_MAX {
         let held = current(repo)?;
         let stored = store_next(repo, &held, &repo.keyring_key, next)?;

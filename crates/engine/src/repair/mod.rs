@@ -75,8 +75,9 @@ pub struct RepairOptions {
 impl RepairOptions {
     /// Refuses to write where nothing may be written.
     fn check(&self, repo: &Repository) -> Result<()> {
+        repo.check_reader(Access::Read)?;
         if self.effect == Effect::Real {
-            repo.header.check(Access::Write)?;
+            repo.check_reader(Access::Write)?;
             repo.check_writable()?;
         }
         Ok(())

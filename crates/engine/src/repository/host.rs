@@ -8,6 +8,7 @@ use super::Repository;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::hash::Key32;
+use decube_backup_format::header::Access;
 use decube_backup_format::host::{HostMark, HostRing, host_index_key};
 use decube_backup_format::ids::{IndexId, PackName};
 use decube_backup_format::log::{Envelope, Payload, Stamp, WriterId};
@@ -55,6 +56,14 @@ impl Repository {
     /// The host whose snapshots alone this handle adds, if it was opened by a write-only key.
     pub fn write_only_host(&self) -> Option<&str> {
         self.host.as_ref().map(|host| host.ring.host.as_str())
+    }
+
+    /// Whether this handle may read, and this program do to the repository what `access` says.
+    ///
+    /// # Errors
+    /// `WrongKey` for a write-only key; `Unsupported` as the header says.
+    pub(crate) fn check_reader(&self, access: Access) -> Result<()> {
+        if self.host.is_some() { Err(super::unlock::write_only()) } else { self.header.check(access) }
     }
 
     /// Refuses a log that is not the one this key was made for, and a key that was removed.

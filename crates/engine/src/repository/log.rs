@@ -9,6 +9,7 @@ use crate::rules;
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
 use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
 use decube_backup_format::checkpoint::State;
+use decube_backup_format::header::Access;
 use decube_backup_format::host::HostAdmission;
 use decube_backup_format::ids::{IndexId, checkpoint_key, log_key};
 use decube_backup_format::log::{AddedObject, Envelope, ObjectName, Payload, RecordBuilder, Stamp};
@@ -237,6 +238,9 @@ impl Repository {
         let _one_at_a_time = self.appending.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_writable()?;
         let NewRecord { payload, added, reclaimed, stamp } = record;
+        if !matches!(payload, Payload::Commit { .. } | Payload::Add { .. }) || !reclaimed.is_empty() {
+            self.check_reader(Access::Write)?;
+        }
         let indexes: Vec<(u8, IndexId)> = added.iter().filter_map(|object| object.name.index()).collect();
         let entropy = self.env.entropy.clone();
         let mut builder = RecordBuilder::new(self.id(), &stamp, &payload, added, reclaimed, entropy.as_ref())?;

@@ -140,12 +140,18 @@ impl Repository {
         header.value.check(Access::Read)?;
         let store = Store::new(&env);
         let way = unlock::unlock(&store, &header.value.repository, credentials, &|_| true)?;
-        let mut repo = Self::assemble(env, store, header.clone(), way)?;
+        let mut repo = Self::assemble(env.clone(), store.clone(), header.clone(), way)?;
         repo.load_state()?;
         copies::check_recorded(&header, &repo.state())?;
         if repo.host.is_some() {
-            repo.check_host()?;
-            return Ok(repo);
+            let Err(refused) = repo.check_host() else { return Ok(repo) };
+            // A crash may have left a slot without a record, and the same key opens a sound one too.
+            let state = repo.state();
+            let in_force = |slot: &SlotId| state.slots().any(|(listed, _)| listed == *slot);
+            let way = unlock::unlock(&store, &header.value.repository, credentials, &in_force).map_err(|_| refused)?;
+            let repo = Self::assemble(env, store, header, way)?;
+            repo.load_state()?;
+            return repo.check_host().map(|()| repo);
         }
         repo.settle_slot(credentials)?;
         // The keyring that was the way in may have been taken out of force, and be half deleted.

@@ -108,7 +108,7 @@ pub(super) fn unlock(
     credentials: &Credentials,
     eligible: &dyn Fn(&SlotId) -> bool,
 ) -> Result<Way> {
-    let mut damaged = None;
+    let (mut damaged, mut host) = (None, None);
     let mut tried = 0;
     for object in store.list("keys/")? {
         let Some(slot_id) = object.key.as_str().strip_prefix("keys/").and_then(|n| SlotId::from_hex(n).ok()) else {
@@ -128,7 +128,8 @@ pub(super) fn unlock(
         };
         if slot.scope == SlotScope::WriteOnly {
             match credentials.open_ring(&slot, repository) {
-                Ok(Some(ring)) => return Ok(Way::Host(Box::new(ring), slot_id)),
+                // A slot that opens everything goes before.
+                Ok(Some(ring)) => host = Some(Way::Host(Box::new(ring), slot_id)),
                 Ok(None) => {}
                 Err(error) => damaged = Some(error.with("slot", slot_id)),
             }
@@ -144,6 +145,9 @@ pub(super) fn unlock(
             Ok(None) => {}
             Err(error) => damaged = Some(error.with("slot", slot_id)),
         }
+    }
+    if let Some(host) = host {
+        return Ok(host);
     }
     match damaged {
         Some(error) if error.hint().is_some() => Err(error),

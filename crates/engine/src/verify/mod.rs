@@ -31,6 +31,7 @@ use crate::options::{Damage, Subset, VerifyDepth, VerifyReport};
 use crate::repository::Repository;
 use decube_backup_core::Result;
 use decube_backup_core::monitor::Monitor;
+use decube_backup_format::header::Access;
 use decube_backup_format::ids::{PackName, ShortId, SnapshotId};
 use record::Recorder;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -106,6 +107,7 @@ fn run(
     who: Option<&Recording>,
     monitor: &dyn Monitor,
 ) -> Result<VerifyReport> {
+    repo.check_reader(Access::Read)?;
     let begun = repo.env.clock.monotonic();
     repo.refresh()?;
     let mut findings = Findings::default();

@@ -5,6 +5,7 @@
 pub mod damage;
 pub mod dated;
 pub mod effort;
+pub mod faults;
 pub mod made_up;
 pub mod meddling;
 pub mod records;
