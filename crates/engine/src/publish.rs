@@ -1,15 +1,17 @@
 //! From durable packs to records that name them: index segments first, then the record.
 
 use crate::pipeline::{AddedPack, tables};
-use crate::repository::{Appended, NewRecord, Repository, Verdict, index_associated};
+use crate::repository::{Appended, NewRecord, Owners, Repository, Verdict, index_associated};
 use crate::rules;
 use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result};
 use decube_backup_format::checkpoint::State;
+use decube_backup_format::host::HostMark;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::encode_index;
-use decube_backup_format::log::{AddedObject, ObjectName, Payload};
+use decube_backup_format::log::{AddedObject, ObjectName, Payload, WriterId};
 use decube_backup_format::manifest::RunId;
 use decube_backup_format::pack::Footer;
+use std::collections::BTreeMap;
 
 /// Level of the index segments that backups and repacking write; merged ones have the next.
 pub(crate) const LEVEL_NEW: u8 = 0;
@@ -27,7 +29,8 @@ pub(crate) fn objects(repo: &Repository, added: &[AddedPack]) -> Result<Vec<Adde
     Ok(packs.chain(indexes).collect())
 }
 
-/// Stores index segments of `level` that hold `tables`; lists them for a record.
+/// Stores index segments of `level` that hold `tables`; lists them for a record. Tables of a host's packs come into segments
+/// of their own, which the host can open too.
 ///
 /// # Errors
 /// What storing yields.
@@ -36,17 +39,25 @@ pub(crate) fn index<'a>(
     level: u8,
     tables: impl ExactSizeIterator<Item = (PackName, &'a Footer)>,
 ) -> Result<Vec<AddedObject>> {
+    let owners = Owners::of(&repo.state());
+    let mut groups: BTreeMap<Option<WriterId>, Vec<(PackName, &Footer)>> = BTreeMap::new();
+    for (name, footer) in tables {
+        groups.entry(owners.owner(&name.id.0)).or_default().push((name, footer));
+    }
+    let entropy = repo.env.entropy.as_ref();
     let mut objects = Vec::new();
-    for plain in encode_index(tables) {
-        let entropy = repo.env.entropy.as_ref();
+    let each = |(owner, tables): (Option<WriterId>, Vec<(PackName, &Footer)>)| {
+        encode_index(tables.into_iter()).into_iter().map(move |plain| (owner, plain))
+    };
+    for (owner, plain) in groups.into_iter().flat_map(each) {
         let mut id = IndexId::default();
-        match repo.host() {
-            Some(host) => id = host.mark.index(entropy)?,
+        match &owner {
+            Some(owner) => id = HostMark::of(owner).index(entropy)?,
             None => entropy.fill(&mut id.0)?,
         }
         let key = index_key(level, &id)?;
         let associated = index_associated(repo, level, &id)?;
-        let bytes = repo.seal_index(&associated, &plain)?;
+        let bytes = repo.seal_index(owner.as_ref(), &associated, &plain)?;
         objects.push(AddedObject::of(ObjectName::Index { level, id }, &bytes));
         if repo.store.put(&key, bytes, PutMode::CreateNew)? == PutOutcome::AlreadyExists {
             return Err(Error::new(ErrorKind::AlreadyExists, "commit", "a random index name is taken").with("key", key));

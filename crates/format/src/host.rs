@@ -53,9 +53,9 @@ impl HostMark {
         name.ends_with(&self.0)
     }
 
-    /// Whether two names end in the same mark, whosever it is.
-    pub fn end_alike(a: &[u8; 16], b: &[u8; 16]) -> bool {
-        a.last_chunk::<{ Self::BYTES }>() == b.last_chunk::<{ Self::BYTES }>()
+    /// What would be the mark on `name`, if it is a host's.
+    pub fn at_end_of(name: &[u8; 16]) -> Self {
+        Self(name.last_chunk().copied().unwrap_or_default())
     }
 
     fn draw(&self, entropy: &dyn Entropy) -> Result<[u8; 16]> {

@@ -6,15 +6,9 @@
 use super::Before;
 use super::kept_tree::KeptTree;
 use crate::options::BackupOptions;
-use crate::pipeline::PackSealer;
+use crate::pipeline::{PackSealer, RunPacks};
 use crate::repository::{Host, Repository};
-use decube_backup_core::world::Entropy;
 use decube_backup_core::{Error, ErrorKind, Result};
-use decube_backup_format::host::HostMark;
-use decube_backup_format::ids::{PackKind, PackName, RepositoryId};
-use decube_backup_format::pack::PackWriter;
-use decube_backup_format::reading::RunKeys;
-use decube_backup_format::seal::Cipher;
 
 /// Refuses what readers would ignore, and what takes reading.
 pub(super) fn check(repo: &Repository, options: &BackupOptions) -> Result<()> {
@@ -52,27 +46,7 @@ pub(super) fn before<'a>(
 /// No entropy.
 pub(super) fn sealer(repo: &Repository) -> Result<Box<dyn PackSealer>> {
     match repo.host() {
-        Some(host) => Ok(Box::new(RunSealer { run: host.begin_run(repo)?, cipher: host.ring.cipher, mark: host.mark })),
+        Some(host) => Ok(Box::new(RunPacks { run: host.begin_run(repo)?, cipher: host.ring.cipher, mark: host.mark })),
         None => Ok(Box::new(repo.keyring()?)),
-    }
-}
-
-/// Seals packs so that this host cannot open them once the pass is over.
-struct RunSealer {
-    run: RunKeys,
-    cipher: Cipher,
-    mark: HostMark,
-}
-
-impl PackSealer for RunSealer {
-    fn begin(
-        &self,
-        repository: RepositoryId,
-        kind: PackKind,
-        entropy: &dyn Entropy,
-        buffer: Vec<u8>,
-    ) -> Result<PackWriter> {
-        let name = PackName { kind, id: self.mark.pack(entropy)? };
-        Ok(PackWriter::of_run(repository, name, self.cipher, &self.run, buffer))
     }
 }

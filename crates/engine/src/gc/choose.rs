@@ -6,7 +6,7 @@ use decube_backup_format::ids::PackKind;
 /// A pack shorter than this share of the size aimed at is small.
 const SMALL_SHARE: u32 = 4;
 /// So many small packs of one kind are worth one request each to make few of them.
-const SMALL_PACKS_MIN: usize = 8;
+pub(super) const SMALL_PACKS_MIN: usize = 8;
 
 /// How many bytes nobody needs may stay in packs that are partly needed.
 #[derive(Clone, Copy, Debug, PartialEq)]

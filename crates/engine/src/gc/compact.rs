@@ -6,7 +6,7 @@
 
 use super::reclaim;
 use crate::publish;
-use crate::repository::{Appended, NewRecord, Repository, Verdict, index_segment};
+use crate::repository::{Appended, NewRecord, Owners, Repository, Verdict, index_segment};
 use crate::rules::Ledger;
 use crate::segments::is_damage;
 use decube_backup_core::Result;
@@ -40,7 +40,9 @@ pub(super) fn due(state: &State, packs: u64, entries: u64) -> Vec<(u8, IndexId)>
     let is_wasteful = all > 2 * (entries * ENTRY_BYTES + packs * PACK_BYTES) + WASTE_BYTES;
     let chosen = state.indexes().filter(|(_, _, info)| is_wasteful || info.len < SMALL_BYTES);
     let chosen: Vec<_> = chosen.map(|(level, id, _)| (level, id)).collect();
-    if is_wasteful || chosen.len() >= SMALL_MIN { chosen } else { Vec::new() }
+    // Those of each host stay apart.
+    let many = SMALL_MIN.max(2 * (1 + Owners::of(state).count()));
+    if is_wasteful || chosen.len() >= many { chosen } else { Vec::new() }
 }
 
 /// What merging came to.

@@ -48,11 +48,12 @@ pub use execute::PruneReport;
 pub use freed::freed;
 pub use unique::{UniqueSize, unique};
 
-use crate::repository::Repository;
+use crate::repository::{Owners, Repository};
 use choose::Policy;
 use decube_backup_core::monitor::Monitor;
 use decube_backup_core::sink::Support;
 use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
 use decube_backup_format::ids::PackName;
 use leftovers::Leftovers;
@@ -218,7 +219,8 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
         data_pack_bytes: repo.header.pack_data_bytes,
         meta_pack_bytes: repo.header.pack_meta_bytes,
     };
-    let choice = choose::choose(&tally.packs, &policy);
+    let mut choice = choose::choose(&tally.packs, &policy);
+    keep_apart(&state, &tally.packs, &mut choice);
     let at =
         |places: &[usize]| -> Vec<PackUse> { places.iter().filter_map(|at| tally.packs.get(*at).copied()).collect() };
     let (dead, unknown) = (at(&choice.dead), at(&choice.unknown));
@@ -281,6 +283,17 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
     }
     plan.summary = summary;
     Ok(plan)
+}
+
+/// Takes small packs out of `choice` that would stay small: those of a host are put together with others of it only.
+fn keep_apart(state: &State, packs: &[PackUse], choice: &mut choose::Choice) {
+    let owners = Owners::of(state);
+    let class = |at: usize| packs.get(at).map(|pack| (pack.name.kind, owners.owner(&pack.name.id.0)));
+    let mut counts = BTreeMap::new();
+    for at in &choice.small {
+        *counts.entry(class(*at)).or_insert(0) += 1;
+    }
+    choice.small.retain(|at| counts.get(&class(*at)).is_some_and(|count| *count >= choose::SMALL_PACKS_MIN));
 }
 
 impl PrunePlan<'_> {

@@ -7,17 +7,21 @@
 use super::bitmap::Bitmap;
 use super::tally::take_kept;
 use crate::index::LocalIndex;
-use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackedSegment, WriterContext, WriterSettings};
+use crate::pipeline::{
+    AddedPack, ChunkWriter, HostPacks, Lane, PackSealer, PackedSegment, WriterContext, WriterSettings,
+};
 use crate::publish;
-use crate::repository::Repository;
+use crate::repository::{Owners, Repository};
 use crate::segments::{Scratch, SegmentReader, chunk_in, is_damage};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_core::{Error, Result};
 use decube_backup_format::codec::Codec;
+use decube_backup_format::host::HostMark;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
+use decube_backup_format::log::WriterId;
 use decube_backup_format::manifest::RunId;
 use decube_backup_format::pack::{ChunkEntry, Footer, PackReader, SegmentEntry};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Copied bytes after which they are recorded.
 const RECORD_BYTES: u64 = 4 << 30;
@@ -64,18 +68,35 @@ impl Repack<'_> {
     /// # Errors
     /// What storing yields; `Interrupted`. Damage of a source is a problem and no error.
     pub(super) fn run(&self, sources: &[PackName], copied: &mut Copied) -> Result<()> {
+        let (repo, state) = (self.repo, self.repo.state());
+        let total = sources.iter().filter_map(|name| state.pack(name).map(|info| u64::from(info.len))).sum();
+        self.monitor.phase("repack", Some(total), Some(sources.len() as u64));
+        let (owners, keyring) = (Owners::of(&state), repo.keyring()?);
+        let mut groups: BTreeMap<Option<WriterId>, Vec<PackName>> = BTreeMap::new();
+        for name in sources {
+            groups.entry(owners.owner(&name.id.0)).or_default().push(*name);
+        }
+        drop(state);
+        // What is in a host's packs comes into packs of the same host.
+        groups.into_iter().try_for_each(|(owner, sources)| match owner {
+            None => self.run_group(&keyring, &sources, copied),
+            Some(owner) => {
+                let theirs = HostPacks { keyring: keyring.clone(), mark: HostMark::of(&owner) };
+                self.run_group(&theirs, &sources, copied)
+            }
+        })
+    }
+
+    fn run_group(&self, sealer: &dyn PackSealer, sources: &[PackName], copied: &mut Copied) -> Result<()> {
         let repo = self.repo;
         let settings = WriterSettings::new(&repo.header, repo.store.capabilities().distance, repo.env.workers(), None);
-        let keyring = repo.keyring()?;
         let context = WriterContext {
             store: &repo.store,
-            sealer: &*keyring,
+            sealer,
             entropy: repo.env.entropy.as_ref(),
             repository: repo.id(),
             monitor: self.monitor,
         };
-        let total = sources.iter().filter_map(|name| repo.state().pack(name).map(|info| u64::from(info.len))).sum();
-        self.monitor.phase("repack", Some(total), Some(sources.len() as u64));
         std::thread::scope(|scope| {
             let mut writer = ChunkWriter::start(scope, context, settings);
             let outcome = self.copy_all(&mut writer, settings, sources, copied);

@@ -1,17 +1,20 @@
 //! How much of each pack is needed, each live chunk counted once.
 //!
 //! A chunk in several packs is counted where it is best kept: in a pack that is not condemned, then in the one of which
-//! most is needed anyway, so that the others become empty.
+//! most is needed anyway, so that the others become empty. A host with a write-only key sees no packs but its own, and would
+//! store again what is not in them: so of its packs one is kept besides.
 
 use super::bitmap::Bitmap;
 use super::mark::Marks;
 use crate::index::LocalIndex;
 use crate::index::scan::Entry;
+use crate::repository::Owners;
 use crate::rules::Ledger;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::PackName;
-use std::collections::HashMap;
+use decube_backup_format::log::WriterId;
+use std::collections::{BTreeSet, HashMap};
 
 /// A pack in force and how much of it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,13 +92,21 @@ pub(super) fn tally(marks: &Marks) -> Result<Tally> {
         }
     }
     if has_copies {
-        assign_copies(marks, &mut packs, &at, &kept)?;
+        let owners = Owners::of(state);
+        let owners: Vec<_> = packs.iter().map(|pack| owners.owner(&pack.name.id.0)).collect();
+        assign_copies(marks, &mut packs, &owners, &at, &kept)?;
     }
     Ok(Tally { packs, kept })
 }
 
 /// The second pass: chunks with several places go where most is needed already.
-fn assign_copies(marks: &Marks, packs: &mut [PackUse], at: &[Option<u32>], kept: &Bitmap) -> Result<()> {
+fn assign_copies(
+    marks: &Marks,
+    packs: &mut [PackUse],
+    owners: &[Option<WriterId>],
+    at: &[Option<u32>],
+    kept: &Bitmap,
+) -> Result<()> {
     let before: Vec<(bool, u64)> = packs.iter().map(|pack| (!pack.is_condemned, pack.needed)).collect();
     let rank = |entry: &Entry| {
         let place = place(at, entry)?;
@@ -106,10 +117,14 @@ fn assign_copies(marks: &Marks, packs: &mut [PackUse], at: &[Option<u32>], kept:
         if group.len() < 2 || !marks.has_any(group) || group.iter().any(|entry| kept.has(entry.ordinal)) {
             continue;
         }
-        // Of two entries in one pack the first, as a look-up finds it.
-        let best = group.iter().rev().filter(|entry| rank(entry).is_some()).max_by_key(|entry| rank(entry));
-        if let Some(entry) = best {
-            keep(packs, at, kept, entry);
+        let owner = |entry: &Entry| owners.get(place(at, entry)? as usize).copied();
+        let of_whom: BTreeSet<Option<WriterId>> = group.iter().filter_map(owner).collect();
+        for whose in of_whom {
+            // Of two entries in one pack the first, as a look-up finds it.
+            let candidates = group.iter().rev().filter(|entry| owner(entry) == Some(whose));
+            if let Some(entry) = candidates.max_by_key(|entry| rank(entry)) {
+                keep(packs, at, kept, entry);
+            }
         }
     }
     Ok(())

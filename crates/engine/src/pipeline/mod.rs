@@ -11,6 +11,7 @@
 
 mod compress;
 mod packer;
+mod sealer;
 
 use crate::store::Store;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -20,13 +21,14 @@ use decube_backup_core::world::Entropy;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::{Codec, Effort};
 use decube_backup_format::header::Header;
-use decube_backup_format::ids::{PackId, PackKind, PackName, RepositoryId, ShortId};
-use decube_backup_format::keyring::Keyring;
-use decube_backup_format::pack::{Footer, PackWriter};
+use decube_backup_format::ids::{PackKind, PackName, RepositoryId, ShortId};
+use decube_backup_format::pack::Footer;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
 pub use packer::AddedPack;
+pub use sealer::PackSealer;
+pub(crate) use sealer::{HostPacks, RunPacks};
 
 /// Sizes and effort of one writing session.
 #[derive(Clone, Copy, Debug)]
@@ -161,48 +163,6 @@ impl Pool {
         if self.1.len() < POOLED_MAX {
             let _ = self.0.send(buffer);
         }
-    }
-}
-
-/// Begins packs under the keys of whoever writes.
-pub trait PackSealer: Sync {
-    /// An empty pack of `kind` with a fresh random name, in `buffer`.
-    ///
-    /// # Errors
-    /// No entropy.
-    fn begin(
-        &self,
-        repository: RepositoryId,
-        kind: PackKind,
-        entropy: &dyn Entropy,
-        buffer: Vec<u8>,
-    ) -> Result<PackWriter>;
-}
-
-impl PackSealer for Keyring {
-    fn begin(
-        &self,
-        repository: RepositoryId,
-        kind: PackKind,
-        entropy: &dyn Entropy,
-        buffer: Vec<u8>,
-    ) -> Result<PackWriter> {
-        let mut id = PackId::default();
-        entropy.fill(&mut id.0)?;
-        let key = self.current_pack_key(kind)?;
-        Ok(PackWriter::new(repository, PackName { kind, id }, self.cipher, key.version, &key.key, buffer))
-    }
-}
-
-impl<T: PackSealer + Send + ?Sized> PackSealer for Arc<T> {
-    fn begin(
-        &self,
-        repository: RepositoryId,
-        kind: PackKind,
-        entropy: &dyn Entropy,
-        buffer: Vec<u8>,
-    ) -> Result<PackWriter> {
-        (**self).begin(repository, kind, entropy, buffer)
     }
 }
 

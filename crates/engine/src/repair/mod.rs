@@ -119,7 +119,7 @@ fn with_writer<T>(
     let keyring = repo.keyring()?;
     let context = WriterContext {
         store: &repo.store,
-        sealer: &*keyring,
+        sealer: &keyring,
         entropy: repo.env.entropy.as_ref(),
         repository: repo.id(),
         monitor,

@@ -10,10 +10,11 @@ use decube_backup_format::checkpoint::State;
 use decube_backup_format::hash::Key32;
 use decube_backup_format::header::Access;
 use decube_backup_format::host::{HostMark, HostRing, host_index_key};
-use decube_backup_format::ids::{IndexId, PackName};
+use decube_backup_format::ids::{IndexId, PackName, SlotId};
 use decube_backup_format::log::{Envelope, Payload, Stamp, WriterId};
 use decube_backup_format::reading::{RunKeys, SealedToReader, Shared};
 use decube_backup_format::sealed;
+use std::collections::BTreeMap;
 
 /// Who a write-only key makes of its owner.
 pub(crate) struct Host {
@@ -155,18 +156,50 @@ impl Repository {
         }
     }
 
-    /// Seals an index segment named by [`Self::host`]'s mark for it and for who may read.
+    /// Seals an index segment for who may read and, if its packs are a host's, for the host that signs by `owner`.
     ///
     /// # Errors
     /// No entropy.
-    pub(crate) fn seal_index(&self, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn seal_index(&self, owner: Option<&WriterId>, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
         let entropy = self.env.entropy.as_ref();
-        let Some(host) = &self.host else {
-            let keyring = self.held_keyring()?;
-            return sealed::seal(keyring.cipher, &keyring.index_key, aad, plain, entropy);
-        };
-        let (cipher, run) = (host.ring.cipher, host.begin_run(self)?);
-        Shared::seal(cipher, aad, plain, entropy, &host.ring.index_key, |key| run.seal(cipher, aad, &key.0, entropy))
+        if let Some(host) = &self.host {
+            let (cipher, run, own) = (host.ring.cipher, host.begin_run(self)?, &host.ring.index_key);
+            return Shared::seal(cipher, aad, plain, entropy, own, |key| run.seal(cipher, aad, &key.0, entropy));
+        }
+        let keyring = self.held_keyring()?;
+        let seal = |plain: &[u8]| sealed::seal(keyring.cipher, &keyring.index_key, aad, plain, entropy);
+        match owner {
+            None => seal(plain),
+            Some(owner) => {
+                let theirs = host_index_key(&keyring.log_key, owner);
+                Shared::seal(keyring.cipher, aad, plain, entropy, &theirs, |key| seal(&key.0))
+            }
+        }
+    }
+}
+
+/// The hosts that go on writing, by the ends of their names.
+///
+/// What is in a host's packs is for that host to rely on: it sees no others. So who copies such packs puts what is in
+/// them into packs that are again the host's, and keeps a copy for each host.
+pub(crate) struct Owners(BTreeMap<HostMark, WriterId>);
+
+impl Owners {
+    /// As `state` says.
+    pub(crate) fn of(state: &State) -> Self {
+        let in_force = |slot: &SlotId| state.slots().any(|(listed, _)| listed == *slot);
+        let hosts = state.hosts().filter(|(_, host)| in_force(&host.slot));
+        Self(hosts.map(|(writer, _)| (HostMark::of(writer), *writer)).collect())
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whose pack or index segment has that name, if a host's.
+    pub(crate) fn owner(&self, name: &[u8; 16]) -> Option<WriterId> {
+        self.0.get(&HostMark::at_end_of(name)).copied()
     }
 }
 

@@ -149,7 +149,7 @@ pub(crate) fn open_segment(
     // A host speaks of its own packs only: what it says of others' could hide what is in them.
     let state = repo.state();
     if state.is_hosted_index(id) {
-        tables.retain(|(pack, _)| state.is_hosted(pack) && HostMark::end_alike(&pack.id.0, &id.0));
+        tables.retain(|(pack, _)| state.is_hosted(pack) && HostMark::at_end_of(&pack.id.0).is_on(&id.0));
     }
     Ok(tables)
 }

@@ -44,7 +44,7 @@ use decube_backup_format::log::{LogKeys, ObjectName};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use cache::Temporary;
-pub(crate) use host::{Host, host_index_key_of};
+pub(crate) use host::{Host, Owners, host_index_key_of};
 pub(crate) use indexes::{index_associated, index_segment, indexed_footer, open_segment};
 pub use log::{Appended, NewRecord, Verdict};
 pub(crate) use salvage::{fold_readable, read_record};

@@ -8,6 +8,7 @@ use decube_backup_core::monitor::Silent;
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{BackupOptions, ChangeDetection};
 use decube_backup_engine::{backup, keys};
+use decube_backup_format::ids::PackKind;
 use decube_backup_testkit::RecordingSink;
 use decube_backup_testkit::recording::Op;
 use std::sync::Arc;
@@ -86,27 +87,85 @@ fn a_lost_cache_costs_reading_and_no_upload() {
 }
 
 #[test]
-fn everything_comes_back_after_a_prune_and_the_host_goes_on() {
+fn everything_comes_back_after_a_prune_and_the_host_goes_on_relying_on_it() {
     let world = world();
     let first = world.back_up();
     std::fs::remove_file(world.tree.path().join("a/deep/er/large")).expect("removed");
     world.write("b/new", &noise(78, 100_000));
     let second = world.back_up();
     forget(&world.admin, first);
-    let before = packs(&world.admin);
     prune(&world.admin);
-    let after = packs(&world.admin);
-    assert!(!before.is_subset(&after), "something went");
+    let state = world.admin.repository().state();
+    let copied: Vec<_> = packs(&world.admin).into_iter().filter(|pack| !state.is_hosted(pack)).collect();
+    assert!(!copied.is_empty(), "what was needed of sparse packs");
     world.admin.assert_restores(&second, world.tree.path(), "pruned");
     world.admin.assert_sound("pruned");
-    let third = world.back_up();
-    world.admin.assert_restores(&third, world.tree.path(), "after the prune");
-    world.admin.assert_sound("after the prune");
+    // What a prune copied is still the host's to rely on, with its cache and without.
+    let source = world.source();
+    let third = back_up(&world.host, &source, "tree").expect("backup");
+    assert_eq!((source.take_opened(), third.bytes_new), (vec![], 0));
+    let fourth = back_up(&world.host.somebody_else(), &source, "tree").expect("backup");
+    assert_eq!((fourth.bytes_new, fourth.chunks_new), (0, 0));
+    // And somebody who could read has read it: so others rely on it too.
+    assert!(copied.iter().any(|pack| pack.kind == PackKind::Data), "{copied:?}");
+    let copy = copy_of(world.tree.path());
+    let by_admin = world.admin.backup(copy.path(), "admin");
+    assert!(by_admin.chunks_reused > 0, "{by_admin:?}");
     prune(&world.admin);
-    for id in [second, third] {
+    for id in [second, third.snapshot.expect("a snapshot"), fourth.snapshot.expect("a snapshot")] {
         world.admin.assert_restores(&id, world.tree.path(), "pruned again");
     }
+    world.admin.assert_restores(&by_admin.snapshot.expect("a snapshot"), copy.path(), "the administrator's");
     world.admin.assert_sound("pruned again");
+    let fifth = back_up(&world.host, &source, "tree").expect("backup");
+    assert_eq!((source.take_opened(), fifth.bytes_new), (vec![], 0));
+}
+
+#[test]
+fn a_host_keeps_its_copies_until_its_key_is_removed() {
+    let world = world();
+    let shared = noise(5, 400_000);
+    let tree = tree_of(&[("shared", shared.clone())]);
+    let by_admin = world.admin.backup(tree.path(), "admin").snapshot.expect("a snapshot");
+    world.write("shared", &shared);
+    let by_host = world.back_up();
+    let bytes = || {
+        world
+            .admin
+            .memory
+            .objects()
+            .iter()
+            .filter(|(key, _)| key.as_str().starts_with("packs/d/"))
+            .map(|(_, b)| b.len())
+            .sum::<usize>()
+    };
+    prune(&world.admin);
+    let source = world.source();
+    assert_eq!(back_up(&world.host, &source, "tree").expect("backup").bytes_new, 0);
+    let both = bytes();
+    keys::remove(&world.admin.repository(), &world.slot).expect("removed");
+    prune(&world.admin);
+    assert!(bytes() + 300_000 < both, "{} of {both}", bytes());
+    world.admin.assert_restores(&by_admin, tree.path(), "admin");
+    let (_, report) = world.admin.restore(&by_host, world.tree.path());
+    assert!(report.problems.is_empty(), "{report:?}");
+    world.admin.assert_sound("one copy");
+}
+
+#[test]
+fn merged_index_segments_still_open_for_the_host() {
+    let world = world();
+    for n in 0..20 {
+        world.write("changing", &noise(200 + n, 20_000));
+        world.back_up();
+    }
+    let indexes = || world.admin.repository().state().indexes().len();
+    let before = indexes();
+    prune(&world.admin);
+    assert!(indexes() < before / 2, "{} of {before}", indexes());
+    let report = back_up(&world.host.somebody_else(), &world.source(), "tree").expect("backup");
+    assert_eq!((report.bytes_new, report.chunks_new), (0, 0));
+    world.admin.assert_sound("merged");
 }
 
 #[test]
