@@ -7,12 +7,14 @@ use super::wrap::{
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::codec::{Codec, Decompressor};
 use decube_backup_format::header::Header;
+use decube_backup_format::host::HostRing;
 use decube_backup_format::index::{decode_index, encode_index};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::keyslot::{KeyFile, KeySlot, RecoveryKey};
 use decube_backup_format::log::{Envelope, LogChain, LogKeys};
 use decube_backup_format::manifest::EncodedManifest;
 use decube_backup_format::pack::{Footer, HASH_BYTES, PackHeader, PackReader, SegmentEntry, TRAILER_BYTES, scrub};
+use decube_backup_format::reading::{RunKeys, SealedToReader, Shared};
 use decube_backup_format::seal::{Cipher, TAG_BYTES};
 use decube_backup_format::sealed;
 use decube_backup_format::tree::{
@@ -70,6 +72,24 @@ pub fn keyring(data: &[u8]) -> bool {
 pub fn sealed_object(data: &[u8]) -> bool {
     assert!(sealed::open(&KEY, b"", data).is_err(), "nobody guesses a seal");
     sealed::commits_to(&KEY, data).is_ok()
+}
+
+/// What a write-only key slot holds.
+pub fn host_ring(data: &[u8]) -> bool {
+    let Ok(ring) = HostRing::decode(data) else { return false };
+    assert_eq!(*ring.encode().expect("what was decoded can be encoded"), data);
+    true
+}
+
+/// An object sealed to a reading key, or for a reader and a host: nothing but what was sealed opens.
+pub fn sealed_to_reader(data: &[u8]) -> bool {
+    let to_reader = SealedToReader::parse(data).ok().flatten();
+    let opened = to_reader.is_some_and(|object| {
+        let run = RunKeys::open(&KEY, &object.tag, &REPOSITORY);
+        run.and_then(|run| run.open_object(b"", &object)).is_ok()
+    });
+    let shared = Shared::parse(data).ok().flatten();
+    opened || shared.is_some_and(|shared| shared.open_for_host(b"", &KEY).is_ok())
 }
 
 /// A record; `data` also as what is signed.

@@ -116,7 +116,7 @@ impl HostRing {
     ///
     /// # Errors
     /// `Invalid` for a host name too long or empty.
-    pub(crate) fn encode(&self) -> Result<Zeroizing<Vec<u8>>> {
+    pub fn encode(&self) -> Result<Zeroizing<Vec<u8>>> {
         if self.host.is_empty() || self.host.len() > HOST_NAME_BYTES_MAX {
             return Err(Error::new(ErrorKind::Invalid, "key", "a host's name has between 1 and 255 bytes"));
         }
@@ -140,7 +140,7 @@ impl HostRing {
     ///
     /// # Errors
     /// `Corrupt`; `Unsupported` for another version.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(bytes, "host ring");
         let version = reader.u8()?;
         if version != VERSION {
@@ -184,7 +184,7 @@ impl HostRing {
         self.writer().map(|writer| HostMark::of(&writer))
     }
 
-    /// Additional data of the slot's seal is the slot; this only binds what is kept in a cache.
+    /// Additional data of what a host keeps of `repository` in its cache.
     pub fn cache_aad(repository: &RepositoryId, what: &str) -> Vec<u8> {
         crate::sealed::aad("host cache", repository, what)
     }

@@ -9,6 +9,7 @@ use decube_backup_format::chunker::{ARGMIN_CHUNKER_ID, ChunkerParams};
 use decube_backup_format::codec::{Codec, Compressor, Effort};
 use decube_backup_format::hash::Key32;
 use decube_backup_format::header::{Features, Header};
+use decube_backup_format::host::{HostAdmission, HostRing};
 use decube_backup_format::ids::{ChunkId, IndexId, PackId, PackKind, PackName, ShortId, SlotId};
 use decube_backup_format::index::encode_index;
 use decube_backup_format::keyring::{Keyring, VersionedKey};
@@ -17,7 +18,8 @@ use decube_backup_format::log::{
     AddedObject, LabelChange, LogKeys, ObjectName, Payload, RecordBuilder, SlotChange, SnapshotEdit, Stamp,
 };
 use decube_backup_format::manifest::{EncodedManifest, SnapshotManifest};
-use decube_backup_format::pack::{Footer, PackWriter};
+use decube_backup_format::pack::{Footer, PackHeader, PackWriter};
+use decube_backup_format::reading::{ReadingPublic, RunKeys, Shared};
 use decube_backup_format::seal::{Cipher, TAG_BYTES};
 use decube_backup_format::sealed;
 use decube_backup_format::tree::{
@@ -67,7 +69,40 @@ pub fn key_slot() -> Vec<Vec<u8>> {
         secrets.map(|secret| must(KeySlot::seal(REPOSITORY, secret, cost, "lab", TIME, &KEY, &NoEntropy)).0).to_vec();
     let envelope = Envelope { recipient: "age1example".into(), sealed: b"enclosed".to_vec() };
     slots.push(must(KeySlot::seal_in(REPOSITORY, envelope, &KEY, "lab", TIME, &KEY, &NoEntropy)).0);
+    for secret in [SlotSecret::Password(b"secret"), SlotSecret::KeyFile(&file)] {
+        slots.push(must(KeySlot::seal_ring(REPOSITORY, secret, cost, "lab", TIME, &ring(), &NoEntropy)));
+    }
     slots.iter().map(|slot| without_ends(slot.encode())).collect()
+}
+
+fn ring() -> HostRing {
+    HostRing {
+        cipher: Cipher::Aes256Gcm,
+        id_key: KEY,
+        chunker_key: KEY,
+        reader: ReadingPublic::of(3, &KEY),
+        signing_seed: KEY,
+        index_key: KEY,
+        cache_key: KEY,
+        root: [8; 32],
+        host: "alpha".into(),
+    }
+}
+
+pub fn host_ring() -> Vec<Vec<u8>> {
+    vec![must(ring().encode()).to_vec()]
+}
+
+fn run() -> RunKeys {
+    must(RunKeys::begin(&ReadingPublic::of(3, &KEY), &REPOSITORY, &NoEntropy))
+}
+
+pub fn sealed_to_reader() -> Vec<Vec<u8>> {
+    let cipher = Cipher::Aes256Gcm;
+    let shared = must(Shared::seal(cipher, b"", b"content", &NoEntropy, &KEY, |key| {
+        run().seal(cipher, b"", &key.0, &NoEntropy)
+    }));
+    vec![must(run().seal(cipher, b"", b"content", &NoEntropy)), shared]
 }
 
 pub fn recovery_key() -> Vec<Vec<u8>> {
@@ -82,7 +117,11 @@ pub fn key_file() -> Vec<Vec<u8>> {
 
 pub fn keyring() -> Vec<Vec<u8>> {
     let bytes = must(keys().0.seal(&KEY, &REPOSITORY, &NoEntropy));
-    vec![must(sealed::open(&KEY, &sealed::aad("keyring", &REPOSITORY, "00000000"), &bytes))]
+    let mut reading = keys().0;
+    reading.reading_keys.push(VersionedKey { version: 3, key: KEY });
+    let reading = must(reading.seal(&KEY, &REPOSITORY, &NoEntropy));
+    let aad = sealed::aad("keyring", &REPOSITORY, "00000000");
+    [bytes, reading].map(|bytes| must(sealed::open(&KEY, &aad, &bytes))).to_vec()
 }
 
 pub fn sealed_object() -> Vec<Vec<u8>> {
@@ -117,7 +156,12 @@ pub fn record() -> Vec<Vec<u8>> {
         names.into_iter().map(|name| AddedObject { name, len: 1000, hash: [0xab; 32] }).collect::<Vec<_>>()
     };
     let first = added(first_objects());
+    let keys = keys().1;
+    let host = HostAdmission { slot: SlotId([5; 8]), writer: [6; 32] };
+    let admitting = must(RecordBuilder::new(REPOSITORY, &stamp(), &commit(), Vec::new(), Vec::new(), &NoEntropy));
+    let admitting = admitting.admitting(keys.writer()).admitting_host(host);
     [
+        must(admitting.build(0, &[0; 32], &keys, &NoEntropy)).bytes,
         build(&Payload::Init, first, Vec::new()),
         build(&commit(), added(objects()), Vec::new()),
         build(&Payload::Reclaim, Vec::new(), objects()),
@@ -167,6 +211,7 @@ pub fn record_payload() -> Vec<Vec<u8>> {
         Payload::Pin { snapshot, until: Some(TIME) },
         Payload::TagChange(edit),
         Payload::KeySlot(SlotChange::Added { slot, label: "lab".into() }),
+        Payload::KeySlot(SlotChange::HostAdded { slot, label: "lab".into(), host: "alpha".into() }),
         Payload::Note { text: "text".into() },
         Payload::Damaged { packs: vec![PACK], healed: vec![PACK] },
         Payload::Verified { packs: vec![PACK], time: TIME },
@@ -208,7 +253,8 @@ pub fn checkpoint() -> Vec<Vec<u8>> {
 }
 
 pub fn pack_header() -> Vec<Vec<u8>> {
-    vec![header_of_pack().encode()]
+    let of_run = PackHeader::of_run(REPOSITORY, PACK, Cipher::Aes256Gcm, run().tag());
+    vec![header_of_pack().encode(), of_run.encode()]
 }
 
 fn footer() -> Footer {

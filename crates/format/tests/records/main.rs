@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod fixtures;
+mod hosts;
 mod keys;
 mod log;
 mod manifest;
