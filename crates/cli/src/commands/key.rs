@@ -97,8 +97,13 @@ fn remove(session: &Session, args: &RemoveKeyArgs) -> Outcome {
         };
         return say_revoked(session, args, &done);
     }
+    let is_write_only = |key: &KeySlotInfo| key.slot.starts_with(slot) && key.host.is_some();
+    let write_only = keys::list(&repository)?.iter().any(is_write_only);
     keys::remove(&repository, slot)?;
     match console.format() {
+        Format::Text if write_only => console.summary(format_args!(
+            "removed key {slot}: its host adds nothing from now on. It never had keys that open anything."
+        ))?,
         Format::Json => console.json(&json!({"message_type": "key", "action": "removed", "key": slot}))?,
         Format::Text => console.summary(format_args!(
             "removed key {slot}: it opens nothing from now on. Whoever opened the repository with it may have kept the \

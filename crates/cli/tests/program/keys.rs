@@ -162,3 +162,61 @@ fn the_audit_trail_tells_everything_and_a_rolled_back_repository_is_noticed() {
     world.run(&["audit", "--accept"]).expect(0).says("from now on this one counts");
     world.run(&["snapshots"]).expect(0).says("1 snapshot");
 }
+
+#[test]
+fn a_write_only_key_backs_up_and_does_nothing_else() {
+    let world = World::with_repository();
+    let key = world.shown("web.key");
+    let add = ["key", "add", "--write-only", &key, "--for-host", "web1", "--new-label", "the web server"];
+    world.run(&add).expect(0).says("move it to web1");
+    world.run(&add).expect(1).says("cannot write the file");
+    world.run(&["key", "add", "--write-only", &key]).expect(2).says("--for-host");
+    let listed = keys(&world);
+    let found = listed.iter().find(|listed| listed["kind"] == "write-only").expect("listed");
+    assert_eq!((&found["host"], &found["label"]), (&"web1".into(), &"the web server".into()));
+    world.run(&["key", "list"]).expect(0).says("write-only for web1");
+
+    let host = |args: &[&str]| without_key(&world, &[&["--key-file", &key], args].concat(), "");
+    // The key knows its host; another one is refused.
+    host(&["backup", "--name", "tree", "src"]).expect(0).says("saved");
+    let second = host(&["backup", "--name", "tree", "src", "--json"]).expect(0).json();
+    let summary = second.iter().find(|line| line["message_type"] == "summary").expect("a summary");
+    assert_eq!((&summary["bytes_read"], &summary["data_added"]), (&0.into(), &0.into()));
+    host(&["backup", "--host", "other", "src"]).expect(1).says("--host web1");
+    let id = summary["snapshot_id"].as_str().expect("an id").to_owned();
+    let to = world.shown("to");
+    for args in [
+        &["snapshots"][..],
+        &["ls", "latest"],
+        &["find", "*"],
+        &["restore", "latest", "-t", &to],
+        &["dump", "latest:src"],
+        &["diff", "latest~1", "latest"],
+        &["stats"],
+        &["verify"],
+        &["forget", &id],
+        &["prune"],
+        &["undelete", &id],
+        &["tag", &id, "--add", "x"],
+        &["key", "list"],
+        &["key", "add", "--recipient", RECIPIENT],
+        &["key", "rotate"],
+        &["key", "recovery", "export"],
+        &["audit"],
+        &["repair", "index"],
+        &["backup", "--parent", "latest", "src"],
+    ] {
+        host(args).expect(12).says("write-only");
+    }
+    host(&["verify", "--scrub"]).expect(0);
+
+    // Who has another key reads it all, and takes the right to write back.
+    world.run(&["snapshots", "--host", "web1"]).expect(0).says("2 snapshots");
+    world.run(&["restore", &format!("{id}:/"), "-t", &to]).expect(0);
+    assert!(contents(&world.path("to")).iter().any(|(name, _)| name.ends_with("src/a/one.txt")));
+    world.run(&["verify", "--read-data"]).expect(0);
+    let slot = key_of_kind(&world, "write-only");
+    world.run(&["key", "remove", &slot]).expect(0).says("adds nothing from now on");
+    host(&["backup", "src"]).expect(12);
+    world.run(&["audit"]).expect(0).says("web1");
+}

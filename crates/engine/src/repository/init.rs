@@ -82,7 +82,7 @@ impl Repository {
             put_copy(&store, ObjectName::FormatCopy, &header.bytes)?,
             put_copy(&store, ObjectName::KeyringCopy(0), &unlocked.keyring.bytes)?,
         ];
-        let repo = Self::assemble(env, store, header, unlock::Way::Everything(unlocked))?;
+        let repo = Self::assemble(env, store, header, unlock::Way::Everything(Box::new(unlocked)))?;
         let stamp = repo.stamp("", "");
         let record =
             RecordBuilder::new(repo.id(), &stamp, &Payload::Init, added, Vec::new(), repo.env.entropy.as_ref())?;

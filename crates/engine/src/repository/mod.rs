@@ -184,7 +184,7 @@ impl Repository {
         let Keys { log_keys, id_key, chunker_key, keyring, keyring_key, kek, slot, host } = match way {
             unlock::Way::Everything(unlocked) => {
                 let unlock::Unlocked { keyring: Found { value: keyring, damage, .. }, keyring_key, kek, slot } =
-                    unlocked;
+                    *unlocked;
                 damaged_originals.extend(damage);
                 Keys {
                     log_keys: LogKeys::new(&keyring)?,

@@ -24,7 +24,7 @@ pub(super) struct Unlocked {
 /// What a secret turned out to open.
 pub(super) enum Way {
     /// Everything.
-    Everything(Unlocked),
+    Everything(Box<Unlocked>),
     /// A write-only key.
     Host(Box<HostRing>, SlotId),
 }
@@ -36,7 +36,7 @@ impl Way {
     /// `WrongKey` for a write-only key.
     pub(super) fn everything(self) -> Result<Unlocked> {
         match self {
-            Self::Everything(unlocked) => Ok(unlocked),
+            Self::Everything(unlocked) => Ok(*unlocked),
             Self::Host(..) => Err(write_only()),
         }
     }
@@ -138,7 +138,7 @@ pub(super) fn unlock(
         match credentials.open(&slot, repository) {
             Ok(Some(OpenedSlot { keyring_key, kek })) => match any_keyring(store, repository, &keyring_key) {
                 Ok(keyring) => {
-                    return Ok(Way::Everything(Unlocked { keyring, keyring_key, kek, slot: slot_id }));
+                    return Ok(Way::Everything(Box::new(Unlocked { keyring, keyring_key, kek, slot: slot_id })));
                 }
                 Err(error) => damaged = Some(error),
             },

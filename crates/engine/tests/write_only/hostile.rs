@@ -1,6 +1,6 @@
 //! A host that was broken into: it has its key and may write any object.
 
-use super::{HOST, World, back_up, live, open_host, tree_of, world};
+use super::{HOST, World, back_up, live, open_host, ring, tree_of, world};
 use crate::common::damage::{Damage, apply};
 use crate::common::records::{forget, packs};
 use crate::common::{Harness, key, key_file, noise, source_of};
@@ -8,7 +8,7 @@ use decube_backup_core::monitor::Silent;
 use decube_backup_core::{ErrorKind, PutMode, Timestamp};
 use decube_backup_engine::audit::{AuditFilter, audit};
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
-use decube_backup_engine::{Credentials, keys};
+use decube_backup_engine::keys;
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::codec::Codec;
 use decube_backup_format::hash::Key32;
@@ -18,7 +18,6 @@ use decube_backup_format::ids::{
 };
 use decube_backup_format::index::encode_index;
 use decube_backup_format::keyring::Keyring;
-use decube_backup_format::keyslot::{KeySlot, SlotSecret};
 use decube_backup_format::log::{
     AddedObject, LogKeys, ObjectName, Payload, RecordBuilder, SlotChange, SnapshotEdit, Stamp, WriterKey,
 };
@@ -39,15 +38,7 @@ struct Stolen {
 
 fn steal(world: &World) -> Stolen {
     let repository = world.admin.repository().id();
-    let Credentials::KeyFile(file) = key_file(2) else { panic!("a key file") };
-    let slot = world.admin.memory.objects()[&key(&format!("keys/{}", world.slot))].clone();
-    let ring = KeySlot::decode(&slot).expect("a slot").open_ring(SlotSecret::KeyFile(&file), &repository);
-    Stolen {
-        ring: ring.expect("opens"),
-        repository,
-        entropy: SeededEntropy::new(999),
-        harness: world.admin.somebody_else(),
-    }
+    Stolen { ring: ring(world), repository, entropy: SeededEntropy::new(999), harness: world.admin.somebody_else() }
 }
 
 #[derive(Default)]

@@ -9,14 +9,17 @@ mod life;
 mod secrecy;
 
 use common::source::Counting;
-use common::{Harness, key_file, plant, series, small_packs, source_of};
+use common::{Harness, key, key_file, plant, series, small_packs, source_of};
 use decube_backup_backend_fs::source::FsSource;
 use decube_backup_core::Result;
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::source::Source;
 use decube_backup_engine::options::BackupReport;
 use decube_backup_engine::{Repository, backup, keys};
+use decube_backup_format::host::HostRing;
 use decube_backup_format::ids::SnapshotId;
+use decube_backup_format::keyslot::{KeyFile, KeySlot, SlotSecret};
+use decube_backup_testkit::SeededEntropy;
 use std::path::Path;
 
 /// The host whose key it is, as the tests' series say.
@@ -62,6 +65,15 @@ impl World {
     fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.tree.path().join(name), bytes).expect("file");
     }
+}
+
+/// What the host's key file gives away.
+fn ring(world: &World) -> HostRing {
+    let file = KeyFile::generate(&SeededEntropy::new(2)).expect("key file");
+    let slot = world.admin.memory.objects()[&key(&format!("keys/{}", world.slot))].clone();
+    let opened =
+        KeySlot::decode(&slot).expect("a slot").open_ring(SlotSecret::KeyFile(&file), &world.admin.repository().id());
+    opened.expect("opens")
 }
 
 fn tree_of(files: &[(&str, Vec<u8>)]) -> tempfile::TempDir {

@@ -1,7 +1,7 @@
 //! What a host's key and everything it keeps on its disk give away: no content.
 
-use super::{back_up, open_host, world};
-use crate::common::{key, key_file, source_of};
+use super::{back_up, open_host, ring, world};
+use crate::common::{key_file, source_of};
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::{ErrorKind, Result};
 use decube_backup_engine::audit::{AuditFilter, audit};
@@ -9,10 +9,9 @@ use decube_backup_engine::forget::{ForgetOptions, Wanted, forget};
 use decube_backup_engine::gc::{self, PruneOptions};
 use decube_backup_engine::options::{RestoreOptions, SnapshotFilter, TagChange, VerifyDepth};
 use decube_backup_engine::verify::{VerifyOptions, verify};
-use decube_backup_engine::{Credentials, Repository, browse, dump, keys, restore, stats, tags};
+use decube_backup_engine::{Repository, browse, dump, keys, restore, stats, tags};
 use decube_backup_format::hash::Key32;
 use decube_backup_format::ids::RepositoryId;
-use decube_backup_format::keyslot::{KeySlot, SlotSecret};
 use decube_backup_format::pack::{PackHeader, PackReader};
 use decube_backup_format::sealed;
 use decube_backup_format::tree::{Content, decode_leaf};
@@ -21,7 +20,7 @@ use decube_backup_format::wire::Reader;
 const MARKER: &str = "a secret that nobody shall read";
 
 fn refused<T>(what: &str, outcome: Result<T>) {
-    let error = outcome.err().unwrap_or_else(|| panic!("{what} worked"));
+    let error = outcome.err().expect(what);
     assert_eq!(error.kind(), ErrorKind::WrongKey, "{what}: {error:?}");
 }
 
@@ -61,20 +60,13 @@ fn no_command_but_backup_works_with_a_write_only_key() {
     refused("remove a key", keys::remove(&repo, "0"));
 }
 
-/// The host's key, opened.
-fn ring(world: &super::World, repository: &RepositoryId) -> decube_backup_format::host::HostRing {
-    let Credentials::KeyFile(file) = key_file(2) else { panic!("a key file") };
-    let slot = world.admin.memory.objects()[&key(&format!("keys/{}", world.slot))].clone();
-    KeySlot::decode(&slot).expect("a slot").open_ring(SlotSecret::KeyFile(&file), repository).expect("opens")
-}
-
 #[test]
 fn the_key_opens_nothing_that_is_stored_but_its_own_tables() {
     let world = world();
     world.write("secret", MARKER.as_bytes());
     world.back_up();
     let repository = world.admin.repository().id();
-    let ring = ring(&world, &repository);
+    let ring = ring(&world);
     let secrets: Vec<Key32> = vec![
         ring.id_key.clone(),
         ring.chunker_key.clone(),
@@ -116,7 +108,7 @@ fn the_cache_holds_paths_and_ids_and_no_content() {
     world.write("b/longer secret", MARKER.repeat(100).as_bytes());
     world.back_up();
     let repository = world.admin.repository().id();
-    let ring = ring(&world, &repository);
+    let ring = ring(&world);
     let cache = world.host.cache.as_ref().expect("a cache").path();
     let (mut files, mut entries) = (0, 0);
     for folder in std::fs::read_dir(cache).expect("listed").map(|entry| entry.expect("entry").path()) {
