@@ -52,7 +52,10 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
         let tables = match index_segment(repo, level, &id) {
             Ok(tables) => tables,
             // Merged into another one since the log was read, which names that one.
-            Err(error) if error.kind() == Kind::NotFound && is_retired_by_now(repo, level, id)? => {
+            Err(error)
+                if error.kind() == Kind::NotFound
+                    && repo.is_out_of_force_by_now(&ObjectName::Index { level, id })? =>
+            {
                 return load(repo, trust);
             }
             // A flipped byte may also look like a cipher of the future.
@@ -89,11 +92,6 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
         let _ = std::fs::remove_dir_all(folder);
     }
     Ok(index)
-}
-
-fn is_retired_by_now(repo: &Repository, level: u8, id: IndexId) -> Result<bool> {
-    repo.refresh()?;
-    Ok(repo.state().is_retired(&ObjectName::Index { level, id }))
 }
 
 /// The runs in `folder` that are of this history and mostly of packs still there, each index segment once; the others are

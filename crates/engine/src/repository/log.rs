@@ -166,6 +166,15 @@ impl Repository {
         Ok(folded)
     }
 
+    /// Whether a record takes `name` out of force, one appended by now included: what is missing then was pruned, not lost.
+    ///
+    /// # Errors
+    /// As [`Self::refresh`].
+    pub(crate) fn is_out_of_force_by_now(&self, name: &ObjectName) -> Result<bool> {
+        self.refresh()?;
+        Ok(self.state().is_out_of_force(name))
+    }
+
     fn fold_new(&self) -> Result<u64> {
         if !self.damaged_records().is_empty() {
             return Ok(0);

@@ -12,6 +12,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::ObjectInfo;
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
+use decube_backup_format::log::ObjectName;
 use decube_backup_format::pack::{Footer, PackHeader, PackReader};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -130,7 +131,8 @@ impl Reading<'_> {
                         }
                         let read = check_stop(monitor);
                         match read.and_then(|()| one(repo, &segments, name, info, self.mode, &mut scratch)) {
-                            Ok(result) => {
+                            Ok(None) => monitor.advance(Progress::Objects, 1),
+                            Ok(Some(result)) => {
                                 monitor.advance(Progress::Bytes, result.bytes);
                                 monitor.advance(Progress::Objects, 1);
                                 let mut guard = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,6 +179,7 @@ fn collect(
     }
 }
 
+/// What reading one pack yields; `None` if a prune took it out of force by now, whatever was left of it.
 fn one(
     repo: &Repository,
     segments: &SegmentReader<'_>,
@@ -184,7 +187,7 @@ fn one(
     info: &ObjectInfo,
     mode: Mode,
     scratch: &mut Option<Scratch>,
-) -> Result<PackResult> {
+) -> Result<Option<PackResult>> {
     let mut result = PackResult::default();
     let scratch = match scratch {
         Some(ready) => ready,
@@ -235,15 +238,16 @@ fn one(
         Ok(())
     })();
     match read {
-        Ok(()) => Ok(result),
+        Ok(()) => {}
         // One unreadable object is damage; a store that does not answer is not.
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Corrupt) => {
             result.lost = true;
             result.damages.push(format!("object cannot be read: {}", error.chain()));
-            Ok(result)
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
     }
+    let is_suspect = result.lost || !result.damages.is_empty();
+    Ok(if is_suspect && repo.is_out_of_force_by_now(&ObjectName::Pack(*name))? { None } else { Some(result) })
 }
 
 /// Whether `error` tells of the bytes of a header or footer, and not of a store that does not answer.

@@ -243,6 +243,13 @@ impl State {
     pub fn is_retired(&self, name: &ObjectName) -> bool {
         self.retired.contains(name)
     }
+    /// Whether a record took the object out of force, added before or not: it may be gone at any moment.
+    pub fn is_out_of_force(&self, name: &ObjectName) -> bool {
+        match name {
+            ObjectName::Pack(pack) => self.is_reclaimed(pack),
+            other => self.is_retired(other),
+        }
+    }
     /// Every object in force with its length and hash, for structure checks, scrubbing and replication.
     pub fn objects(&self) -> impl Iterator<Item = (ObjectName, &ObjectInfo)> {
         let format = self.format.iter().map(|info| (ObjectName::Format, info));
