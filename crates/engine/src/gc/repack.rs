@@ -15,6 +15,7 @@ use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check
 use decube_backup_core::{Error, Result};
 use decube_backup_format::codec::Codec;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
+use decube_backup_format::log::ObjectName;
 use decube_backup_format::manifest::RunId;
 use decube_backup_format::pack::{ChunkEntry, Footer, PackReader, SegmentEntry};
 use std::collections::BTreeSet;
@@ -109,8 +110,7 @@ impl Repack<'_> {
             match source.copy(u64::from(info.len), &mut since, writer) {
                 Ok(()) => {}
                 Err(Failed::Reading(error)) => {
-                    self.repo.refresh()?;
-                    if self.repo.state().is_reclaimed(name) {
+                    if self.repo.is_out_of_force_by_now(&ObjectName::Pack(*name))? {
                         // Another prune was faster; it left each live chunk another place.
                         continue;
                     }

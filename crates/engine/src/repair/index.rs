@@ -60,6 +60,10 @@ pub fn index(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) 
     for _ in 0..ATTEMPTS_MAX {
         repo.refresh()?;
         let Plan { mut report, tables, retire } = plan(repo, monitor)?;
+        // What is missing may be what a prune beside this took out of force.
+        if !report.is_sound() && repo.refresh()? > 0 {
+            continue;
+        }
         report.retired = retire.len() as u64;
         if options.effect == Effect::DryRun || (tables.is_empty() && retire.is_empty()) {
             return Ok(report);
