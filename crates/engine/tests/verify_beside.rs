@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::moment::At;
 use common::records::{forget, packs};
 use common::{Harness, noise, small_packs};
 use decube_backup_core::Result;
@@ -12,24 +13,7 @@ use decube_backup_engine::verify::{self, VerifyOptions};
 use decube_backup_format::ids::{IndexId, SnapshotId, pack_key};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Duration;
-
-/// Calls `act` when the phase named begins.
-struct At<F> {
-    phase: &'static str,
-    act: Mutex<Option<F>>,
-}
-
-impl<F: FnOnce() + Send> Monitor for At<F> {
-    fn phase(&self, name: &str, _bytes: Option<u64>, _items: Option<u64>) {
-        if name == self.phase
-            && let Some(act) = self.act.lock().expect("lock").take()
-        {
-            act();
-        }
-    }
-}
 
 fn write(tree: &Path, name: &str, seed: u64, len: usize) {
     std::fs::write(tree.join(name), noise(seed, len)).expect("file");
@@ -88,9 +72,9 @@ impl Scene {
             self.forget_and_prune(&other);
             then(&other);
         };
-        let monitor = At { phase, act: Mutex::new(Some(act)) };
+        let monitor = At::phase(phase, act);
         let report = verify(&reader, &monitor).expect("verified");
-        assert!(monitor.act.lock().expect("lock").is_none(), "no phase {phase}");
+        assert!(monitor.done(), "no phase {phase}");
         let after = (packs(&other), indexes(&other));
         assert!(before.0.difference(&after.0).count() > 2, "packs were deleted");
         assert!(before.1.difference(&after.1).count() > 2, "index segments were merged");

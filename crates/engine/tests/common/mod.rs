@@ -7,6 +7,7 @@ pub mod dated;
 pub mod effort;
 pub mod made_up;
 pub mod meddling;
+pub mod moment;
 pub mod records;
 pub mod source;
 
