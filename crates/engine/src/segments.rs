@@ -50,6 +50,11 @@ impl Scratch {
         (std::mem::take(&mut self.sealed), std::mem::take(&mut self.raw))
     }
 
+    /// Other buffers in place of those that were given away.
+    pub(crate) fn refill(&mut self, (sealed, raw): (Vec<u8>, Vec<u8>)) {
+        (self.sealed, self.raw) = (sealed, raw);
+    }
+
     /// Decodes the sealed segment into `raw`; its bytes are overwritten.
     ///
     /// # Errors

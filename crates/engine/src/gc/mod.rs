@@ -15,7 +15,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`reach`] | what a tree needs |
-//! | [`mark`], [`bitmap`] | what live snapshots need |
+//! | [`mark`] | what live snapshots need, one bit for each entry of the index |
 //! | [`tally`] | how much of each pack that is |
 //! | [`choose`] | which packs go, which are copied |
 //! | [`leftovers`] | objects in the store that are not in force |
@@ -29,7 +29,6 @@
 //! *Deliberately absent*: any cached index. A wrong entry in a cache costs everyone else a duplicate or an error; here it
 //! would cost data, so the index is loaded from the repository.
 
-mod bitmap;
 mod choose;
 mod compact;
 mod execute;
@@ -48,6 +47,7 @@ pub use execute::PruneReport;
 pub use freed::freed;
 pub use unique::{UniqueSize, unique};
 
+use crate::index::bitmap::Bitmap;
 use crate::repository::Repository;
 use choose::Policy;
 use decube_backup_core::monitor::Monitor;
@@ -187,7 +187,7 @@ pub struct PrunePlan<'a> {
     repo: &'a Repository,
     options: PruneOptions,
     marks: Marks,
-    kept: bitmap::Bitmap,
+    kept: Bitmap,
     summary: PruneSummary,
     /// To be copied, in this order.
     sources: Vec<PackName>,

@@ -4,9 +4,9 @@
 //! migrate. A segment that is needed whole keeps its compression. What is copied is recorded by `Add` on the way and at the
 //! end, so that a prune that is stopped or killed copies nothing twice; a copy nobody needs is garbage for the next one.
 
-use super::bitmap::Bitmap;
 use super::tally::take_kept;
 use crate::index::LocalIndex;
+use crate::index::bitmap::Bitmap;
 use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackedSegment, WriterContext, WriterSettings};
 use crate::publish;
 use crate::repository::Repository;
@@ -254,7 +254,8 @@ impl Source<'_> {
             let (packed, raw) = self.scratch.take();
             let chunks = needed.iter().map(|chunk| (chunk.id, chunk.len)).collect();
             let segment = PackedSegment { raw, packed, codec: entry.codec, chunks };
-            writer.push_packed(self.name.kind, segment).map_err(Failed::Fatal)?;
+            let spare = writer.push_packed(self.name.kind, segment).map_err(Failed::Fatal)?;
+            self.scratch.refill(spare);
             return Ok(raw_bytes);
         }
         for chunk in &needed {

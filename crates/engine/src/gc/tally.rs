@@ -3,9 +3,9 @@
 //! A chunk in several packs is counted where it is best kept: in a pack that is not condemned, then in the one of which
 //! most is needed anyway, so that the others become empty.
 
-use super::bitmap::Bitmap;
 use super::mark::Marks;
 use crate::index::LocalIndex;
+use crate::index::bitmap::Bitmap;
 use crate::index::scan::Entry;
 use crate::rules::Ledger;
 use decube_backup_core::{Error, ErrorKind, Result};

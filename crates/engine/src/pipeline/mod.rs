@@ -185,6 +185,7 @@ pub struct ChunkWriter {
     jobs: Sender<Job>,
     order: Sender<Ordered>,
     raw_pool: Pool,
+    packed_pool: Pool,
     failure: Failure,
 }
 
@@ -202,12 +203,12 @@ impl ChunkWriter {
             let (jobs, packed_pool, failure) = (jobs_out.clone(), packed_pool.clone(), failure.clone());
             scope.spawn(move || compress::run(&jobs, settings, &packed_pool, &failure));
         }
-        let packer = packer::Packer::new(context, settings, raw_pool.clone(), packed_pool);
+        let packer = packer::Packer::new(context, settings, raw_pool.clone(), packed_pool.clone());
         let packer_failure = failure.clone();
         scope.spawn(move || packer.run(&order_out, &packer_failure));
         let segment = |lane| Segment { lane, full_at: settings.full_at(lane), raw: Vec::new(), chunks: Vec::new() };
         let segments = [Lane::Solid, Lane::Stored, Lane::Meta].map(segment);
-        Self { segments, jobs, order, raw_pool, failure }
+        Self { segments, jobs, order, raw_pool, packed_pool, failure }
     }
 
     /// Adds a new chunk.
@@ -230,15 +231,17 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// Adds a whole segment as another pack had it, compressed already.
+    /// Adds a whole segment as another pack had it, compressed already; returns two buffers for the next one, for its
+    /// packed and its raw bytes.
     ///
     /// # Errors
     /// The first error of any later stage.
-    pub(crate) fn push_packed(&mut self, kind: PackKind, segment: PackedSegment) -> Result<()> {
+    pub(crate) fn push_packed(&mut self, kind: PackKind, segment: PackedSegment) -> Result<(Vec<u8>, Vec<u8>)> {
         let PackedSegment { raw, packed, codec, chunks } = segment;
         let (done, result) = bounded(1);
         let _ = done.send(compress::Compressed { raw, packed, codec, chunks });
-        self.order.send(Ordered::Segment(kind, result)).map_err(|_| self.failure.take("pipeline"))
+        self.order.send(Ordered::Segment(kind, result)).map_err(|_| self.failure.take("pipeline"))?;
+        Ok((self.packed_pool.take(), self.raw_pool.take()))
     }
 
     fn send(&mut self, at: usize) -> Result<()> {
