@@ -1,29 +1,26 @@
 //! A process killed right before and right after each step that changes the store: what was there is there, and the
 //! next process goes on.
 //!
-//! The test starts this very program again as its own child, which does a job on a file system store and dies by
-//! `abort` — no destructor runs, nothing is flushed, as by `kill -9` — at the n-th put or delete. Then n + 1, until
-//! the job is done.
+//! The test starts this very program again as its own child, which does a job on a file system store and is sent
+//! `SIGKILL` — what `kill -9` sends: no destructor runs, nothing is flushed — at the n-th put or delete. Then n + 1,
+//! until the job is done.
 
 mod common;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use common::{Harness, key_file, noise, series, small_packs, source_of};
 use decube_backup_backend_fs::sink::FsSink;
 use decube_backup_core::monitor::Silent;
-use decube_backup_core::sink::{ByteRange, Capabilities, ObjectMeta, PutMode, PutOutcome, Rope, Sink};
-use decube_backup_core::{Key, Result};
+use decube_backup_core::{Key, Result, Sink};
 use decube_backup_engine::forget::{ForgetOptions, Wanted};
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{BackupOptions, Snapshot, SnapshotFilter, TagChange};
 use decube_backup_engine::retention::GuardLimits;
 use decube_backup_engine::{Repository, backup, keys, tags};
-use futures::stream::BoxStream;
+use decube_backup_testkit::{HookedSink, Moment};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What the child is told: job, step, side, folder.
 const ORDER: &str = "DECUBE_BACKUP_TEST_KILL";
@@ -81,56 +78,27 @@ fn forget_gone(repo: &Repository) -> Result<()> {
     decube_backup_engine::forget::forget(repo, &options).map(drop)
 }
 
-/// Dies at the n-th put or delete.
-struct Deadly {
-    inner: Arc<dyn Sink>,
-    left: AtomicU64,
-    after: bool,
-}
-
-impl Deadly {
-    /// Whether the step that begins is the last one.
-    fn is_last(&self) -> bool {
-        let last = self.left.fetch_sub(1, Ordering::SeqCst) == 0;
-        if last && !self.after {
-            std::process::abort();
+/// Dies at the put or delete number `step`, before or after its effect.
+fn deadly(inner: Arc<dyn Sink>, step: u64, side: Moment) -> impl Sink {
+    let begun = AtomicU64::new(0);
+    // The call whose effect is awaited: others may be under way beside it.
+    let fatal = Mutex::new(None);
+    HookedSink::new(inner, move |moment, op, key: &Key| {
+        let mut fatal = fatal.lock().expect("lock");
+        if moment == Moment::Before && begun.fetch_add(1, Ordering::SeqCst) == step {
+            *fatal = Some((op, key.clone()));
         }
-        last
-    }
+        if moment == side && *fatal == Some((op, key.clone())) {
+            die();
+        }
+        Ok(())
+    })
 }
 
-fn die_if(last: bool) {
-    if last {
-        std::process::abort();
-    }
-}
-
-#[async_trait]
-impl Sink for Deadly {
-    async fn put(&self, key: &Key, bytes: Rope, mode: PutMode) -> Result<PutOutcome> {
-        let last = self.is_last();
-        let outcome = self.inner.put(key, bytes, mode).await;
-        die_if(last);
-        outcome
-    }
-    async fn get(&self, key: &Key, range: ByteRange) -> Result<Option<Bytes>> {
-        self.inner.get(key, range).await
-    }
-    async fn stat(&self, key: &Key) -> Result<Option<ObjectMeta>> {
-        self.inner.stat(key).await
-    }
-    fn list(&self, prefix: &str) -> BoxStream<'_, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-    async fn delete(&self, key: &Key) -> Result<()> {
-        let last = self.is_last();
-        let outcome = self.inner.delete(key).await;
-        die_if(last);
-        outcome
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
+/// By what nothing can be said about any more.
+fn die() -> ! {
+    let _gone = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    std::process::abort()
 }
 
 fn on(folder: &Path) -> Harness {
@@ -150,9 +118,9 @@ fn child() {
     let job = JOBS.into_iter().find(|j| format!("{j:?}") == job).expect("a job");
     let folder = Path::new(folder);
     let harness = on(folder);
-    let (left, after) = (AtomicU64::new(step.parse().expect("a number")), after == "after");
-    let deadly = harness.through(Arc::new(Deadly { inner: harness.sink.clone(), left, after }));
-    job.run(&deadly, folder).expect("the job, unless it is killed");
+    let side = if after == "after" { Moment::After } else { Moment::Before };
+    let sink = deadly(harness.sink.clone(), step.parse().expect("a number"), side);
+    job.run(&harness.through(Arc::new(sink)), folder).expect("the job, unless it is killed");
 }
 
 fn start_child(job: Job, step: u64, side: &str, folder: &Path) -> ExitStatus {
