@@ -8,12 +8,11 @@ mod common;
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
 use common::{Harness, noise, password, path, small_packs};
 use decube_backup_core::monitor::Silent;
-use decube_backup_core::{Key, Timestamp};
+use decube_backup_core::Timestamp;
 use decube_backup_engine::options::{BackupOptions, RestoreOptions, SnapshotFilter, TagChange};
 use decube_backup_engine::{Credentials, Environment, Repository, backup, keys, tags};
 use decube_backup_format::keyslot::KeyFile;
 use decube_backup_testkit::{MemorySink, SeededEntropy, StepClock};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,18 +73,6 @@ fn make(harness: &Harness) {
     keys::add(&repo, &Credentials::KeyFile(key_file()), "key file").expect("key added");
 }
 
-fn read_folder(root: &Path, below: &Path, objects: &mut BTreeMap<Key, bytes::Bytes>) {
-    for entry in std::fs::read_dir(below).expect("a frozen repository").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            read_folder(root, &path, objects);
-        } else {
-            let name = path.strip_prefix(root).expect("below").to_str().expect("a key");
-            objects.insert(common::key(name), std::fs::read(&path).expect("object").into());
-        }
-    }
-}
-
 fn assert_gives_everything_back(harness: &Harness, context: &str) {
     let repo = harness.repository();
     let snapshots = repo.snapshots(&SnapshotFilter::default());
@@ -108,9 +95,7 @@ fn assert_gives_everything_back(harness: &Harness, context: &str) {
 
 #[test]
 fn every_frozen_repository_opens_gives_everything_back_and_can_be_backed_up_to() {
-    let root = folder("v1");
-    let mut objects = BTreeMap::new();
-    read_folder(&root, &root, &mut objects);
+    let objects = common::objects_in(&folder("v1"));
     assert!(objects.len() >= 10, "{objects:?}");
     for credentials in [password(PASSWORD), Credentials::KeyFile(key_file())] {
         let harness = Harness { credentials, ..Harness::new().on_image(objects.clone()) };

@@ -5,6 +5,7 @@
 pub mod damage;
 pub mod dated;
 pub mod effort;
+pub mod jobs;
 pub mod made_up;
 pub mod meddling;
 pub mod records;
@@ -26,6 +27,7 @@ use decube_backup_engine::verify::{VerifyOptions, verify};
 use decube_backup_engine::{Author, Credentials, Environment, Repository, backup, restore};
 use decube_backup_format::ids::SnapshotId;
 use decube_backup_testkit::{MemorySink, SeededEntropy};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -220,6 +222,24 @@ pub fn series(name: &str) -> BackupOptions {
 
 pub fn source_of(tree: &Path) -> FsSource {
     FsSource::new(SourceOptions::new(vec![tree.to_owned()], "/")).expect("source")
+}
+
+/// The objects of a file system store in `root`.
+pub fn objects_in(root: &Path) -> BTreeMap<Key, bytes::Bytes> {
+    let (mut objects, mut folders) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            let name = path.strip_prefix(root).expect("below").to_str().expect("a key");
+            match Key::new(name) {
+                Ok(_) if path.is_dir() => folders.push(path),
+                Ok(key) => _ = objects.insert(key, std::fs::read(&path).expect("object").into()),
+                // Unfinished objects, and what is of no concern to a store.
+                Err(_) => {}
+            }
+        }
+    }
+    objects
 }
 
 /// Where `tree` is inside a snapshot of it.

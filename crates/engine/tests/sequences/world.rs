@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 const YEAR: i64 = 365 * 24 * 3600;
-/// Records of an old log: the next few steps make its first checkpoint.
-const OLD_RECORDS: usize = 28;
+/// Records of an old log after the first: the next one is followed by a checkpoint.
+const OLD_RECORDS: usize = 30;
 
 type Objects = BTreeMap<Key, bytes::Bytes>;
 
