@@ -7,8 +7,8 @@ mod common;
 
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
 use common::{Harness, noise, password, path, small_packs};
-use decube_backup_core::monitor::Silent;
 use decube_backup_core::Timestamp;
+use decube_backup_core::monitor::Silent;
 use decube_backup_engine::options::{BackupOptions, RestoreOptions, SnapshotFilter, TagChange};
 use decube_backup_engine::{Credentials, Environment, Repository, backup, keys, tags};
 use decube_backup_format::keyslot::KeyFile;

@@ -291,7 +291,7 @@ impl Start {
     }
 
     /// What the job is for has come about.
-    fn assert_achieved(&self, harness: &Harness, folder: &Path, context: &str) {
+    pub fn assert_achieved(&self, harness: &Harness, folder: &Path, context: &str) {
         let repo = harness.repository();
         let (state, live) = (repo.state(), live(harness));
         let named = |name: &str| live.iter().filter(|s| s.manifest.name == name).count();
