@@ -50,6 +50,7 @@ fn child() {
 }
 
 /// Kills `job` at every step, each time on a copy of the same start.
+#[allow(clippy::print_stdout)] // how many there were
 fn check(job: Job, steps_min: u64) {
     let begun = Start::new(job);
     for step in 0.. {

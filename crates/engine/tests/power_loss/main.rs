@@ -5,6 +5,8 @@
 //! every earlier snapshot restores, what was reported as done is done, verify finds nothing, the job can be done again.
 //! The same recording with the syncs of files, or of folders, left out must be found losing data.
 
+#![allow(clippy::print_stdout, clippy::panic)] // a test with a harness of its own
+
 #[path = "../common/mod.rs"]
 mod common;
 mod disk;
