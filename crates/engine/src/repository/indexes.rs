@@ -2,7 +2,7 @@
 
 use super::Repository;
 use crate::index::{LocalIndex, MEMORY_ENTRIES_MAX, run::Run};
-use crate::segments::SegmentReader;
+use crate::segments::{SegmentReader, is_damage};
 use decube_backup_core::{Error, ErrorKind as Kind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
@@ -81,7 +81,7 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
         }
     }
     if damaged {
-        from_packs(repo, &state, &mut index);
+        from_packs(repo, &state, &mut index)?;
     }
     index.sort();
     if let Some(folder) = temporary {
@@ -147,15 +147,20 @@ pub(crate) fn open_segment(
 }
 
 /// Adds the live packs that no readable index segment knows, from their own tables of contents.
-fn from_packs(repo: &Repository, state: &State, index: &mut LocalIndex) {
+fn from_packs(repo: &Repository, state: &State, index: &mut LocalIndex) -> Result<()> {
     let known: HashSet<PackName> = index.packs().collect();
     let segments = SegmentReader::new(repo);
     for (name, info) in state.live_packs().filter(|(name, _)| !known.contains(name)) {
         match segments.pack(&name).and_then(|reader| segments.footer(&reader, u64::from(info.len))) {
             Ok(footer) => index.add(name, &footer),
-            Err(error) => tracing::warn!(error = %error.chain(), pack = %name.id, "a pack cannot be indexed"),
+            Err(error) if is_damage(&error) => {
+                tracing::warn!(error = %error.chain(), pack = %name.id, "a pack cannot be indexed");
+            }
+            // Without an answer nothing may be said to be in no pack.
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
 
 /// Where a large index goes when there is no cache folder.

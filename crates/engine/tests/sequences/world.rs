@@ -279,7 +279,10 @@ impl World {
         self.seen.revocations += u64::from(done);
     }
 
+    /// What is damaged was named, and nothing else, whatever call to the store failed.
     fn assert_told(&self, named: &[String], repo: &Repository) {
+        let hurt: BTreeSet<&str> = self.hurt.keys().map(Key::as_str).collect();
+        assert!(named.iter().all(|object| hurt.contains(object.as_str())), "accused: {named:?} of {hurt:?}");
         for (key, (kind, how)) in &self.hurt {
             let matters = match kind {
                 Kind::Checkpoint => !matches!(how, Damage::Remove),
