@@ -112,11 +112,17 @@ impl Repository {
     fn open_by(env: Environment, credentials: &Credentials, header: Found<Header>) -> Result<Self> {
         header.value.check(Access::Read)?;
         let store = Store::new(&env);
-        let unlocked = unlock::unlock(&store, &header.value.repository, credentials, &|_| true)?;
+        let id = &header.value.repository;
+        let remembered = Cache::slot(env.cache_dir.as_deref(), id);
+        let unlocked = match remembered.and_then(|slot| unlock::unlock_by(&store, id, credentials, slot)) {
+            Some(unlocked) => unlocked,
+            None => unlock::unlock(&store, id, credentials, &|_| true)?,
+        };
         let mut repo = Self::assemble(env, store, header.clone(), unlocked)?;
         repo.load_state()?;
         copies::check_recorded(&header, &repo.state())?;
         repo.settle_slot(credentials)?;
+        repo.cache.remember_slot(repo.slot);
         // The keyring that was the way in may have been taken out of force, and be half deleted.
         let state = repo.state();
         let retired = |object: &str| state.retired_objects().any(|o| o.key().is_ok_and(|key| key.as_str() == object));

@@ -72,6 +72,11 @@ pub struct Harness {
     pub entropy: Arc<SeededEntropy>,
 }
 
+/// In memory where that is possible: caches are many small files.
+fn cache_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("temp")
+}
+
 /// Different for every harness of a run, so that two never draw the same names.
 fn seed() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -89,7 +94,7 @@ impl Harness {
             sink: memory.clone(),
             memory,
             runtime: Arc::new(runtime),
-            cache: Some(Arc::new(tempfile::tempdir().expect("temp"))),
+            cache: Some(Arc::new(cache_folder())),
             credentials: key_file(1),
             entropy: Arc::new(SeededEntropy::new(seed())),
         }
@@ -116,7 +121,7 @@ impl Harness {
 
     /// Another user of the same store: other cache, other randomness.
     pub fn somebody_else(&self) -> Self {
-        Self { cache: Some(Arc::new(tempfile::tempdir().expect("temp"))), ..self.through(self.sink.clone()) }
+        Self { cache: Some(Arc::new(cache_folder())), ..self.through(self.sink.clone()) }
     }
 
     /// Somebody who knows the key and meets `objects` for the first time.
@@ -126,7 +131,7 @@ impl Harness {
             sink: memory.clone(),
             memory,
             runtime: self.runtime.clone(),
-            cache: Some(Arc::new(tempfile::tempdir().expect("temp"))),
+            cache: Some(Arc::new(cache_folder())),
             credentials: self.credentials.clone(),
             entropy: Arc::new(SeededEntropy::new(seed())),
         }

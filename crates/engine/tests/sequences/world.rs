@@ -47,11 +47,19 @@ pub struct World {
     sources: [Files; SERIES],
     model: Model,
     /// Objects that went bad, as far as they still matter.
-    hurt: BTreeMap<Key, (Kind, Damage)>,
+    hurt: BTreeMap<Key, Hurt>,
     /// Whether some bad pack in force is not known to be bad: then a backup may rely on it.
     unknown: bool,
     keys_added: u64,
     pub seen: Seen,
+}
+
+/// An object that went bad.
+#[derive(Debug)]
+struct Hurt {
+    kind: Kind,
+    /// What was left of it.
+    left: Option<bytes::Bytes>,
 }
 
 /// What a step says it did.
@@ -106,7 +114,7 @@ impl World {
 
     /// A prune goes by the index alone, and refuses one that is damaged: it says so and is repeated after a repair.
     fn may_refuse(&self, step: &Step, outcome: &Result<Told>) -> bool {
-        let index_hurt = self.hurt.values().any(|(kind, _)| *kind == Kind::Index);
+        let index_hurt = self.hurt.values().any(|hurt| hurt.kind == Kind::Index);
         let corrupt = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corrupt);
         matches!(step.op, Op::Prune) && index_hurt && corrupt
     }
@@ -184,9 +192,10 @@ impl World {
         }
         let key = whole[which.index(whole.len())].clone();
         damage::apply(&self.store, &key, how);
-        self.hurt.insert(key, (what, how));
+        let left = self.store.memory.objects().get(&key).cloned();
+        self.hurt.insert(key, Hurt { kind: what, left });
         // What is in a pack whose own table is damaged, the index alone may know.
-        if what != Kind::Checkpoint && self.hurt.values().any(|(kind, _)| *kind == Kind::Pack) {
+        if what != Kind::Checkpoint && self.hurt.values().any(|hurt| hurt.kind == Kind::Pack) {
             self.model.doubtful.extend(&self.model.ever);
         }
         self.seen.hurt += 1;
@@ -256,8 +265,8 @@ impl World {
             _ => {}
         }
         self.forget_what_is_gone(repo);
-        let index_hurt = self.hurt.values().any(|(kind, _)| *kind == Kind::Index);
-        let packs_hurt = self.hurt.values().any(|(kind, _)| *kind == Kind::Pack);
+        let index_hurt = self.hurt.values().any(|hurt| hurt.kind == Kind::Index);
+        let packs_hurt = self.hurt.values().any(|hurt| hurt.kind == Kind::Pack);
         if matches!(step.op, Op::RepairIndex) && outcome.is_ok() && !packs_hurt {
             assert!(!index_hurt, "the index was repaired: {:?}", self.hurt);
         }
@@ -283,12 +292,13 @@ impl World {
     fn assert_told(&self, named: &[String], repo: &Repository) {
         let hurt: BTreeSet<&str> = self.hurt.keys().map(Key::as_str).collect();
         assert!(named.iter().all(|object| hurt.contains(object.as_str())), "accused: {named:?} of {hurt:?}");
-        for (key, (kind, how)) in &self.hurt {
-            let matters = match kind {
-                Kind::Checkpoint => !matches!(how, Damage::Remove),
+        for (key, hurt) in &self.hurt {
+            let matters = match hurt.kind {
+                // One that is gone is missed by nobody.
+                Kind::Checkpoint => hurt.left.is_some(),
                 Kind::Index | Kind::Pack => self.is_in_force(repo, key),
             };
-            assert!(!matters || named.contains(&key.to_string()), "{key} {how:?} is not named: {named:?}");
+            assert!(!matters || named.contains(&key.to_string()), "{key} is not named: {named:?}");
         }
     }
 
@@ -303,14 +313,15 @@ impl World {
     fn forget_what_is_gone(&mut self, repo: &Repository) {
         let objects = self.store.memory.objects();
         let mut hurt = std::mem::take(&mut self.hurt);
-        hurt.retain(|key, (kind, _)| match kind {
-            Kind::Checkpoint => objects.contains_key(key),
+        hurt.retain(|key, hurt| match hurt.kind {
+            // Made anew, it is what it was before.
+            Kind::Checkpoint => objects.get(key) == hurt.left.as_ref(),
             Kind::Index | Kind::Pack => self.is_in_force(repo, key),
         });
         self.hurt = hurt;
         let known: BTreeSet<Key> =
             repo.state().damaged_packs().map(|(name, _)| pack_key(name).expect("legal")).collect();
-        self.unknown = self.hurt.iter().any(|(key, (kind, _))| *kind == Kind::Pack && !known.contains(key));
+        self.unknown = self.hurt.iter().any(|(key, hurt)| hurt.kind == Kind::Pack && !known.contains(key));
     }
 
     /// Reads every live snapshot as somebody does who comes for the first time; says what is refused.
