@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`history`] | what happens: steps, drawn at random |
 //! | [`world`] | the repository, its clients, and what is checked after each step |
-//! | [`model`] | what ought to be there |
+//! | [`model`], [`seen`] | what ought to be there; what came about |
 //! | [`client`], [`commands`] | who acts, and what the program does for them |
 
 mod client;
@@ -19,14 +19,16 @@ mod commands;
 mod common;
 mod history;
 mod model;
+mod seen;
 mod world;
 
 use common::effort;
 use history::history;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use seen::Seen;
 use std::cell::RefCell;
-use world::{Seen, Stage, World};
+use world::{Stage, World};
 
 /// Histories in continuous integration; about ten steps each.
 const CASES: u32 = 2000;

@@ -6,6 +6,7 @@ use crate::common::damage::{self, Damage};
 use crate::common::{ALL_DATA, Harness, key_file, records, series, small_packs};
 use crate::history::{Age, CLIENTS, Kind, Op, SERIES, Step};
 use crate::model::{Files, Model, Read, names, source};
+use crate::seen::Seen;
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::{ErrorKind, Key, Result};
 use decube_backup_engine::options::{BackupOptions, Snapshot, SnapshotFilter, VerifyDepth};
@@ -372,64 +373,4 @@ fn newcomer(store: &Harness) -> Harness {
 
 fn nth(snapshots: &BTreeMap<SnapshotId, Files>, which: &proptest::sample::Index) -> Option<SnapshotId> {
     (!snapshots.is_empty()).then(|| snapshots.keys().nth(which.index(snapshots.len())).copied()).flatten()
-}
-
-/// How often what the histories are about came about.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    pub steps: u64,
-    pub backups: u64,
-    pub failed: u64,
-    pub undeleted: u64,
-    /// Undeletes of what was reclaimed.
-    pub refused: u64,
-    /// Packs.
-    pub reclaimed: u64,
-    /// Revocations begun.
-    pub revoked: u64,
-    pub revocations: u64,
-    /// Objects that went bad.
-    pub hurt: u64,
-    /// Files that could not be read at the end of a step, because of damage.
-    pub refused_reads: u64,
-    /// Contents a backup stored again.
-    pub healed: u64,
-    /// Index segments a repair replaced.
-    pub reindexed: u64,
-    /// Chunks a repair took out of damaged packs.
-    pub rescued: u64,
-    /// Snapshots a repair made of damaged ones.
-    pub twins: u64,
-}
-
-impl Seen {
-    fn all(&mut self) -> [&mut u64; 14] {
-        [
-            &mut self.steps,
-            &mut self.backups,
-            &mut self.failed,
-            &mut self.undeleted,
-            &mut self.refused,
-            &mut self.reclaimed,
-            &mut self.revoked,
-            &mut self.revocations,
-            &mut self.hurt,
-            &mut self.refused_reads,
-            &mut self.healed,
-            &mut self.reindexed,
-            &mut self.rescued,
-            &mut self.twins,
-        ]
-    }
-
-    pub fn add(&mut self, more: &Seen) {
-        let mut more = more.clone();
-        for (sum, n) in self.all().into_iter().zip(more.all()) {
-            *sum += *n;
-        }
-    }
-
-    pub fn assert_lively(&mut self) {
-        assert!(self.all().iter().all(|n| **n > 0), "too tame: {self:?}");
-    }
 }
