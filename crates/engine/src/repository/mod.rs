@@ -28,6 +28,7 @@ mod witness;
 use crate::environment::{Credentials, Environment};
 use crate::index::LocalIndex;
 use crate::options::Damage;
+use crate::segments::is_damage;
 use crate::store::Store;
 use cache::Cache;
 use copies::Found;
@@ -129,6 +130,8 @@ impl Repository {
         repo.damaged_originals.retain(|damage| !retired(&damage.object));
         match repo.follow_keyring() {
             Ok(damage) => repo.damaged_originals.extend(damage),
+            // Nothing can be said of it now.
+            Err(error) if !is_damage(&error) && error.kind() != ErrorKind::WrongKey => return Err(error),
             // Packs under earlier keys open all the same.
             Err(error) => repo.damaged_originals.push(Damage {
                 object: ObjectName::Keyring(repo.state().keyring_current()).key()?.to_string(),
