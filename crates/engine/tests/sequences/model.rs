@@ -45,8 +45,7 @@ impl Model {
                     read.whole.insert(*content);
                 }
                 Err(error) => {
-                    let doubtful = self.doubtful.contains(content)
-                        && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound);
+                    let doubtful = self.doubtful.contains(content) && is_damage(error.kind());
                     assert!(doubtful, "{name} of {}: {error:?}", snapshot.id);
                     read.refused.push((snapshot.id, name.clone()));
                 }
@@ -72,6 +71,11 @@ pub fn names(repo: &Repository, snapshot: &Snapshot) -> Vec<String> {
     listed.expect("every live snapshot can be listed");
     names.retain(|name| name.starts_with('f'));
     names
+}
+
+/// Kinds of errors that tell of damage: a flipped byte may look like a version of the future.
+fn is_damage(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported)
 }
 
 fn content_seed((seed, len): Content) -> u64 {
