@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const PACKS_MAX: usize = 512;
 /// Decoded metadata segments kept at most; each is up to 1 MiB.
 const NODE_SEGMENTS_MAX: usize = 8;
+/// A segment that ends this near to its pack's begin is read with the header in front of it, bytes.
+const NEAR_BYTES: u64 = 128 << 10;
 /// Read from the end of a pack in one go, bytes: holds most footers.
 const TAIL_BYTES: u64 = 64 << 10;
 
@@ -87,7 +89,12 @@ impl<'a> SegmentReader<'a> {
             return Ok(reader.clone());
         }
         let bytes = self.repo.store.get_exactly(&ids::pack_key(name)?, 0, PackHeader::BYTES as u64)?;
-        let reader = Arc::new(self.open_header(name, &bytes)?);
+        self.keep(name, &bytes)
+    }
+
+    /// Opens a pack from its first bytes, for all who ask later.
+    fn keep(&self, name: &PackName, header: &[u8]) -> Result<Arc<PackReader>> {
+        let reader = Arc::new(self.open_header(name, header)?);
         let mut packs = locked(&self.packs);
         if packs.len() >= PACKS_MAX {
             packs.clear();
@@ -149,7 +156,15 @@ impl<'a> SegmentReader<'a> {
     /// `NotFound` or `Corrupt`.
     pub fn read(&self, pack: &PackName, number: u32, entry: &SegmentEntry, scratch: &mut Scratch) -> Result<()> {
         let key = ids::pack_key(pack)?;
-        let sealed = self.repo.store.get_exactly(&key, u64::from(entry.offset), u64::from(entry.stored_len))?;
+        let (from, end) = (u64::from(entry.offset), u64::from(entry.offset) + u64::from(entry.stored_len));
+        let sealed = if end <= NEAR_BYTES && !locked(&self.packs).contains_key(pack) {
+            // The header too, by the same request.
+            let bytes = self.repo.store.get_exactly(&key, 0, end)?;
+            self.keep(pack, bytes.get(..PackHeader::BYTES).unwrap_or_default())?;
+            bytes.slice(entry.offset as usize..)
+        } else {
+            self.repo.store.get_exactly(&key, from, end - from)?
+        };
         scratch.sealed = sealed.into();
         scratch.open(&*self.pack(pack)?, number, entry).map_err(|e| e.with("key", &key).with("segment", number))
     }

@@ -10,7 +10,7 @@ use crate::options::Effect;
 use crate::publish;
 use crate::repository::{Appended, Repository, Verdict, read_record};
 use crate::rules;
-use crate::segments::Nodes;
+use crate::segments::{Nodes, is_damage};
 use crate::verify::{self, Findings, Hit, Walk};
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
@@ -109,7 +109,7 @@ pub fn snapshots(
     for snapshot in state.live_snapshots().filter(wanted) {
         check_stop(monitor)?;
         report.checked += 1;
-        if !walk.is_whole(&snapshot.manifest.tree, &findings, |hit| !matches!(hit, Hit::Lost(_))) {
+        if !walk.is_whole(&snapshot.manifest.tree, &findings, |hit| !matches!(hit, Hit::Lost(_)))? {
             let mut salvage = Salvage { repo, walk: &walk, nodes: &nodes, findings: &findings, snapshot, monitor };
             let mut damaged = salvage.run(&state, options)?;
             let has_twin = matches!(damaged.outcome, Outcome::Made(_) | Outcome::Known(_));
@@ -200,6 +200,8 @@ impl Salvage<'_> {
                     Hit::None | Hit::Spared => tree.push(entry, writer)?,
                     Hit::Lost(why) => self.lose(damaged, entry.entry.path.as_bytes(), 1, why),
                 },
+                // Nothing is left out of a twin because the store did not answer.
+                Err(error) if !is_damage(&error) => return Err(error),
                 Err(error) => {
                     let gap = cursor.gap().map(|gap| (gap.from.as_bytes().to_vec(), gap.entries));
                     let (from, entries) = gap.unwrap_or_default();

@@ -8,7 +8,7 @@ use crate::environment::Credentials;
 use crate::store::Store;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Key32;
-use decube_backup_format::ids::{RepositoryId, SlotId};
+use decube_backup_format::ids::{RepositoryId, SlotId, slot_key};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::keyslot::{KeySlot, OpenedSlot, SlotKdf, SlotSecret};
 
@@ -55,6 +55,20 @@ impl Credentials {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What `slot` leads to, if it is there and `credentials` open it. Asked before all slots are listed: whatever is wrong,
+/// [`unlock`] says what.
+pub(super) fn unlock_by(
+    store: &Store,
+    repository: &RepositoryId,
+    credentials: &Credentials,
+    slot: SlotId,
+) -> Option<Unlocked> {
+    let bytes = store.get(&slot_key(&slot.to_hex()).ok()?).ok()??;
+    let OpenedSlot { keyring_key, kek } = credentials.open(&KeySlot::decode(&bytes).ok()?, repository).ok()??;
+    let keyring = any_keyring(store, repository, &keyring_key).ok()?;
+    Some(Unlocked { keyring, keyring_key, kek, slot })
 }
 
 /// Tries `credentials` on every slot of their kind that `eligible` accepts.

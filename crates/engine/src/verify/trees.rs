@@ -5,7 +5,7 @@ use super::Findings;
 use crate::index::LocalIndex;
 use crate::options::AffectedEntry;
 use crate::repository::Repository;
-use crate::segments::Nodes;
+use crate::segments::{Nodes, is_damage};
 use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_format::checkpoint::{SnapshotEntry, Visibility};
@@ -38,6 +38,7 @@ pub(super) fn check(
 ) -> Result<()> {
     let index = match repo.index() {
         Ok(index) => index,
+        Err(error) if !is_damage(&error) => return Err(error),
         Err(error) => {
             findings.damage("index", format!("the index cannot be loaded: {}", error.chain()));
             return Ok(());
@@ -104,7 +105,10 @@ impl<'a> Walk<'a> {
 
     /// Whether all nodes of the tree are readable and all its entries are fine; looks at each distinct node once for all
     /// trees, which must all be held to the same.
-    pub(crate) fn is_whole(&mut self, root: &TreeRoot, findings: &Findings, is_fine: fn(&Hit) -> bool) -> bool {
+    ///
+    /// # Errors
+    /// The store does not answer, or the local index: then nothing can be said.
+    pub(crate) fn is_whole(&mut self, root: &TreeRoot, findings: &Findings, is_fine: fn(&Hit) -> bool) -> Result<bool> {
         let nodes = self.nodes;
         let mut quick = Quick { walk: self, findings, is_fine, entered: Vec::new(), broken: false };
         let walked = visit_nodes(nodes, root, &mut quick);
@@ -112,13 +116,16 @@ impl<'a> Walk<'a> {
         if !broken {
             self.sound.extend(entered);
         }
-        !broken
+        match walked {
+            Err(error) if !is_damage(&error) => Err(error),
+            _ => Ok(!broken),
+        }
     }
 
     /// First quickly by distinct nodes; only a tree with damage is listed entry by entry.
     fn snapshot(&mut self, snapshot: &SnapshotEntry, findings: &mut Findings, monitor: &dyn Monitor) -> Result<()> {
         let root = snapshot.manifest.tree;
-        if self.is_whole(&root, findings, |hit| matches!(hit, Hit::None)) || self.is_forgotten(snapshot) {
+        if self.is_whole(&root, findings, |hit| matches!(hit, Hit::None))? || self.is_forgotten(snapshot) {
             return Ok(());
         }
         let mut cursor = TreeCursor::new(self.nodes, &root);
@@ -136,6 +143,7 @@ impl<'a> Walk<'a> {
                 }
                 // Somebody forgot it meanwhile, and somebody pruned.
                 Err(_) if self.is_forgotten(snapshot) => return Ok(()),
+                Err(error) if !is_damage(&error) => return Err(error),
                 Err(error) => {
                     let gap = cursor.gap().cloned();
                     let (from, count, id) =
@@ -164,7 +172,7 @@ impl<'a> Walk<'a> {
     /// Whether an entry's content can be given back whole.
     ///
     /// # Errors
-    /// The local index cannot be read.
+    /// The store does not answer, or the local index.
     pub(crate) fn hit(&self, entry: &TreeEntry, findings: &Findings) -> Result<Hit> {
         if matches!(entry.content, Content::None | Content::Inline(_)) {
             return Ok(Hit::None);
@@ -180,7 +188,8 @@ impl<'a> Walk<'a> {
                     Hit::Spared => hit = Hit::Spared,
                     lost @ Hit::Lost(_) => return Ok(lost),
                 },
-                Err(error) => return Ok(Hit::Lost(error.chain())),
+                Err(error) if is_damage(&error) => return Ok(Hit::Lost(error.chain())),
+                Err(error) => return Err(error),
             }
         }
     }

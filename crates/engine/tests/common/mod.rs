@@ -5,6 +5,7 @@
 pub mod damage;
 pub mod dated;
 pub mod effort;
+pub mod jobs;
 pub mod made_up;
 pub mod meddling;
 pub mod moment;
@@ -27,6 +28,7 @@ use decube_backup_engine::verify::{VerifyOptions, verify};
 use decube_backup_engine::{Author, Credentials, Environment, Repository, backup, restore};
 use decube_backup_format::ids::SnapshotId;
 use decube_backup_testkit::{MemorySink, SeededEntropy};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,6 +73,11 @@ pub struct Harness {
     pub entropy: Arc<SeededEntropy>,
 }
 
+/// In memory where that is possible: caches are many small files.
+fn cache_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("temp")
+}
+
 /// Different for every harness of a run, so that two never draw the same names.
 fn seed() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -88,7 +95,7 @@ impl Harness {
             sink: memory.clone(),
             memory,
             runtime: Arc::new(runtime),
-            cache: Some(Arc::new(tempfile::tempdir().expect("temp"))),
+            cache: Some(Arc::new(cache_folder())),
             credentials: key_file(1),
             entropy: Arc::new(SeededEntropy::new(seed())),
         }
@@ -115,7 +122,7 @@ impl Harness {
 
     /// Another user of the same store: other cache, other randomness.
     pub fn somebody_else(&self) -> Self {
-        Self { cache: Some(Arc::new(tempfile::tempdir().expect("temp"))), ..self.through(self.sink.clone()) }
+        Self { cache: Some(Arc::new(cache_folder())), ..self.through(self.sink.clone()) }
     }
 
     /// Somebody who knows the key and meets `objects` for the first time.
@@ -125,7 +132,7 @@ impl Harness {
             sink: memory.clone(),
             memory,
             runtime: self.runtime.clone(),
-            cache: Some(Arc::new(tempfile::tempdir().expect("temp"))),
+            cache: Some(Arc::new(cache_folder())),
             credentials: self.credentials.clone(),
             entropy: Arc::new(SeededEntropy::new(seed())),
         }
@@ -221,6 +228,24 @@ pub fn series(name: &str) -> BackupOptions {
 
 pub fn source_of(tree: &Path) -> FsSource {
     FsSource::new(SourceOptions::new(vec![tree.to_owned()], "/")).expect("source")
+}
+
+/// The objects of a file system store in `root`.
+pub fn objects_in(root: &Path) -> BTreeMap<Key, bytes::Bytes> {
+    let (mut objects, mut folders) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            let name = path.strip_prefix(root).expect("below").to_str().expect("a key");
+            match Key::new(name) {
+                Ok(_) if path.is_dir() => folders.push(path),
+                Ok(key) => _ = objects.insert(key, std::fs::read(&path).expect("object").into()),
+                // Unfinished objects, and what is of no concern to a store.
+                Err(_) => {}
+            }
+        }
+    }
+    objects
 }
 
 /// Where `tree` is inside a snapshot of it.
