@@ -1,6 +1,7 @@
 //! The log chain and the presence of everything it names.
 
 use super::Findings;
+use super::parity;
 use super::pass::Pass;
 use crate::environment::Environment;
 use crate::options::{Damage, VerifyReport};
@@ -69,8 +70,8 @@ pub(super) fn check_presence(repo: &Repository, findings: &mut Findings, monitor
     let state = repo.state();
     presence(&repo.store, &state, findings, monitor)?;
     for (name, info) in state.objects() {
-        // Small objects are read and hashed at every level; packs have levels of their own.
-        if matches!(name, ObjectName::Pack(_)) {
+        // Small objects are read and hashed at every level; packs and parity have levels of their own.
+        if matches!(name, ObjectName::Pack(_) | ObjectName::Parity(_)) {
             continue;
         }
         let key = name.key()?;
@@ -202,13 +203,21 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
             findings.report.bytes_read += pass.at;
             monitor.advance(Progress::Bytes, pass.at);
             if hash != info.hash {
-                findings.damage(&key, "content differs from what was written");
+                let what = match name {
+                    ObjectName::Parity(parity) => parity::what_is_left(&store, &parity)?,
+                    _ => "content differs from what was written".to_owned(),
+                };
+                findings.damage(&key, what);
             }
-            if matches!(name, ObjectName::Pack(_)) {
+            if let ObjectName::Pack(pack) = name {
                 findings.report.packs_read += 1;
+                if hash != info.hash {
+                    findings.bad_packs.insert(pack);
+                }
             }
         }
     }
+    parity::judge(&store, &state, &mut findings, monitor)?;
     tell_of_twins(&state, header.damage.as_slice(), &mut findings)?;
     let mut report = findings.report;
     report.seconds = (env.clock.monotonic() - begun).as_secs_f64();

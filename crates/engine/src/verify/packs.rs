@@ -1,10 +1,11 @@
 //! Reading packs: plain hashes, or everything decoded and every id recomputed.
 
 use super::Findings;
+use super::parity;
 use super::pass::Pass;
 use super::policy;
 use super::record::Recorder;
-use crate::options::Subset;
+use crate::options::{Damage, Subset};
 use crate::repository::Repository;
 use crate::segments::{Scratch, SegmentReader};
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
@@ -29,6 +30,8 @@ struct PackResult {
     damages: Vec<String>,
     lost: bool,
     lost_chunks: Vec<ShortId>,
+    /// What is wrong with its parity.
+    parity: Option<Damage>,
     bytes: u64,
     chunks: u64,
 }
@@ -129,7 +132,8 @@ impl Reading<'_> {
                             continue;
                         }
                         let read = check_stop(monitor);
-                        match read.and_then(|()| one(repo, &segments, name, info, self.mode, &mut scratch)) {
+                        let read = read.and_then(|()| one(repo, &segments, name, info, self.mode, &mut scratch));
+                        match read.and_then(|result| with_parity(repo, name, result)) {
                             Ok(result) => {
                                 monitor.advance(Progress::Bytes, result.bytes);
                                 monitor.advance(Progress::Objects, 1);
@@ -148,6 +152,14 @@ impl Reading<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Adds to what a pack yielded what its parity does.
+fn with_parity(repo: &Repository, name: &PackName, mut result: PackResult) -> Result<PackResult> {
+    let (damage, bytes) = parity::check(&repo.store, &repo.state(), name)?;
+    result.parity = damage;
+    result.bytes += bytes;
+    Ok(result)
 }
 
 fn collect(
@@ -175,6 +187,7 @@ fn collect(
     for what in result.damages {
         findings.damage(&key, what);
     }
+    findings.report.damages.extend(result.parity);
 }
 
 fn one(

@@ -25,6 +25,7 @@ use decube_backup_engine::options::{
 use decube_backup_engine::verify::{VerifyOptions, verify};
 use decube_backup_engine::{Author, Credentials, Environment, Repository, backup, restore};
 use decube_backup_format::ids::SnapshotId;
+use decube_backup_format::parity::Overhead;
 use decube_backup_testkit::{MemorySink, SeededEntropy};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,6 +69,8 @@ pub struct Harness {
     pub cache: Option<Arc<tempfile::TempDir>>,
     pub credentials: Credentials,
     pub entropy: Arc<SeededEntropy>,
+    /// What new packs get.
+    pub parity: Overhead,
 }
 
 /// Different for every harness of a run, so that two never draw the same names.
@@ -90,7 +93,13 @@ impl Harness {
             cache: Some(Arc::new(tempfile::tempdir().expect("temp"))),
             credentials: key_file(1),
             entropy: Arc::new(SeededEntropy::new(seed())),
+            parity: Overhead::NONE,
         }
+    }
+
+    /// The same with parity for every new pack, percent.
+    pub fn with_parity(self, percent: u8) -> Self {
+        Self { parity: Overhead::percent(percent).expect("in range"), ..self }
     }
 
     /// A repository in memory, made with `options`.
@@ -109,6 +118,7 @@ impl Harness {
             cache: self.cache.clone(),
             credentials: self.credentials.clone(),
             entropy: Arc::new(SeededEntropy::new(seed())),
+            parity: self.parity,
         }
     }
 
@@ -127,6 +137,7 @@ impl Harness {
             cache: Some(Arc::new(tempfile::tempdir().expect("temp"))),
             credentials: self.credentials.clone(),
             entropy: Arc::new(SeededEntropy::new(seed())),
+            parity: self.parity,
         }
     }
 
@@ -140,6 +151,7 @@ impl Harness {
             witness_dir: None,
             author: Author { host: "host".into(), username: "somebody".into() },
             threads: 2,
+            parity: self.parity,
         }
     }
 
