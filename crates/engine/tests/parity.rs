@@ -2,18 +2,21 @@
 
 mod common;
 
+use common::bad_sectors::BadSectors;
 use common::damage::{self, Damage};
 use common::records::forget;
 use common::{ALL_DATA, Harness, noise, plant, small_packs};
-use decube_backup_core::Key;
 use decube_backup_core::monitor::Silent;
+use decube_backup_core::{Key, Sink};
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{Effect, VerifyDepth, VerifyReport};
 use decube_backup_engine::repair::{self, Content, RepairOptions};
 use decube_backup_engine::verify::{Recording, VerifyOptions, scrub, verify_and_record};
 use decube_backup_format::ids::{SnapshotId, pack_key, parity_key};
 use decube_backup_format::parity::SHARD_BYTES;
+use decube_backup_testkit::{Op, RecordingSink};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 const HALF_OF_ALL: u8 = 50;
@@ -299,4 +302,60 @@ fn packs_get_parity_later_and_what_prune_copies_has_it() {
     assert_eq!(keys(&harness, "parity/").len(), keys(&harness, "packs/").len());
     let (id, tree) = &trees[1];
     harness.somebody_else().assert_restores(id, tree.path(), "pruned");
+}
+
+#[test]
+fn what_a_disk_does_not_give_back_comes_back_too() {
+    let world = world(10);
+    let inner = world.harness.sink.clone();
+    let bad = |key: &Key, from: usize, len: usize| -> Arc<dyn Sink> {
+        let bytes = from as u64..(from + len) as u64;
+        Arc::new(BadSectors { inner: inner.clone(), key: key.clone(), bytes })
+    };
+    for key in one_of_each(&world.harness) {
+        let len = world.harness.memory.objects()[&key].len();
+        for from in [0, len / 2, len - 10] {
+            let context = format!("{key}: from {from}");
+            let harness = world.harness.through(bad(&key, from, 10));
+            let report = harness.verify(ALL_DATA);
+            assert_eq!((report.repairable.len(), report.affected_count), (1, 0), "{context}: {:?}", report.damages);
+            world.assert_comes_back(&harness, &context);
+        }
+        let parity = partner(&world.harness, &key);
+        let harness = world.harness.through(bad(&parity, 100, 10));
+        assert_eq!(harness.verify(ALL_DATA).affected_count, 0);
+        harness.memory.flip_byte(&key, 77).expect("damaged");
+        world.assert_comes_back(&harness, "bad sectors in the parity, a flipped bit in the pack");
+        harness.memory.flip_byte(&key, 77).expect("damaged");
+    }
+}
+
+/// A crash at any moment leaves no record that names parity which is not there.
+#[test]
+fn parity_is_stored_before_the_record_that_names_it() {
+    let tree = tempfile::tempdir().expect("temp");
+    plant(tree.path(), 5);
+    let harness = Harness::with_repository(&small_packs()).with_parity(10);
+    let recording = Arc::new(RecordingSink::new(harness.sink.clone()));
+    harness.through(recording.clone()).backup(tree.path(), "tree");
+    let puts: Vec<String> =
+        recording.calls().into_iter().filter(|call| call.op == Op::Put).map(|call| call.key).collect();
+    let at = |prefix: &str| puts.iter().rposition(|key| key.starts_with(prefix)).expect(prefix);
+    assert!(at("parity/") < at("log/") && at("packs/") < at("log/"), "{puts:?}");
+    let count = |prefix: &str| puts.iter().filter(|key| key.starts_with(prefix)).count();
+    assert_eq!(count("parity/"), count("packs/"), "one request more for each pack");
+}
+
+#[test]
+fn parity_of_a_crashed_upload_is_found_and_deleted() {
+    let World { harness, .. } = world(0);
+    let with = world(10).harness;
+    let stray = keys(&with, "parity/").remove(0);
+    damage::put(&harness, &stray, with.memory.objects()[&stray].clone());
+    let other = common::key("parity/whatever");
+    damage::put(&harness, &other, with.memory.objects()[&stray].clone());
+    assert_eq!(harness.verify(VerifyDepth::Structure).orphans, 2);
+    prune(&harness);
+    assert_eq!(keys(&harness, "parity/"), [other], "what no parity is called is left alone");
+    harness.assert_sound("pruned");
 }

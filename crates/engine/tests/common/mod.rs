@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod bad_sectors;
 pub mod damage;
 pub mod dated;
 pub mod effort;
