@@ -49,7 +49,12 @@ pub(super) fn look(repo: &Repository, state: &State, orphan_age: Duration) -> Re
         Some(time) => now_ms - i128::from(time) >= orphan_age.as_millis() as i128,
         None => orphan_age.is_zero(),
     };
-    let mut prefixes = vec!["packs/", "parity/", "index/"];
+    let mut prefixes = vec!["packs/", "index/"];
+    // Who never used parity does not pay a request for it.
+    let has_parity = |name: &ObjectName| matches!(name, ObjectName::Parity(_));
+    if !repo.env.parity.is_none() || state.parities().len() > 0 || state.retired_objects().any(has_parity) {
+        prefixes.push("parity/");
+    }
     if state.retired_objects().any(|name| matches!(name, ObjectName::KeySlot(_))) {
         prefixes.push("keys/");
     }

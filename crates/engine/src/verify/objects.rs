@@ -8,7 +8,7 @@ use crate::options::{Damage, VerifyReport};
 use crate::repository::{Repository, copies, fold_readable};
 use crate::store::Store;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
-use decube_backup_core::{Error, Key, Result};
+use decube_backup_core::{Error, ErrorKind, Key, Result};
 use decube_backup_format::checkpoint::{ObjectInfo, State};
 use decube_backup_format::header::Access;
 use decube_backup_format::ids::{RepositoryId, log_key};
@@ -198,7 +198,16 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
         check_stop(monitor)?;
         let key = name.key()?;
         let mut pass = Pass::new(&store, key.clone());
-        let hash = pass.finish()?;
+        let hash = match pass.finish() {
+            Ok(hash) => hash,
+            // One unreadable object is damage; a store that does not answer is not.
+            Err(error) if error.kind() == ErrorKind::Io => {
+                findings.damage(&key, format!("object cannot be read: {}", error.chain()));
+                findings.bad_packs.extend(if let ObjectName::Pack(pack) = name { Some(pack) } else { None });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if !pass.absent {
             findings.report.bytes_read += pass.at;
             monitor.advance(Progress::Bytes, pass.at);

@@ -127,7 +127,9 @@ impl State {
                 self.condemned.remove(pack);
                 self.damaged.remove(pack);
                 self.verified.remove(pack);
-                self.parities.remove(pack);
+                if let Some((id, _)) = self.parities.remove(pack) {
+                    self.retired.insert(ObjectName::Parity(ParityName { pack: *pack, id }));
+                }
                 self.reclaimed.insert(*pack);
                 return;
             }

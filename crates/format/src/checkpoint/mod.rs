@@ -246,7 +246,7 @@ impl State {
     pub fn checkpoints(&self) -> impl ExactSizeIterator<Item = (u64, &ObjectInfo)> {
         self.checkpoints.iter().map(|(seq, info)| (*seq, info))
     }
-    /// Index segments, slots, keyrings and checkpoints taken out of force, for the deleter.
+    /// Parity, index segments, slots, keyrings and checkpoints taken out of force, for the deleter.
     pub fn retired_objects(&self) -> impl ExactSizeIterator<Item = &ObjectName> {
         self.retired.iter()
     }

@@ -1,6 +1,6 @@
 //! The table of a parity object: whose parity it is, and a short hash of every shard.
 
-use super::{SHARDS_MAX, WHAT, short_hash};
+use super::{SHARD_STEP_BYTES, SHARDS_MAX, WHAT, short_hash};
 use crate::header::{checked_body, unsupported_version};
 use crate::ids::{PackId, PackKind, PackName, RepositoryId};
 use crate::wire::{Reader, Writer, corrupt};
@@ -27,7 +27,7 @@ pub struct ParityHead {
     pub pack_len: u32,
     /// BLAKE3 of all of it.
     pub pack_hash: [u8; 32],
-    /// Length of a shard, bytes; even.
+    /// Length of a shard, bytes, a multiple of 64.
     pub shard_bytes: u32,
     /// Short hashes of the data shards, the last one without the zeros behind it.
     pub data: Vec<[u8; 8]>,
@@ -97,8 +97,8 @@ impl ParityHead {
         let pack_hash = reader.array()?;
         let (shard_bytes, recovery) = (reader.u32()?, reader.u32()? as usize);
         let sound = (1..=OBJECT_BYTES_MAX).contains(&(pack_len as usize))
-            && (2..=SHARD_BYTES_MAX).contains(&(shard_bytes as usize))
-            && shard_bytes.is_multiple_of(2);
+            && (SHARD_STEP_BYTES..=SHARD_BYTES_MAX).contains(&(shard_bytes as usize))
+            && shard_bytes.is_multiple_of(SHARD_STEP_BYTES as u32);
         let data = if sound { pack_len.div_ceil(shard_bytes) as usize } else { 0 };
         if !(1..=SHARDS_MAX).contains(&data) || !(1..=data).contains(&recovery) {
             return Err(reader.corrupt());

@@ -33,7 +33,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 pub const SHARD_BYTES: usize = 4096;
 /// Most shards of either kind.
 const SHARDS_MAX: usize = 1 << 15;
-/// Shards of packs shorter than [`SHARD_BYTES`] are a multiple of this.
+/// Shards are a multiple of this: what the code works on at once.
 const SHARD_STEP_BYTES: usize = 64;
 const WHAT: &str = "parity";
 
