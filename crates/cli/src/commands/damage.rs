@@ -33,7 +33,7 @@ pub(super) fn hints(report: &VerifyReport, scrubbed: bool) -> Vec<&'static str> 
         (hit("log/"), LOG),
         (files && !hit("log/"), FILES),
         (files && !hit("log/"), SALVAGE),
-        (scrubbed && hit("packs/"), SCRUBBED),
+        (scrubbed && hit("packs/") && report.repairable.len() < report.damages.len(), SCRUBBED),
         (!report.repairable.is_empty(), REPAIRABLE),
         (hit("parity/"), PARITY),
         (hit("index/"), INDEX),

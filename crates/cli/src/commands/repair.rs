@@ -145,7 +145,7 @@ fn packs(session: &Session, args: &ApplyArgs, read_data: bool) -> Outcome {
         ))?;
         if report.rebuilt > 0 {
             let packs = units::count(report.rebuilt, "pack");
-            session.console.summary(format_args!("{packs} read whole by their parity"))?;
+            session.console.summary(format_args!("{packs} read whole by parity"))?;
         }
         if report.opaque > 0 {
             let packs = units::count(report.opaque, "pack");

@@ -184,7 +184,7 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
     }
     if !report.repairable.is_empty() {
         let packs = units::count(report.repairable.len() as u64, "pack");
-        console.warn(format_args!("{packs} of them read as they were by their parity, and are hit in no file"));
+        console.warn(format_args!("parity brings {packs} of them back as written: no file is hit by these"));
     }
     for hint in hints(report, args.scrub) {
         console.stderr(format_args!("hint: {hint}"));

@@ -128,7 +128,7 @@ fn parity_brings_damage_back_and_verify_repairs_it() {
     assert_eq!(dumped.out.as_bytes(), std::fs::read(world.path("src/text")).expect("read"));
 
     let repaired = world.run(&["verify", "--read-data", "--repair", "--parity", "10"]).expect(0);
-    repaired.says("repairable by parity").says("4 packs read whole by their parity").says(" 0 lost");
+    repaired.says("repairable by parity").says("4 packs read whole by parity").says(" 0 lost");
     world.run(&["prune", "--max-unused", "0"]).expect(0);
     world.run(&["verify", "--read-data"]).expect(0).says("sound");
     let (packs, parity) = (world.path("repo/packs"), world.path("repo/parity"));
