@@ -124,6 +124,21 @@ impl<'a> SegmentReader<'a> {
         }
     }
 
+    /// The table of contents of a pack whose object has `len` bytes; by its parity if it is damaged.
+    ///
+    /// # Errors
+    /// `NotFound` or `Corrupt`.
+    pub(crate) fn table(&self, name: &PackName, len: u64) -> Result<Footer> {
+        let read = || self.footer(&*self.pack(name)?, len);
+        match read() {
+            Err(error) if is_damage(&error) => match self.bring_back(name)? {
+                Some(_at_hand) => read(),
+                None => Err(error),
+            },
+            done => done,
+        }
+    }
+
     /// Exactly `len` bytes of a pack from `offset`; as its parity gives them back, if it was brought back and is at hand.
     ///
     /// # Errors

@@ -364,3 +364,17 @@ fn parity_of_a_crashed_upload_is_found_and_deleted() {
     assert_eq!(keys(&harness, "parity/"), [other], "what no parity is called is left alone");
     harness.assert_sound("pruned");
 }
+
+#[test]
+fn the_index_is_made_anew_from_packs_that_parity_brings_back() {
+    let world = world(10);
+    let harness = &world.harness;
+    for key in keys(harness, "packs/") {
+        damage::apply(harness, &key, Damage::FlipFromEnd(40));
+    }
+    keys(harness, "index/").iter().for_each(|key| harness.memory.remove(key).expect("removed"));
+    world.assert_comes_back(harness, "neither index nor tables of contents");
+    let options = repair_options(Effect::Real, Content::Structure);
+    let report = repair::index(&harness.repository(), &options, &Silent).expect("repair");
+    assert_eq!((report.unreadable.len(), report.packs), (0, keys(harness, "packs/").len() as u64), "{report:?}");
+}
