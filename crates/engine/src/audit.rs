@@ -229,6 +229,8 @@ fn entry(
         _ => {}
     }
     keys_changed(envelope, &mut details);
+    let parity = envelope.added.iter().filter(|object| matches!(object.name, ObjectName::Parity(_))).count();
+    details.insert("parity_added", if parity > 0 { parity.to_string() } else { String::new() });
     details.retain(|_, value| !value.is_empty());
     let packs = |name: &ObjectName| matches!(name, ObjectName::Pack(_));
     Ok(AuditEntry {

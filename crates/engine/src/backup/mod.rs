@@ -166,7 +166,7 @@ fn run_pass(
     };
     let arenas = unbounded();
     let readers = read::ReadContext { source, chunker: &repo.chunker, hasher: &repo.hasher, monitor, arenas: &arenas };
-    let settings = WriterSettings::new(&repo.header, store.capabilities().distance, repo.env.workers(), options.effort);
+    let settings = WriterSettings::new(&repo.header, store.capabilities().distance, &repo.env, options.effort);
     let keyring = repo.keyring();
     let context = WriterContext {
         store: &store,

@@ -169,6 +169,8 @@ pub struct PruneSummary {
     pub checkpoints: Amount,
     /// Index segments that are merged into few.
     pub indexes_merged: u64,
+    /// Parity of packs that go.
+    pub parity: Amount,
     /// Bytes the store gets back, about.
     pub bytes_freed: u64,
     /// What that costs.
@@ -264,7 +266,10 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
     plan.leftovers.deletable.iter().for_each(|(_, len)| summary.unfinished.add(*len));
     plan.leftovers.checkpoints.iter().for_each(|(_, len)| summary.checkpoints.add(*len));
     let copied_from = Amount::of(sparse.iter().chain(&small).filter(goes_now));
-    let gone = [summary.packs_dead, copied_from, summary.orphans, summary.unfinished, summary.checkpoints];
+    let parity = plan.going.iter().filter(|pack| !waits.contains(pack)).filter_map(|pack| state.parity(pack));
+    parity.for_each(|(_, info)| summary.parity.add(u64::from(info.len)));
+    let gone =
+        [summary.packs_dead, copied_from, summary.parity, summary.orphans, summary.unfinished, summary.checkpoints];
     summary.bytes_freed = gone.iter().map(|amount| amount.bytes).sum::<u64>().saturating_sub(copied);
     summary.requests = plan.requests(&sparse, &small, gone.iter().map(|amount| amount.count).sum(), &policy);
     plan.going.retain(|name| !waits.contains(name));

@@ -66,7 +66,7 @@ impl Repack<'_> {
     /// What storing yields; `Interrupted`. Damage of a source is a problem and no error.
     pub(super) fn run(&self, sources: &[PackName], copied: &mut Copied) -> Result<()> {
         let repo = self.repo;
-        let settings = WriterSettings::new(&repo.header, repo.store.capabilities().distance, repo.env.workers(), None);
+        let settings = WriterSettings::new(&repo.header, repo.store.capabilities().distance, &repo.env, None);
         let keyring = repo.keyring();
         let context = WriterContext {
             store: &repo.store,
@@ -107,7 +107,14 @@ impl Repack<'_> {
             let state = self.repo.state();
             let Some(info) = state.pack(name) else { continue };
             let mut source = Source { repack: self, name, settings, segments: &segments, scratch: &mut scratch };
-            match source.copy(u64::from(info.len), &mut since, writer) {
+            let mut outcome = source.copy(u64::from(info.len), &mut since, writer);
+            if matches!(outcome, Err(Failed::Reading(_)))
+                && let Some(_at_hand) = segments.bring_back(name)?
+            {
+                // What was copied by now is not copied again.
+                outcome = source.copy(u64::from(info.len), &mut since, writer);
+            }
+            match outcome {
                 Ok(()) => {}
                 Err(Failed::Reading(error)) => {
                     if self.repo.is_out_of_force_by_now(&ObjectName::Pack(*name))? {
@@ -133,7 +140,7 @@ impl Repack<'_> {
     /// Records new packs; those that somebody took for leftovers meanwhile are gone.
     fn record(&self, added: Vec<AddedPack>, copied: &mut Copied) -> Result<()> {
         copied.packs += added.len() as u64;
-        copied.bytes += added.iter().map(|pack| pack.len).sum::<u64>();
+        copied.bytes += added.iter().map(AddedPack::stored_bytes).sum::<u64>();
         let recorded = publish::record_packs(self.repo, RunId::default(), added, "prune")?;
         copied.bytes += recorded.index_bytes;
         copied.written.extend(recorded.packs.iter().map(|pack| pack.name));
@@ -170,9 +177,8 @@ impl Source<'_> {
         let mut damage = None;
         for stretch in self.stretches(&footer).map_err(Failed::Fatal)? {
             check_stop(self.repack.monitor).map_err(Failed::Fatal)?;
-            let key = pack_key(self.name).map_err(Failed::Fatal)?;
             let (from, len) = (u64::from(stretch.from), u64::from(stretch.to - stretch.from));
-            let bytes = self.repack.repo.store.get_exactly(&key, from, len).map_err(reading)?;
+            let bytes = self.segments.fetch(self.name, from, len).map_err(reading)?;
             for number in stretch.segments {
                 let Some(entry) = footer.segments.get(number as usize) else { continue };
                 let start = (entry.offset - stretch.from) as usize;

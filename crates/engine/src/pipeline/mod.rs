@@ -5,13 +5,15 @@
 //! ```
 //! Channels between the stages are bounded in segments, so memory is bounded by
 //! `(2 × workers + 4) × segment + (uploads + 2) × pack`, and buffers travel back for reuse: a fresh
-//! page costs more than compressing what is in it.
+//! page costs more than compressing what is in it. Parity, if asked for, takes one pack more to compute and is part of what is
+//! being uploaded.
 //!
 //! Nothing here is visible to anyone before a log record names the packs; a crash leaves orphans only.
 
 mod compress;
 mod packer;
 
+use crate::environment::Environment;
 use crate::store::Store;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
@@ -23,6 +25,7 @@ use decube_backup_format::header::Header;
 use decube_backup_format::ids::{PackKind, PackName, RepositoryId, ShortId};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::pack::Footer;
+use decube_backup_format::parity::Overhead;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
@@ -43,22 +46,25 @@ pub struct WriterSettings {
     pub workers: usize,
     /// Packs uploaded at once.
     pub uploads: usize,
+    /// Parity that each pack gets.
+    pub parity: Overhead,
 }
 
 impl WriterSettings {
-    /// What suits a repository with `header` whose storage is at `distance`.
-    pub(crate) fn new(header: &Header, distance: Distance, workers: usize, effort: Option<Effort>) -> Self {
+    /// What suits a repository with `header` whose storage is at `distance`, in the world `env`.
+    pub(crate) fn new(header: &Header, distance: Distance, env: &Environment, effort: Option<Effort>) -> Self {
         Self {
             segment_bytes: header.segment_bytes as usize,
             data_pack_bytes: header.pack_data_bytes as usize,
             meta_pack_bytes: header.pack_meta_bytes as usize,
             effort: effort.unwrap_or(Effort::Balanced),
-            workers,
+            workers: env.workers(),
             uploads: match distance {
                 // One pack is durable long before the next is full; a second would only hold memory.
                 Distance::Local => 1,
                 Distance::Remote => UPLOADS_IN_FLIGHT_MAX,
             },
+            parity: env.parity,
         }
     }
 

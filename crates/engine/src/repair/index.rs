@@ -116,7 +116,7 @@ fn plan(repo: &Repository, monitor: &dyn Monitor) -> Result<Plan> {
     let mut tables = Vec::new();
     for (name, info) in state.live_packs().filter(|(name, _)| !covered.contains(name)) {
         check_stop(monitor)?;
-        match segments.pack(&name).and_then(|reader| segments.footer(&reader, u64::from(info.len))) {
+        match segments.table(&name, u64::from(info.len)) {
             Ok(footer) => tables.push((name, footer)),
             Err(error) if is_damage(&error) => {
                 report.unreadable.push(Damage { object: pack_key(&name)?.to_string(), what: error.chain() });

@@ -163,7 +163,7 @@ fn from_packs(repo: &Repository, state: &State, index: &mut LocalIndex) -> Resul
     let known: HashSet<PackName> = index.packs().collect();
     let segments = SegmentReader::new(repo);
     for (name, info) in state.live_packs().filter(|(name, _)| !known.contains(name)) {
-        match segments.pack(&name).and_then(|reader| segments.footer(&reader, u64::from(info.len))) {
+        match segments.table(&name, u64::from(info.len)) {
             Ok(footer) => index.add(name, &footer),
             Err(error) if is_damage(&error) => {
                 tracing::warn!(error = %error.chain(), pack = %name.id, "a pack cannot be indexed");

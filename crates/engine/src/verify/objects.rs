@@ -1,13 +1,14 @@
 //! The log chain and the presence of everything it names.
 
 use super::Findings;
+use super::parity;
 use super::pass::Pass;
 use crate::environment::Environment;
 use crate::options::{Damage, VerifyReport};
 use crate::repository::{Repository, copies, fold_readable};
 use crate::store::Store;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
-use decube_backup_core::{Error, Key, Result};
+use decube_backup_core::{Error, ErrorKind, Key, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
 use decube_backup_format::ids::log_key;
@@ -76,8 +77,8 @@ pub(super) fn check_presence(repo: &Repository, findings: &mut Findings, monitor
         note(odd, findings)?;
     }
     for (name, info) in state.objects() {
-        // Small objects are read and hashed at every level; packs have levels of their own.
-        if matches!(name, ObjectName::Pack(_)) {
+        // Small objects are read and hashed at every level; packs and parity have levels of their own.
+        if matches!(name, ObjectName::Pack(_) | ObjectName::Parity(_)) {
             continue;
         }
         let key = name.key()?;
@@ -219,18 +220,35 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
         check_stop(monitor)?;
         let key = name.key()?;
         let mut pass = Pass::new(&store, key.clone());
-        let hash = pass.finish()?;
+        let hash = match pass.finish() {
+            Ok(hash) => hash,
+            // One unreadable object is damage; a store that does not answer is not.
+            Err(error) if error.kind() == ErrorKind::Io => {
+                findings.damage(&key, format!("object cannot be read: {}", error.chain()));
+                findings.bad_packs.extend(if let ObjectName::Pack(pack) = name { Some(pack) } else { None });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if !pass.absent {
             findings.report.bytes_read += pass.at;
             monitor.advance(Progress::Bytes, pass.at);
             if hash != info.hash {
-                findings.damage(&key, "content differs from what was written");
+                let what = match name {
+                    ObjectName::Parity(parity) => parity::what_is_left(&store, &parity)?,
+                    _ => "content differs from what was written".to_owned(),
+                };
+                findings.damage(&key, what);
             }
-            if matches!(name, ObjectName::Pack(_)) {
+            if let ObjectName::Pack(pack) = name {
                 findings.report.packs_read += 1;
+                if hash != info.hash {
+                    findings.bad_packs.insert(pack);
+                }
             }
         }
     }
+    parity::judge(&store, &state, &mut findings, monitor)?;
     tell_of_twins(&state, header.damage.as_slice(), &mut findings)?;
     let mut report = findings.report;
     report.seconds = (env.clock.monotonic() - begun).as_secs_f64();

@@ -1,10 +1,11 @@
 //! Reading packs: plain hashes, or everything decoded and every id recomputed.
 
 use super::Findings;
+use super::parity;
 use super::pass::Pass;
 use super::policy;
 use super::record::Recorder;
-use crate::options::Subset;
+use crate::options::{Damage, Subset};
 use crate::repository::Repository;
 use crate::segments::{Scratch, SegmentReader};
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
@@ -30,6 +31,8 @@ struct PackResult {
     damages: Vec<String>,
     lost: bool,
     lost_chunks: Vec<ShortId>,
+    /// What is wrong with its parity.
+    parity: Option<Damage>,
     bytes: u64,
     chunks: u64,
 }
@@ -130,7 +133,11 @@ impl Reading<'_> {
                             continue;
                         }
                         let read = check_stop(monitor);
-                        match read.and_then(|()| one(repo, &segments, name, info, self.mode, &mut scratch)) {
+                        let read = read.and_then(|()| one(repo, &segments, name, info, self.mode, &mut scratch));
+                        let read = read.and_then(|result| {
+                            result.map(|result| with_parity(repo, name, result)).transpose().map(Option::flatten)
+                        });
+                        match read {
                             Ok(None) => monitor.advance(Progress::Objects, 1),
                             Ok(Some(result)) => {
                                 monitor.advance(Progress::Bytes, result.bytes);
@@ -150,6 +157,17 @@ impl Reading<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Adds to what a pack yielded what its parity does; `None` if a prune took both out of force by now.
+fn with_parity(repo: &Repository, name: &PackName, mut result: PackResult) -> Result<Option<PackResult>> {
+    let (damage, bytes) = parity::check(&repo.store, &repo.state(), name)?;
+    if damage.is_some() && repo.is_out_of_force_by_now(&ObjectName::Pack(*name))? {
+        return Ok(None);
+    }
+    result.parity = damage;
+    result.bytes += bytes;
+    Ok(Some(result))
 }
 
 fn collect(
@@ -177,6 +195,7 @@ fn collect(
     for what in result.damages {
         findings.damage(&key, what);
     }
+    findings.report.damages.extend(result.parity);
 }
 
 /// What reading one pack yields; `None` if a prune took it out of force by now, whatever was left of it.

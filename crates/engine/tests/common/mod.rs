@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod bad_sectors;
 pub mod damage;
 pub mod dated;
 pub mod effort;
@@ -27,6 +28,7 @@ use decube_backup_engine::options::{
 use decube_backup_engine::verify::{VerifyOptions, verify};
 use decube_backup_engine::{Author, Credentials, Environment, Repository, backup, restore};
 use decube_backup_format::ids::SnapshotId;
+use decube_backup_format::parity::Overhead;
 use decube_backup_testkit::{MemorySink, SeededEntropy};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -71,6 +73,8 @@ pub struct Harness {
     pub cache: Option<Arc<tempfile::TempDir>>,
     pub credentials: Credentials,
     pub entropy: Arc<SeededEntropy>,
+    /// What new packs get.
+    pub parity: Overhead,
 }
 
 /// In memory where that is possible: caches are many small files.
@@ -98,7 +102,13 @@ impl Harness {
             cache: Some(Arc::new(cache_folder())),
             credentials: key_file(1),
             entropy: Arc::new(SeededEntropy::new(seed())),
+            parity: Overhead::NONE,
         }
+    }
+
+    /// The same with parity for every new pack, percent.
+    pub fn with_parity(self, percent: u8) -> Self {
+        Self { parity: Overhead::percent(percent).expect("in range"), ..self }
     }
 
     /// A repository in memory, made with `options`.
@@ -117,6 +127,7 @@ impl Harness {
             cache: self.cache.clone(),
             credentials: self.credentials.clone(),
             entropy: Arc::new(SeededEntropy::new(seed())),
+            parity: self.parity,
         }
     }
 
@@ -135,6 +146,7 @@ impl Harness {
             cache: Some(Arc::new(cache_folder())),
             credentials: self.credentials.clone(),
             entropy: Arc::new(SeededEntropy::new(seed())),
+            parity: self.parity,
         }
     }
 
@@ -148,6 +160,7 @@ impl Harness {
             witness_dir: None,
             author: Author { host: "host".into(), username: "somebody".into() },
             threads: 2,
+            parity: self.parity,
         }
     }
 

@@ -5,7 +5,7 @@
 use super::{ObjectInfo, Pin, SnapshotEntry, State, Visibility};
 use crate::hash::Key32;
 use crate::header::unsupported_version;
-use crate::ids::{IndexId, PackId, PackKind, PackName, RepositoryId, SlotId, SnapshotId};
+use crate::ids::{IndexId, PackId, PackKind, PackName, ParityId, RepositoryId, SlotId, SnapshotId};
 use crate::log::{LogKeys, ObjectName};
 use crate::manifest::{MANIFEST_BYTES_MAX, SnapshotManifest, decode_versioned, encode_versioned};
 use crate::sealed;
@@ -15,7 +15,9 @@ use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use std::collections::BTreeMap;
 use std::io::Read;
 
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
+/// Before packs could have parity, and as long as none has: ends behind the findings.
+const VERSION_WITHOUT_PARITY: u16 = 2;
 /// Before packs could be recorded as damaged or verified: ends behind the snapshots.
 const VERSION_WITHOUT_FINDINGS: u16 = 1;
 /// Longest plain form, bytes: 10 million packs.
@@ -54,7 +56,8 @@ impl State {
 
     fn encode_plain(&self) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(1024 + self.live_pack_count() * 52 + self.snapshots.len() * 512);
-        out.write_u16(VERSION);
+        let version = if self.parities.is_empty() { VERSION_WITHOUT_PARITY } else { VERSION };
+        out.write_u16(version);
         out.extend_from_slice(&self.repository.0);
         out.write_u64(self.next_seq);
         out.extend_from_slice(&self.hash);
@@ -105,13 +108,20 @@ impl State {
             write_pack(out, name);
             out.write_u64(*seconds as u64);
         });
+        if version == VERSION {
+            write_all(&mut out, &self.parities, |out, (pack, (id, info))| {
+                write_pack(out, pack);
+                out.extend_from_slice(&id.0);
+                write_info(out, info);
+            });
+        }
         Ok(out)
     }
 
     fn decode_plain(plain: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(plain, WHAT);
         let version = reader.u16()?;
-        if version != VERSION && version != VERSION_WITHOUT_FINDINGS {
+        if !(VERSION_WITHOUT_FINDINGS..=VERSION).contains(&version) {
             return Err(unsupported_version(WHAT, version));
         }
         let mut state = Self::new(RepositoryId(reader.array()?));
@@ -141,6 +151,9 @@ impl State {
         if version != VERSION_WITHOUT_FINDINGS {
             state.damaged = read_set(&mut reader, 25, |r| Ok((read_pack(r)?, r.u64()?)))?;
             state.verified = read_set(&mut reader, 25, |r| Ok((read_pack(r)?, r.u64()? as i64)))?;
+        }
+        if version == VERSION {
+            state.parities = read_set(&mut reader, 61, |r| Ok((read_pack(r)?, (ParityId(r.array()?), read_info(r)?))))?;
         }
         reader.finish()?;
         Ok(state)
@@ -287,6 +300,21 @@ mod tests {
         const GOLDEN: &str = "b6db2819dc79425b1744c2b6e263170abb57d6aaefa53c42ed2436259b9d4853";
         assert_eq!(crate::ids::hex(blake3::hash(&plain).as_bytes()), GOLDEN);
         assert_eq!(State::decode_plain(&plain).expect("decodes"), state);
+    }
+
+    #[test]
+    fn a_state_with_parity_has_one_table_more() {
+        let without = sample().encode_plain().expect("encodes");
+        let mut state = sample();
+        let pack = PackName { kind: PackKind::Data, id: PackId([4; 16]) };
+        state.parities.insert(pack, (ParityId([10; 8]), ObjectInfo { len: 5, hash: [11; 32] }));
+        let plain = state.encode_plain().expect("encodes");
+        let table = [&[1, 0][..], &[4; 16], &[10; 8], &[5, 0, 0, 0], &[11; 32]].concat();
+        assert_eq!(plain, [&VERSION.to_le_bytes(), &without[2..], &table].concat());
+        assert_eq!(State::decode_plain(&plain).expect("decodes"), state);
+        for at in 0..plain.len() {
+            assert!(State::decode_plain(&plain[..at]).is_err(), "cut at {at}");
+        }
     }
 
     #[test]
