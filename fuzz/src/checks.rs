@@ -14,6 +14,7 @@ use decube_backup_format::keyslot::{KeyFile, KeySlot, RecoveryKey};
 use decube_backup_format::log::{Envelope, LogChain, LogKeys};
 use decube_backup_format::manifest::EncodedManifest;
 use decube_backup_format::pack::{Footer, HASH_BYTES, PackHeader, PackReader, SegmentEntry, TRAILER_BYTES, scrub};
+use decube_backup_format::parity::{Parity, ParityHead};
 use decube_backup_format::reading::{RunKeys, SealedToReader, Shared};
 use decube_backup_format::seal::{Cipher, TAG_BYTES};
 use decube_backup_format::sealed;
@@ -153,6 +154,40 @@ pub fn pack_footer(data: &[u8]) -> bool {
     footer.encode_to(&mut again);
     assert_eq!(again, data[..data.len() - reader.remaining()]);
     true
+}
+
+/// A parity object, as it is and with a head whose checksum holds; some pack is then brought back by it, or not.
+pub fn parity(data: &[u8]) -> bool {
+    if let Ok(parity) = Parity::decode(data) {
+        use_parity(&parity);
+    }
+    let Ok(head) = ParityHead::decode(&with_checksum(b"DECUBEPA", data)) else { return false };
+    assert_eq!(head.encode(), with_checksum(b"DECUBEPA", data));
+    assert!((head.data.len() + head.recovery.len()) * 8 <= data.len());
+    true
+}
+
+/// A whole parity object: what lies behind its head too.
+pub fn parity_object(data: &[u8]) -> bool {
+    let Ok(parity) = Parity::decode(data) else { return false };
+    assert!(parity.usable() * parity.head().shard_bytes as usize <= data.len());
+    use_parity(&parity)
+}
+
+/// Tries a pack of zeros: its true bytes come back, or an error.
+fn use_parity(parity: &Parity<'_>) -> bool {
+    let head = parity.head();
+    // A head may speak of a pack of any legal length; memory for that is its reader's decision.
+    if head.pack_len > 1 << 16 || head.shard_bytes > 1 << 13 {
+        return false;
+    }
+    match parity.rebuild(Vec::new()) {
+        Ok(rebuilt) => {
+            assert_eq!(*blake3::hash(&rebuilt.bytes).as_bytes(), head.pack_hash);
+            true
+        }
+        Err(_) => false,
+    }
 }
 
 /// A whole pack as stored.

@@ -35,6 +35,7 @@ cargo xtask <task>
   tidy                     only the checks of layout, floors, manifests, words and links
   prove                    the tests that search (every interleaving, random histories, processes), for longer
        [--effort N]        N times as long as in `test` (default: 20)
+       [--debug]           the build that `test` uses, instead of a fast one
   demo [FOLDER…]           back up, change, back up again, list, restore, compare, verify: real data
        [--dir DIR]         work below DIR instead of the system's temporary folder
        [--keep]            leave repository and restored files behind
@@ -47,7 +48,7 @@ cargo xtask <task>
        [--dir DIR]         work below DIR
        [--json FILE]       every single measurement (default: target/bench.json)
        [history]           many generations, then drop most and prune: ours, restic, rustic
-                           [--generations N] [--keep N], and the options above
+                           [--generations N] [--keep N] [--max-unused PERCENT], and the options above
        [--harness DIR]     run DIR/peers.py instead (or env DECUBE_BENCH_HARNESS); arguments
                            after -- are handed to it
   help                     this text

@@ -12,10 +12,12 @@ const EFFORT: u32 = 20;
 pub(crate) fn run(arguments: Vec<String>) -> Result {
     let mut flags = Flags::new(arguments);
     let effort: u32 = flags.parsed("--effort", EFFORT)?;
+    let profile: &[&str] = if flags.is_set("--debug") { &[] } else { &["--release"] };
     flags.end()?;
     let root = host::workspace_root()?;
     for (package, targets) in SEARCHES {
-        let mut command = host::cargo(&root, &["test", "--release", "--locked", "--package", package]);
+        let mut command = host::cargo(&root, &["test", "--locked", "--package", package]);
+        command.args(profile);
         for target in targets {
             command.args(["--test", target]);
         }

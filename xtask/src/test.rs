@@ -11,10 +11,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Programs tests call and the Debian package each comes from.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("cc", "gcc"),
     ("make", "make"),
     ("git", "git"),
+    ("strace", "strace"),
     ("setfacl", "acl"),
     ("getfattr", "attr"),
     ("chattr", "e2fsprogs"),

@@ -14,6 +14,7 @@ use decube_backup_core::world::{Clock, Entropy, SystemClock, SystemEntropy};
 use decube_backup_core::{Error, ErrorKind, Registry, Result, Sink};
 use decube_backup_engine::repository::Repository;
 use decube_backup_engine::{Author, Credentials, Environment};
+use decube_backup_format::parity::Overhead;
 use decube_backup_layers::{ObserveSink, RetryPolicy, RetrySink, ThrottleLimits, ThrottleSink};
 use std::cell::OnceCell;
 use std::num::NonZeroU64;
@@ -218,7 +219,14 @@ impl Session {
             witness_dir: self.witness_directory(),
             author: Author { host: surroundings::host(), username: surroundings::user() },
             threads: self.global.threads,
+            parity: self.parity(place)?,
         })
+    }
+
+    /// Parity of new packs in the repository at `place`: as given, else as configured for it.
+    fn parity(&self, place: &Place) -> Result<Overhead> {
+        let configured = place.sink.as_ref().and_then(|(sink, _)| sink.parity);
+        self.global.parity.or(configured).map_or(Ok(Overhead::NONE), Overhead::percent)
     }
 
     /// Where this host remembers what it has seen of repositories' logs; `None` without a home.

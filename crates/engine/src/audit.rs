@@ -12,10 +12,13 @@ use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
-use decube_backup_format::ids::{SnapshotId, log_key};
+use decube_backup_format::ids::{PackName, SnapshotId, log_key};
 use decube_backup_format::log::{Envelope, LabelChange, ObjectName, Payload, SlotChange, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+/// Damaged packs named one by one.
+const NAMED_MAX: usize = 8;
 
 /// One record, as far as it could be read.
 pub(crate) struct Walked {
@@ -208,9 +211,10 @@ fn entry(
         }
         Payload::Forget { snapshots: ids } | Payload::RestoreForgotten { snapshots: ids } => snapshots = unnamed(&ids),
         Payload::Condemn { packs, released } => {
-            details.insert("condemned", packs.len().to_string());
-            details.insert("released", released.len().to_string());
+            details.extend([("condemned", number(&packs)), ("released", number(&released))]);
         }
+        Payload::Damaged { packs, healed } => details.extend([("damaged", named(&packs)), ("healed", named(&healed))]),
+        Payload::Verified { packs, .. } => _ = details.insert("verified", number(&packs)),
         Payload::Pin { snapshot, until } => {
             snapshots = unnamed(&[snapshot]);
             details.insert("until", until.map_or_else(|| "for ever".to_owned(), |until| until.to_string()));
@@ -239,6 +243,8 @@ fn entry(
         _ => {}
     }
     keys_changed(envelope, &mut details);
+    let parity = envelope.added.iter().filter(|object| matches!(object.name, ObjectName::Parity(_))).count();
+    details.insert("parity_added", if parity > 0 { parity.to_string() } else { String::new() });
     details.retain(|_, value| !value.is_empty());
     let packs = |name: &ObjectName| matches!(name, ObjectName::Pack(_));
     Ok(AuditEntry {
@@ -258,6 +264,20 @@ fn entry(
 }
 
 /// Names the slots that a record adds and takes out of force, where its payload does not.
+/// How many; nothing for none.
+fn number(packs: &[PackName]) -> String {
+    if packs.is_empty() { String::new() } else { packs.len().to_string() }
+}
+
+/// The first few by name; nothing for none.
+fn named(packs: &[PackName]) -> String {
+    let mut names: Vec<String> = packs.iter().take(NAMED_MAX).map(|pack| pack.id.to_hex()).collect();
+    if packs.len() > NAMED_MAX {
+        names.push(format!("{} more", packs.len() - NAMED_MAX));
+    }
+    names.join(",")
+}
+
 fn keys_changed(envelope: &Envelope, details: &mut BTreeMap<&'static str, String>) {
     let slot = |name: &ObjectName| if let ObjectName::KeySlot(slot) = name { Some(slot.to_hex()) } else { None };
     let added: Vec<String> = envelope.added.iter().filter_map(|object| slot(&object.name)).collect();

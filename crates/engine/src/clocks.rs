@@ -71,3 +71,13 @@ impl Clocks {
         }
     }
 }
+
+/// When each snapshot counts as begun: when its client says, or when the next one in the log whose clock is believed
+/// says, if that is earlier. One host's clock that is years ahead does not make its snapshot the newest for years. Asks
+/// neither the store nor this host for the time.
+pub(crate) fn beginnings(state: &State) -> HashMap<SnapshotId, Timestamp> {
+    let never = Timestamp { seconds: i64::MAX / 4, nanoseconds: 0 };
+    let claims: Vec<_> = state.snapshots().iter().map(|s| Witness { claim: s.manifest.begun, stored: None }).collect();
+    let judged = state.snapshots().iter().zip(moments(&claims, never));
+    judged.map(|(snapshot, moment)| (snapshot.id, snapshot.manifest.begun.min(moment.time))).collect()
+}

@@ -4,6 +4,7 @@ use crate::keys::Identities;
 use decube_backup_core::world::{Clock, Entropy};
 use decube_backup_core::{Secret, Sink};
 use decube_backup_format::keyslot::{KeyFile, RecoveryKey};
+use decube_backup_format::parity::Overhead;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub struct Environment {
     pub author: Author,
     /// Worker threads per CPU-bound stage; 0 asks the system.
     pub threads: usize,
+    /// Parity that every new pack gets, whoever writes it: backup, prune, repair.
+    pub parity: Overhead,
 }
 
 /// Who does something, as the client says: for people, never for safety.

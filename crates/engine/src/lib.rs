@@ -16,6 +16,7 @@
 //! | [`index`] | where chunks are |
 //! | [`pipeline`] | new chunks → uploaded packs |
 //! | `publish` | durable packs → index segments and a record |
+//! | `parity` | damaged packs brought back |
 //! | [`segments`] | reading segments and nodes back |
 //! | [`backup`], [`restore`], [`dump`], [`verify`] | the main jobs |
 //! | [`gc`] | freeing space, and saying what would be freed |
@@ -39,6 +40,7 @@ pub mod index;
 pub mod keys;
 pub mod live;
 pub mod options;
+pub(crate) mod parity;
 pub mod pipeline;
 pub(crate) mod publish;
 pub mod repair;

@@ -19,14 +19,14 @@ pub(crate) const LEVEL_NEW: u8 = 0;
 /// How often packs are recorded anew because some of them, or their index segment, were reclaimed meanwhile.
 const ATTEMPTS_MAX: u32 = 5;
 
-/// What a record of `added` lists: the packs, and the index segments that were stored for them (several for very many).
+/// What a record of `added` lists: the packs, their parity, and the index segments that were stored for them (several for very many).
 ///
 /// # Errors
 /// What storing yields.
 pub(crate) fn objects(repo: &Repository, added: &[AddedPack]) -> Result<Vec<AddedObject>> {
     let packs = added.iter().map(|p| AddedObject { name: ObjectName::Pack(p.name), len: p.len, hash: p.hash });
     let indexes = index(repo, LEVEL_NEW, tables(added))?;
-    Ok(packs.chain(indexes).collect())
+    Ok(packs.chain(added.iter().filter_map(|p| p.parity)).chain(indexes).collect())
 }
 
 /// Stores index segments of `level` that hold `tables`; lists them for a record. Tables of a host's packs come into segments

@@ -1,6 +1,7 @@
 //! Reading segments and nodes back: fetch, open, decompress, check.
 
 use crate::index::{LocalIndex, Location};
+use crate::parity::Shelf;
 use crate::repository::Repository;
 use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -17,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const PACKS_MAX: usize = 512;
 /// Decoded metadata segments kept at most; each is up to 1 MiB.
 const NODE_SEGMENTS_MAX: usize = 8;
+/// A segment that ends this near to its pack's begin is read with the header in front of it, bytes.
+const NEAR_BYTES: u64 = 128 << 10;
 /// Read from the end of a pack in one go, bytes: holds most footers.
 const TAIL_BYTES: u64 = 64 << 10;
 
@@ -51,6 +54,11 @@ impl Scratch {
         (std::mem::take(&mut self.sealed), std::mem::take(&mut self.raw))
     }
 
+    /// Other buffers in place of those that were given away.
+    pub(crate) fn refill(&mut self, (sealed, raw): (Vec<u8>, Vec<u8>)) {
+        (self.sealed, self.raw) = (sealed, raw);
+    }
+
     /// Decodes the sealed segment into `raw`; its bytes are overwritten.
     ///
     /// # Errors
@@ -66,12 +74,14 @@ pub struct SegmentReader<'a> {
     packs: Mutex<HashMap<PackName, Arc<PackReader>>>,
     /// Damaged packs that were told of.
     damaged: Mutex<HashSet<PackName>>,
+    /// Damaged packs that were brought back by their parity.
+    shelf: Shelf,
 }
 
 impl<'a> SegmentReader<'a> {
     /// A reader of `repo`'s packs.
     pub fn new(repo: &'a Repository) -> Self {
-        Self { repo, packs: Mutex::default(), damaged: Mutex::default() }
+        Self { repo, packs: Mutex::default(), damaged: Mutex::default(), shelf: Shelf::default() }
     }
 
     /// The opened header of `pack`.
@@ -82,8 +92,13 @@ impl<'a> SegmentReader<'a> {
         if let Some(reader) = locked(&self.packs).get(name) {
             return Ok(reader.clone());
         }
-        let bytes = self.repo.store.get_exactly(&ids::pack_key(name)?, 0, PackHeader::BYTES as u64)?;
-        let reader = Arc::new(self.open_header(name, &bytes)?);
+        let bytes = self.fetch(name, 0, PackHeader::BYTES as u64)?;
+        self.keep(name, &bytes)
+    }
+
+    /// Opens a pack from its first bytes, for all who ask later.
+    fn keep(&self, name: &PackName, header: &[u8]) -> Result<Arc<PackReader>> {
+        let reader = Arc::new(self.open_header(name, header)?);
         let mut packs = locked(&self.packs);
         if packs.len() >= PACKS_MAX {
             packs.clear();
@@ -110,17 +125,53 @@ impl<'a> SegmentReader<'a> {
     /// # Errors
     /// `NotFound` or `Corrupt`.
     pub(crate) fn footer(&self, pack: &PackReader, len: u64) -> Result<Footer> {
-        let key = ids::pack_key(&pack.header().name)?;
-        let last = self.repo.store.get_exactly(&key, len.saturating_sub(TAIL_BYTES), len.min(TAIL_BYTES))?;
+        let name = &pack.header().name;
+        let last = self.fetch(name, len.saturating_sub(TAIL_BYTES), len.min(TAIL_BYTES))?;
         let tail = pack.tail(&last, len)?;
         let start = last.len().checked_sub((len - tail.footer_offset) as usize);
         match start.and_then(|start| last.get(start..start + tail.footer_len as usize)) {
             Some(sealed) => pack.footer(sealed, &tail),
             None => {
-                let sealed = self.repo.store.get_exactly(&key, tail.footer_offset, u64::from(tail.footer_len))?;
+                let sealed = self.fetch(name, tail.footer_offset, u64::from(tail.footer_len))?;
                 pack.footer(&sealed, &tail)
             }
         }
+    }
+
+    /// The table of contents of a pack whose object has `len` bytes; by its parity if it is damaged.
+    ///
+    /// # Errors
+    /// `NotFound` or `Corrupt`.
+    pub(crate) fn table(&self, name: &PackName, len: u64) -> Result<Footer> {
+        let read = || self.footer(&*self.pack(name)?, len);
+        match read() {
+            Err(error) if is_damage(&error) => match self.bring_back(name)? {
+                Some(_at_hand) => read(),
+                None => Err(error),
+            },
+            done => done,
+        }
+    }
+
+    /// Exactly `len` bytes of a pack from `offset`; as its parity gives them back, if it was brought back and is at hand.
+    ///
+    /// # Errors
+    /// `NotFound` or `Corrupt`.
+    pub(crate) fn fetch(&self, pack: &PackName, offset: u64, len: u64) -> Result<Bytes> {
+        let Some(rebuilt) = self.shelf.get(pack) else {
+            return self.repo.store.get_exactly(&ids::pack_key(pack)?, offset, len);
+        };
+        let bytes = rebuilt.get(offset as usize..offset.saturating_add(len) as usize);
+        bytes.map(Bytes::copy_from_slice).ok_or_else(|| Error::new(ErrorKind::Corrupt, "pack", "the pack is shorter"))
+    }
+
+    /// Brings a damaged pack back by its parity, if that suffices; this reader then reads it as it was, as long as what is
+    /// returned is held.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(crate) fn bring_back(&self, pack: &PackName) -> Result<Option<Arc<Vec<u8>>>> {
+        self.shelf.bring_back(self.repo, pack)
     }
 
     /// Decodes one segment from its sealed bytes into `scratch.raw`.
@@ -146,7 +197,15 @@ impl<'a> SegmentReader<'a> {
     /// `NotFound` or `Corrupt`.
     pub fn read(&self, pack: &PackName, number: u32, entry: &SegmentEntry, scratch: &mut Scratch) -> Result<()> {
         let key = ids::pack_key(pack)?;
-        let sealed = self.repo.store.get_exactly(&key, u64::from(entry.offset), u64::from(entry.stored_len))?;
+        let (from, end) = (u64::from(entry.offset), u64::from(entry.offset) + u64::from(entry.stored_len));
+        let sealed = if end <= NEAR_BYTES && !locked(&self.packs).contains_key(pack) {
+            // The header too, by the same request.
+            let bytes = self.fetch(pack, 0, end)?;
+            self.keep(pack, bytes.get(..PackHeader::BYTES).unwrap_or_default())?;
+            bytes.slice(entry.offset as usize..)
+        } else {
+            self.fetch(pack, from, end - from)?
+        };
         scratch.sealed = sealed.into();
         scratch.open(&*self.pack(pack)?, number, entry).map_err(|e| e.with("key", &key).with("segment", number))
     }
@@ -173,8 +232,8 @@ impl<'a> SegmentReader<'a> {
         }
     }
 
-    /// What `read` makes of a copy of `id` outside the pack `damaged`; `None` if no other copy is whole. If `index` knows
-    /// none, the log is asked whether a prune moved the chunk since it was loaded.
+    /// What `read` makes of a copy of `id` outside the pack `damaged`, or of one that parity brings back; `None` if none is
+    /// whole. If `index` knows none, the log is asked whether a prune moved the chunk since it was loaded.
     ///
     /// # Errors
     /// The local index or the log cannot be read, the store does not answer.
@@ -188,6 +247,16 @@ impl<'a> SegmentReader<'a> {
         let mut tried = vec![*damaged];
         if let Some(found) = self.read_untried(index, id, &mut tried, &mut read)? {
             return Ok(Some(found));
+        }
+        for pack in &tried {
+            if let Some(_at_hand) = self.bring_back(pack)?
+                && let Some(at) = index.find(&id.short(), &|other| other != pack)?
+            {
+                match read(&at) {
+                    Err(error) if is_damage(&error) => {}
+                    done => return done.map(Some),
+                }
+            }
         }
         self.repo.refresh()?;
         let fresh = self.repo.index()?;

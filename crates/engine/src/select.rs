@@ -1,5 +1,6 @@
 //! Naming snapshots: `latest`, `latest~2`, `NAME`, `NAME~1`, `NAME@TIME`, an id's prefix, each with `:PATH`.
 
+use crate::clocks::beginnings;
 use crate::options::{Snapshot, SnapshotFilter};
 use crate::repository::Repository;
 use decube_backup_core::entry::EntryPath;
@@ -78,15 +79,31 @@ impl Repository {
         filtered(self.state().forgotten_snapshots(), filter)
     }
 
+    /// The same with the time each counts as begun, in the order of these times, equal ones in log order: what `latest` and
+    /// `NAME~1` go by. A clock that is years ahead counts as no later than the next one in the log that is believed.
+    pub fn dated_snapshots(&self, filter: &SnapshotFilter) -> Vec<(Timestamp, Snapshot)> {
+        self.dated(self.snapshots(filter))
+    }
+
+    fn dated(&self, snapshots: Vec<Snapshot>) -> Vec<(Timestamp, Snapshot)> {
+        let begun = beginnings(&self.state());
+        let time = |s: &Snapshot| begun.get(&s.id).copied().unwrap_or(s.manifest.begun);
+        let mut dated: Vec<(Timestamp, Snapshot)> = snapshots.into_iter().map(|s| (time(&s), s)).collect();
+        dated.sort_by_key(|(time, s)| (*time, s.seq));
+        dated
+    }
+
     /// The forgotten snapshot `selector` names.
     ///
     /// # Errors
     /// As [`Self::select`].
     pub fn select_forgotten(&self, selector: &str) -> Result<Snapshot> {
-        pick(&self.forgotten(&SnapshotFilter::default()), selector, None).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => not_found("no such forgotten snapshot", selector)
-                .with_hint("`decube-backup snapshots --forgotten` lists what there is"),
-            _ => error,
+        pick(&self.dated(self.forgotten(&SnapshotFilter::default())), selector, None).map_err(|error| {
+            match error.kind() {
+                ErrorKind::NotFound => not_found("no such forgotten snapshot", selector)
+                    .with_hint("`decube-backup snapshots --forgotten` lists what there is"),
+                _ => error,
+            }
         })
     }
 
@@ -96,7 +113,7 @@ impl Repository {
     /// `NotFound` with the nearest times, `Invalid` for an ambiguous id or a bad path.
     pub fn select(&self, selector: &str, as_of: Option<Timestamp>) -> Result<(Snapshot, EntryPath)> {
         self.check_reader(Access::Read)?;
-        let all = self.snapshots(&SnapshotFilter::default());
+        let all = self.dated_snapshots(&SnapshotFilter::default());
         // A name may hold ':', a path may too: the longest left part that names something wins.
         let mut first_error = None;
         let cuts = std::iter::once(selector.len()).chain(selector.rmatch_indices(':').map(|(at, _)| at));
@@ -127,7 +144,8 @@ fn filtered<'s>(entries: impl Iterator<Item = &'s SnapshotEntry>, filter: &Snaps
     all
 }
 
-fn pick(all: &[Snapshot], selector: &str, as_of: Option<Timestamp>) -> Result<Snapshot> {
+/// `all` with the time each counts for, in that order.
+fn pick(all: &[(Timestamp, Snapshot)], selector: &str, as_of: Option<Timestamp>) -> Result<Snapshot> {
     let (base, back) = match selector.rsplit_once('~') {
         Some((base, n)) if !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) => {
             (base, n.parse().unwrap_or(usize::MAX))
@@ -142,18 +160,18 @@ fn pick(all: &[Snapshot], selector: &str, as_of: Option<Timestamp>) -> Result<Sn
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
-    let mut versions: Vec<&Snapshot> = all.iter().filter(|s| name == "latest" || s.manifest.name == name).collect();
-    versions.sort_by_key(|s| (s.manifest.begun, s.seq));
+    let versions: Vec<_> = all.iter().filter(|(_, s)| name == "latest" || s.manifest.name == name).collect();
     if !versions.is_empty() {
-        let early_enough: Vec<_> = versions.iter().filter(|s| until.is_none_or(|t| s.manifest.begun <= t)).collect();
-        return match early_enough.len().checked_sub(back + 1).and_then(|at| early_enough.get(at)) {
-            Some(snapshot) => Ok((**snapshot).clone()),
+        let early_enough = versions.partition_point(|(time, _)| until.is_none_or(|until| *time <= until));
+        return match early_enough.checked_sub(back.saturating_add(1)).and_then(|at| versions.get(at)) {
+            Some((_, snapshot)) => Ok(snapshot.clone()),
             None => Err(nearest(&versions, selector, until)),
         };
     }
     let is_id = (4..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit());
     let prefixed: Vec<&Snapshot> = if is_id {
-        all.iter().filter(|s| s.id.to_hex().starts_with(&name.to_ascii_lowercase())).collect()
+        let all = all.iter().map(|(_, snapshot)| snapshot);
+        all.filter(|s| s.id.to_hex().starts_with(&name.to_ascii_lowercase())).collect()
     } else {
         Vec::new()
     };
@@ -165,10 +183,11 @@ fn pick(all: &[Snapshot], selector: &str, as_of: Option<Timestamp>) -> Result<Sn
     }
 }
 
-fn nearest(versions: &[&Snapshot], selector: &str, until: Option<Timestamp>) -> Error {
+fn nearest(versions: &[&(Timestamp, Snapshot)], selector: &str, until: Option<Timestamp>) -> Error {
     let times: Vec<String> = match until {
-        Some(t) => {
-            versions.iter().filter(|s| s.manifest.begun > t).take(3).map(|s| s.manifest.begun.to_string()).collect()
+        Some(until) => {
+            let later = versions.iter().map(|(time, _)| time).filter(|time| **time > until);
+            later.take(3).map(Timestamp::to_string).collect()
         }
         None => Vec::new(),
     };
@@ -186,7 +205,7 @@ mod tests {
     use decube_backup_format::checkpoint::{Pin, Visibility};
     use decube_backup_format::ids::SnapshotId;
 
-    fn snapshots() -> Vec<Snapshot> {
+    fn snapshots() -> Vec<(Timestamp, Snapshot)> {
         let make = |n: u8, name: &str, seconds| Snapshot {
             id: SnapshotId([n; 32]),
             seq: u64::from(n),
@@ -198,7 +217,8 @@ mod tests {
             pin: Pin::None,
             visibility: Visibility::Live,
         };
-        vec![make(0x1a, "db", 100), make(0x1b, "web", 200), make(0x2c, "db", 300)]
+        let all = [make(0x1a, "db", 100), make(0x1b, "web", 200), make(0x2c, "db", 300)];
+        all.map(|snapshot| (snapshot.manifest.begun, snapshot)).into()
     }
 
     #[test]

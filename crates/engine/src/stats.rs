@@ -36,6 +36,8 @@ pub fn stats(repo: &Repository) -> Result<StatsReport> {
             }
         }
     }
+    report.parity_packs = state.parities().len() as u64;
+    report.bytes_parity = state.parities().map(|(_, info)| u64::from(info.len)).sum();
     let mut packs = HashSet::new();
     for (level, id, info) in state.indexes() {
         report.bytes_index += u64::from(info.len);

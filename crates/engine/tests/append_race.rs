@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::meddling::Meddling;
+use common::meddling::after_put;
 use common::{Harness, noise, series, small_packs, source_of};
 use decube_backup_core::Key;
 use decube_backup_core::monitor::Silent;
@@ -11,7 +11,6 @@ use decube_backup_engine::repository::{Appended, NewRecord, Verdict};
 use decube_backup_engine::{Repository, backup};
 use decube_backup_format::ids::IndexId;
 use decube_backup_format::log::{ObjectName, Payload, Stamp};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn record(payload: Payload, reclaimed: Vec<ObjectName>) -> NewRecord {
@@ -85,10 +84,10 @@ fn backup_with_a_collected_index(options: &BackupOptions, sizes: &[usize]) {
     }
     let harness = Harness::with_repository(&small_packs());
     let other = harness.somebody_else();
-    let meddling = Arc::new(Meddling::new(harness.sink.clone(), "index/", move |key| collect_index(&other, key)));
-    let writer = harness.through(meddling.clone());
+    let (meddling, done) = after_put(harness.sink.clone(), "index/", move |key| collect_index(&other, key));
+    let writer = harness.through(meddling);
     let report = backup::backup(&writer.repository(), &source_of(tree.path()), options, &Silent).expect("backup");
-    assert!(meddling.done(), "nothing was collected");
+    assert!(done.load(Ordering::SeqCst), "nothing was collected");
     let fresh = harness.somebody_else();
     fresh.assert_sound("index collected");
     fresh.assert_restores(&report.snapshot.expect("a snapshot"), tree.path(), "index collected");

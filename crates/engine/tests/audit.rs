@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::records::{append, packs};
 use common::{Harness, key, key_file, noise, plant, small_packs};
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::{Error, ErrorKind, Key, Timestamp};
@@ -9,7 +10,8 @@ use decube_backup_engine::audit::{AuditEntry, AuditFilter, AuditReport, audit};
 use decube_backup_engine::options::{SnapshotFilter, TagChange};
 use decube_backup_engine::repository::WitnessStatus;
 use decube_backup_engine::{Environment, Repository, keys, tags};
-use decube_backup_format::ids::log_key;
+use decube_backup_format::ids::{PackName, log_key};
+use decube_backup_format::log::Payload;
 use decube_backup_testkit::RecordingSink;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -263,4 +265,19 @@ fn remembering_costs_no_request_while_the_cache_keeps_up() {
     keys::rotate(&harness.somebody_else().repository()).expect("rotated");
     assert_eq!(with, calls(false));
     assert!(harness.memory.objects().contains_key(&key("keyring/00000003")));
+}
+
+#[test]
+fn what_verifications_found_is_told() {
+    let (harness, _tree) = eventful();
+    let repo = harness.repository();
+    let names: Vec<PackName> = packs(&harness).into_iter().collect();
+    let (lost, sound) = names.split_first().expect("packs");
+    append(&repo, Payload::Damaged { packs: vec![*lost], healed: Vec::new() }, Vec::new());
+    let time = Timestamp { seconds: 1, nanoseconds: 0 };
+    append(&repo, Payload::Verified { packs: sound.to_vec(), time }, Vec::new());
+    let (entries, _) = audited(&repo, &AuditFilter::default(), None);
+    let told = |at: usize| entries[entries.len() - at].details.clone();
+    assert_eq!(told(2), BTreeMap::from([("damaged", lost.id.to_hex())]));
+    assert_eq!(told(1), BTreeMap::from([("verified", sound.len().to_string())]));
 }

@@ -2,57 +2,34 @@
 
 mod common;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use common::{Harness, plant, series, small_packs, source_of};
 use decube_backup_core::monitor::Silent;
-use decube_backup_core::sink::{ByteRange, Capabilities, ObjectMeta, PutMode, PutOutcome, Rope, Sink};
-use decube_backup_core::{Error, ErrorKind, Key, Result};
+use decube_backup_core::{Error, ErrorKind, Key, Result, Sink};
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{BackupOptions, SnapshotFilter};
 use decube_backup_engine::{backup, keys};
-use futures::stream::BoxStream;
+use decube_backup_testkit::{HookedSink, Moment, Op};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Takes so many writes, then has no room. Reading and deleting go on.
-struct Filling {
-    inner: Arc<dyn Sink>,
-    left: AtomicU64,
-}
-
-#[async_trait]
-impl Sink for Filling {
-    async fn put(&self, key: &Key, bytes: Rope, mode: PutMode) -> Result<PutOutcome> {
-        let took = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if took.is_err() {
-            return Err(Error::new(ErrorKind::NoSpace, "put", "no space left on device").with("key", key));
+fn filling(inner: Arc<dyn Sink>, room: u64) -> impl Sink {
+    let left = AtomicU64::new(room);
+    HookedSink::new(inner, move |moment, op, key: &Key| {
+        if (moment, op) != (Moment::Before, Op::Put) {
+            return Ok(());
         }
-        self.inner.put(key, bytes, mode).await
-    }
-    async fn get(&self, key: &Key, range: ByteRange) -> Result<Option<Bytes>> {
-        self.inner.get(key, range).await
-    }
-    async fn stat(&self, key: &Key) -> Result<Option<ObjectMeta>> {
-        self.inner.stat(key).await
-    }
-    fn list(&self, prefix: &str) -> BoxStream<'_, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-    async fn delete(&self, key: &Key) -> Result<()> {
-        self.inner.delete(key).await
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
+        let took = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        let full = |_| Error::new(ErrorKind::NoSpace, "put", "no space left on device").with("key", key);
+        took.map(drop).map_err(full)
+    })
 }
 
 /// Runs `job` with room for 0, 1, 2 … writes until it succeeds; after each failure `check`.
 fn fill(start: &Harness, job: impl Fn(&Harness) -> Result<()>, check: impl Fn(&Harness, &str)) {
     for room in 0.. {
         let copy = start.on_image(start.memory.objects());
-        let filling = Arc::new(Filling { inner: copy.sink.clone(), left: AtomicU64::new(room) });
-        let outcome = job(&copy.through(filling));
+        let outcome = job(&copy.through(Arc::new(filling(copy.sink.clone(), room))));
         let context = format!("room for {room} writes");
         check(&copy, &context);
         match outcome {

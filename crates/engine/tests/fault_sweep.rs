@@ -52,7 +52,7 @@ fn init_survives_every_single_fault() {
 fn the_first_backup_survives_every_single_fault() {
     let tree = tempfile::tempdir().expect("temp");
     plant(tree.path(), 2);
-    let harness = Harness::with_repository(&small_packs());
+    let harness = Harness::with_repository(&small_packs()).with_parity(10);
     sweep(&harness, backup_of(tree.path()), |harness, outcome, context| {
         assert!(live(harness).len() == 1 || (outcome.is_err() && live(harness).is_empty()), "{context}");
         harness.assert_sound(context);
@@ -112,7 +112,7 @@ fn pruning_survives_every_single_fault() {
             std::fs::write(half.path().join(format!("f{n}")), common::noise(50 + n, 150_000)).expect("file");
         }
     }
-    let harness = Harness::with_repository(&small_packs());
+    let harness = Harness::with_repository(&small_packs()).with_parity(10);
     let gone = harness.backup(all.path(), "all").snapshot.expect("a snapshot");
     let kept = harness.backup(half.path(), "half").snapshot.expect("a snapshot");
     common::records::forget(&harness, gone);
@@ -135,6 +135,8 @@ fn pruning_survives_every_single_fault() {
         assert!(again.summary().is_nothing(), "{context}: {:?}", again.summary());
         let packs = harness.memory.objects().keys().filter(|key| key.as_str().starts_with("packs/")).count();
         assert_eq!(packs, repo.state().live_pack_count(), "{context}");
+        let parity = harness.memory.objects().keys().filter(|key| key.as_str().starts_with("parity/")).count();
+        assert_eq!((parity, repo.state().parities().len()), (packs, packs), "{context}");
         harness.assert_sound(context);
     });
 }

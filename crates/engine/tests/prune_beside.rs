@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::records::{forget, packs, show_again};
+use common::moment::At;
+use common::records::{append, forget, packs, show_again};
 use common::source::Interrupting;
 use common::{Harness, inside, noise, series, small_packs, source_of};
 use decube_backup_core::monitor::{Monitor, Progress, Silent};
@@ -10,6 +11,7 @@ use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{BackupReport, RestoreOptions};
 use decube_backup_engine::{backup, restore};
 use decube_backup_format::ids::{PackKind, PackName, SnapshotId};
+use decube_backup_format::log::Payload;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
@@ -205,4 +207,36 @@ fn whatever_happens_while_a_prune_copies_it_reclaims_nothing_that_lives() {
         assert_eq!(fresh.repository().state().live_snapshots().count(), expected.len(), "{what}");
         assert_whole(&harness, &expected, what);
     }
+}
+
+#[test]
+fn a_copy_that_another_prune_takes_away_is_not_taken_for_damaged() {
+    let tree = tree(500);
+    let harness = Harness::with_repository(&small_packs());
+    let condemn = |packs: &BTreeSet<PackName>, released: &BTreeSet<PackName>| {
+        let (packs, released) = (packs.iter().copied().collect(), released.iter().copied().collect());
+        append(&harness.repository(), Payload::Condemn { packs, released }, Vec::new());
+    };
+    let none = BTreeSet::new();
+    let one = harness.backup(tree.path(), "one").snapshot.expect("a snapshot");
+    let old = packs(&harness);
+    condemn(&old, &none);
+    let two = harness.backup(tree.path(), "two").snapshot.expect("a snapshot");
+    let new: BTreeSet<PackName> = packs(&harness).difference(&old).copied().collect();
+    condemn(&none, &old);
+    // Which of two equal copies a prune gives up is its choice: the other prune gives up the other ones.
+    let image = harness.on_image(harness.memory.objects());
+    prune(&image);
+    let staying = if packs(&image).is_disjoint(&old) { &new } else { &old };
+    let repo = harness.repository();
+    let plan = gc::plan(&repo, &everything(), &Silent).expect("plan");
+    let monitor = At::phase("check copies", || {
+        condemn(staying, &none);
+        prune(&harness.somebody_else());
+    });
+    let report = plan.run(&monitor).expect("prune");
+    assert!(monitor.done(), "no copy was checked");
+    assert_eq!(report.packs_damaged, 0, "{report:?}");
+    assert!(packs(&harness).is_disjoint(staying), "the other prune took them");
+    assert_whole(&harness, &[(one, tree.path()), (two, tree.path())], "copies");
 }

@@ -57,6 +57,9 @@ id_type!(
     /// Random name of a pack, chosen before its first byte; never reused.
     PackId, 16);
 id_type!(
+    /// Random part of a parity object's name; never used again for the same pack.
+    ParityId, 8);
+id_type!(
     /// Random name of a repository.
     RepositoryId, 16);
 id_type!(
@@ -124,6 +127,15 @@ pub struct PackName {
     pub id: PackId,
 }
 
+/// A parity object's full name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParityName {
+    /// The pack it helps.
+    pub pack: PackName,
+    /// Random part: a pack that loses its parity may get another one.
+    pub id: ParityId,
+}
+
 /// Plain header object: repository id, version, features, chunker.
 pub const FORMAT_KEY: &str = "format";
 /// The same bytes once more.
@@ -142,6 +154,15 @@ fn key(name: String) -> Result<Key> {
 pub fn pack_key(name: &PackName) -> Result<Key> {
     let hex = name.id.to_hex();
     key(format!("packs/{}/{}/{hex}", name.kind.letter(), &hex[..2]))
+}
+
+/// `parity/<d|m>/<xx>/<pack>-<id>`; the letter and `xx` are the pack's.
+///
+/// # Errors
+/// Never.
+pub fn parity_key(name: &ParityName) -> Result<Key> {
+    let pack = name.pack.id.to_hex();
+    key(format!("parity/{}/{}/{pack}-{}", name.pack.kind.letter(), &pack[..2], name.id))
 }
 
 /// `log/<seq>`, 16 hex digits so that names sort like numbers.
@@ -178,6 +199,14 @@ pub fn parse_pack_key(key: &Key) -> Option<PackName> {
     let name = PackName { kind, id: PackId::from_hex(hex).ok()? };
     // Upper case, or another folder: not a name this program ever gave.
     pack_key(&name).is_ok_and(|made| made == *key).then_some(name)
+}
+
+/// The parity object a `parity/…` key names; `None` for any other key.
+pub fn parse_parity_key(key: &Key) -> Option<ParityName> {
+    let (pack, id) = key.as_str().strip_prefix("parity/")?.split_once('-')?;
+    let pack = parse_pack_key(&Key::new(format!("packs/{pack}")).ok()?)?;
+    let name = ParityName { pack, id: ParityId::from_hex(id).ok()? };
+    parity_key(&name).is_ok_and(|made| made == *key).then_some(name)
 }
 
 /// Level and name of the index segment an `index/…` key names; `None` for any other key.
@@ -230,15 +259,26 @@ mod tests {
         let key = pack_key(&name).expect("legal");
         assert_eq!(key.as_str(), format!("packs/m/a5/{id}"));
         assert_eq!(parse_pack_key(&key), Some(name));
+        let parity = ParityName { pack: name, id: ParityId([0xb6; 8]) };
+        let key = parity_key(&parity).expect("legal");
+        assert_eq!(key.as_str(), format!("parity/m/a5/{id}-b6b6b6b6b6b6b6b6"));
+        assert_eq!((parse_parity_key(&key), parse_pack_key(&key)), (Some(parity), None));
         let key = index_key(3, &IndexId([7; 16])).expect("legal");
         assert_eq!(parse_index_key(&key), Some((3, IndexId([7; 16]))));
         assert_eq!(parse_seq_key(&checkpoint_key(77).expect("legal")), Some(77));
-        for other in
-            ["packs/d/a5/xx", "packs/x/a5/a5", "packs/d", "index/0", "index/00/07", "keys/0000000000000007", "hint"]
-        {
+        for other in [
+            "packs/d/a5/xx",
+            "packs/x/a5/a5",
+            "packs/d",
+            "index/0",
+            "index/00/07",
+            "keys/0000000000000007",
+            "hint",
+            "parity/d/a5/a5-b6",
+        ] {
             let key = Key::new(other).expect("legal");
-            let parsed = (parse_pack_key(&key), parse_index_key(&key), parse_seq_key(&key));
-            assert_eq!(parsed, (None, None, None), "{other}");
+            let parsed = (parse_pack_key(&key), parse_index_key(&key), parse_seq_key(&key), parse_parity_key(&key));
+            assert_eq!(parsed, (None, None, None, None), "{other}");
         }
     }
 }

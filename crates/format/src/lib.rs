@@ -12,6 +12,7 @@
 //! | [`codec`] | compression of segments and the probe before it |
 //! | [`seal`] | authenticated encryption of segments |
 //! | [`pack`] | segments in one object, with table of contents, padding and plain hash |
+//! | [`parity`] | what brings damaged stretches of a pack back |
 //! | [`header`] | the plain object `format` |
 //! | [`sealed`] | sealing of small objects |
 //! | [`keyslot`] | slots around the keyring key: password, key file, recovery sheet, public key |
@@ -39,6 +40,7 @@ pub mod keyslot;
 pub mod log;
 pub mod manifest;
 pub mod pack;
+pub mod parity;
 pub mod reading;
 pub mod seal;
 pub mod sealed;

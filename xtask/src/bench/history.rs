@@ -31,6 +31,7 @@ pub(super) fn run(mut flags: Flags) -> Result {
     let generations: usize = flags.parsed("--generations", 16)?;
     let keep: usize = flags.parsed("--keep", 4)?;
     let scale: f64 = flags.parsed("--scale", 0.25)?;
+    let unused: u32 = flags.parsed("--max-unused", 5)?;
     let peers = flags.value("--peers")?;
     let below = flags.value("--dir")?.map_or_else(std::env::temp_dir, PathBuf::from);
     flags.end()?;
@@ -65,7 +66,7 @@ pub(super) fn run(mut flags: Flags) -> Result {
         host::run_quietly(&mut std::process::Command::new("sync"))?;
         let before = files(&place.repository)?;
         let mut prune = Cost::default();
-        for command in tool.prune(keep, place) {
+        for command in tool.prune(keep, unused, place) {
             prune.add(&measure::run(&command, &place.log("prune"))?);
         }
         let after = files(&place.repository)?;
@@ -75,7 +76,7 @@ pub(super) fn run(mut flags: Flags) -> Result {
         rows.push(Pruned { tool: tool.name.clone(), backups, prune, verify, before, after, rewritten });
     }
     println!(
-        "\n{} snapshots of {}, {} logical; all but {keep} dropped, unused space freed\n",
+        "\n{} snapshots of {}, {} logical; all but {keep} dropped, unused space freed but for {unused} %\n",
         generations.max(1),
         names.join(" + "),
         host::mib(logical)

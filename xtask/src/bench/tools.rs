@@ -160,23 +160,28 @@ impl Tool {
         command
     }
 
-    /// Whether a prune of this tool keeps the newest few snapshots and leaves no unused space, so that it can be compared.
+    /// Whether a prune of this tool keeps the newest few snapshots and is told how much unused space may stay, so that it can
+    /// be compared.
     pub(super) fn can_prune(&self) -> bool {
         matches!(self.dialect, Dialect::Ours | Dialect::Restic | Dialect::Rustic)
     }
 
-    /// Drops all but the newest `keep` snapshots and frees what only they used; empty if it cannot.
-    pub(super) fn prune(&self, keep: usize, place: &Place) -> Vec<Command> {
+    /// Drops all but the newest `keep` snapshots and frees what only they used, but for `unused` percent of what stays; empty
+    /// if it cannot.
+    pub(super) fn prune(&self, keep: usize, unused: u32, place: &Place) -> Vec<Command> {
         let (keep, repository) = (keep.to_string(), place.repository.display().to_string());
         let ours = ["-r", &repository, "-q"];
+        let unused = format!("{unused}%");
         let lines: Vec<Vec<&str>> = match self.dialect {
             Dialect::Ours => vec![
                 [&ours[..], &["forget", "--name", SNAPSHOT, "--keep-last", &keep, "--allow-share", "100"]].concat(),
-                [&ours[..], &["prune", "--max-unused", "0"]].concat(),
+                [&ours[..], &["prune", "--max-unused", &unused]].concat(),
             ],
-            Dialect::Restic => vec![vec!["forget", "-q", "--keep-last", &keep, "--prune", "--max-unused", "0"]],
+            Dialect::Restic => vec![vec!["forget", "-q", "--keep-last", &keep, "--prune", "--max-unused", &unused]],
+            // By default it stops after a tenth of the repository.
             Dialect::Rustic => {
-                vec![vec!["forget", "--keep-last", &keep, "--prune", "--instant-delete", "--max-unused", "0%"]]
+                let prune = ["--prune", "--instant-delete", "--max-repack", "unlimited", "--max-unused", &unused];
+                vec![[&["forget", "--keep-last", &keep][..], &prune].concat()]
             }
             Dialect::Borg | Dialect::Bupstash => Vec::new(),
         };

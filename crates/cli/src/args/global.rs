@@ -64,6 +64,16 @@ pub struct GlobalArgs {
     /// Download at most this many bytes a second
     #[arg(long, global = true, value_name = "RATE", value_parser = units::parse_size)]
     pub limit_download: Option<u64>,
+    /// Write parity for every new pack, percent of its length: repairs damage in place, not a lost disk; 0 for none
+    #[arg(
+        long,
+        global = true,
+        value_name = "PERCENT",
+        value_parser = clap::value_parser!(u8).range(0..=100),
+        env = "DECUBE_BACKUP_PARITY",
+        hide_env_values = true
+    )]
+    pub parity: Option<u8>,
     /// Worker threads; 0 for as many as there are cores
     #[arg(
         long,

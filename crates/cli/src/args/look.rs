@@ -186,6 +186,9 @@ pub struct VerifyArgs {
     /// Record in the repository which packs are sound and which are damaged
     #[arg(long)]
     pub record: bool,
+    /// Store again what parity brings back of damaged packs, and what else is readable in them; implies --record
+    #[arg(long, conflicts_with_all = ["scrub", "snapshot"])]
+    pub repair: bool,
     /// Check only what these snapshots need
     #[arg(short, long, value_name = "SNAPSHOT")]
     pub snapshot: Vec<String>,

@@ -36,7 +36,7 @@ pub use key::{
     AddKeyArgs, AuditArgs, KeyArgs, KeyCommand, NewKeyArgs, RecoveryArgs, RecoveryCommand, RemoveKeyArgs, RotateArgs,
 };
 pub use look::{DiffArgs, FindArgs, KindArg, LsArgs, SizeBound, SnapshotsArgs, VerifyArgs, subset_of};
-pub use repair::{ApplyArgs, RepairArgs, RepairCommand, RepairPacksArgs, RepairSnapshotsArgs};
+pub use repair::{ApplyArgs, RepairArgs, RepairCommand, RepairPacksArgs, RepairParityArgs, RepairSnapshotsArgs};
 pub use retain::{ForgetArgs, GuardArgs, NamedPolicy, PolicyArgs, UndeleteArgs};
 pub use setup::{CompletionsArgs, ConfigArgs, ConfigCommand, ExplainArgs};
 pub use small::{SmallSnapshotArgs, SmallSnapshotCommand, SmallVerifyArgs};

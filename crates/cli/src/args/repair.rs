@@ -29,6 +29,8 @@ pub enum RepairCommand {
     Checkpoints(ApplyArgs),
     /// Store again what can be read from damaged packs, and mark these
     Packs(RepairPacksArgs),
+    /// Write parity for packs that have none, or whose parity is missing or damaged
+    Parity(RepairParityArgs),
     /// Make a copy of each damaged snapshot that holds everything readable
     Snapshots(RepairSnapshotsArgs),
 }
@@ -56,6 +58,24 @@ pub struct RepairPacksArgs {
     #[command(flatten)]
     pub apply: ApplyArgs,
     /// Read all content to find damage
+    #[arg(long)]
+    pub read_data: bool,
+}
+
+/// Arguments of `repair parity`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(
+    after_help = "How much is said by --parity, DECUBE_BACKUP_PARITY or the configuration. Every pack that needs parity is read\n\
+    once. Without --read-data parity that is missing or has a wrong length is found; with it damaged parity too.\n\
+    Parity repairs what rots in place; a pack that is gone, or a disk, it does not bring back.\n\nExamples:\n  \
+    decube-backup repair parity --parity 10\n  \
+    decube-backup repair parity --parity 10 --read-data --apply"
+)]
+pub struct RepairParityArgs {
+    /// Whether anything is written.
+    #[command(flatten)]
+    pub apply: ApplyArgs,
+    /// Read all parity to find damage
     #[arg(long)]
     pub read_data: bool,
 }

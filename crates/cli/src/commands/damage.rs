@@ -13,6 +13,10 @@ const SALVAGE: &str = "`repair packs` keeps what is still readable in damaged pa
 const SCRUBBED: &str = "`verify --read-data` (with the password) says which files are hit";
 const INDEX: &str = "an index segment holds nothing that the packs do not say themselves: no file is lost, only time; \
                      `repair index` writes it anew";
+const REPAIRABLE: &str = "`verify --read-data --repair` (or `repair packs --apply`) stores again what parity brings back; then `prune` \
+                          takes the damaged packs away";
+const PARITY: &str =
+    "parity holds nothing that its pack does not: no file is lost; `repair parity --apply` makes it again";
 const CHECKPOINT: &str = "a checkpoint follows from the log: nothing is lost; `repair checkpoints` makes it again";
 const KEYS: &str = "other passwords and key files still open the repository: with one of them `key add` makes a new key and \
                     `key remove` takes the damaged one away";
@@ -29,7 +33,9 @@ pub(super) fn hints(report: &VerifyReport, scrubbed: bool) -> Vec<&'static str> 
         (hit("log/"), LOG),
         (files && !hit("log/"), FILES),
         (files && !hit("log/"), SALVAGE),
-        (scrubbed && hit("packs/"), SCRUBBED),
+        (scrubbed && hit("packs/") && report.repairable.len() < report.damages.len(), SCRUBBED),
+        (!report.repairable.is_empty(), REPAIRABLE),
+        (hit("parity/"), PARITY),
         (hit("index/"), INDEX),
         (hit("ckpt/"), CHECKPOINT),
         (hit("keys/"), KEYS),
@@ -46,13 +52,14 @@ mod tests {
 
     #[test]
     fn each_kind_of_damage_has_its_own_next_step() {
-        let cases: [(&[&str], u64, bool, &[&str]); 10] = [
+        let cases: [(&[&str], u64, bool, &[&str]); 11] = [
             (&[], 0, false, &[]),
             (&["packs/d/00/00"], 3, false, &[ANY, FILES, SALVAGE]),
             (&["packs/d/00/00"], 0, false, &[ANY]),
             (&["packs/m/00/00"], 0, true, &[ANY, SCRUBBED]),
             (&["log/0000000000000001", "packs/d/00/00"], 1, false, &[ANY, LOG]),
             (&["index/0/00"], 0, false, &[ANY, INDEX]),
+            (&["parity/d/00/00-00"], 0, false, &[ANY, PARITY]),
             (&["ckpt/0000000000000000"], 0, false, &[ANY, CHECKPOINT]),
             (&["keys/00"], 0, false, &[ANY, KEYS]),
             (&["keyring/00000000"], 0, true, &[ANY, UNLOCK]),

@@ -62,9 +62,7 @@ fn count(report: &LiveReport, deviation: Deviation) -> u64 {
 }
 
 fn newest_of(repository: &Repository, path: &EntryPath) -> Result<Snapshot> {
-    let mut all = repository.snapshots(&SnapshotFilter::default());
-    all.sort_by_key(|snapshot| (snapshot.manifest.begun, snapshot.seq));
-    while let Some(snapshot) = all.pop() {
+    for (_, snapshot) in repository.dated_snapshots(&SnapshotFilter::default()).into_iter().rev() {
         match browse::entry(repository, &snapshot, path) {
             Ok(_) => return Ok(snapshot),
             Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -68,6 +68,7 @@ fn print_plan(session: &Session, plan: &PruneSummary) -> Result<()> {
     row("small packs: copied together", plan.packs_small);
     row("packs going after --grace", plan.packs_waiting);
     row("packs that no index knows: left alone", plan.packs_unknown);
+    row("parity of packs that go: deleted", plan.parity);
     row("leftovers of interrupted uploads: deleted", plan.orphans);
     row("left by an earlier prune: deleted", plan.unfinished);
     row("superseded checkpoints: deleted", plan.checkpoints);

@@ -24,6 +24,7 @@ pub(super) fn run(session: &Session, command: &RepairCommand) -> Outcome {
         RepairCommand::Index(args) => index(session, args),
         RepairCommand::Checkpoints(args) => checkpoints(session, args),
         RepairCommand::Packs(args) => packs(session, &args.apply, args.read_data),
+        RepairCommand::Parity(args) => parity(session, &args.apply, args.read_data),
         RepairCommand::Snapshots(args) => snapshots(session, args),
     }
 }
@@ -127,7 +128,7 @@ fn packs(session: &Session, args: &ApplyArgs, read_data: bool) -> Outcome {
             "message_type": "summary", "repair": "packs", "dry_run": !args.apply, "sound": sound,
             "damaged_packs": report.damaged, "damages": report.damages, "chunks_elsewhere": report.elsewhere,
             "chunks_saved": report.saved, "bytes_saved": report.saved_bytes, "chunks_lost": report.lost,
-            "packs_without_contents": report.opaque, "packs_written": report.written,
+            "packs_without_contents": report.opaque, "packs_by_parity": report.rebuilt, "packs_written": report.written,
         }))?;
         return Ok(exit(sound, args, lost));
     }
@@ -142,6 +143,10 @@ fn packs(session: &Session, args: &ApplyArgs, read_data: bool) -> Outcome {
             if args.apply { "stored again" } else { "would be stored again" },
             report.lost,
         ))?;
+        if report.rebuilt > 0 {
+            let packs = units::count(report.rebuilt, "pack");
+            session.console.summary(format_args!("{packs} read whole by parity"))?;
+        }
         if report.opaque > 0 {
             let packs = units::count(report.opaque, "pack");
             session
@@ -153,6 +158,46 @@ fn packs(session: &Session, args: &ApplyArgs, read_data: bool) -> Outcome {
                 "nothing new relies on the damaged packs; the next backup stores again what its source still has",
             )?;
         }
+    }
+    close(session, args, sound)?;
+    Ok(exit(sound, args, lost))
+}
+
+/// Stores again what can be read of packs recorded as damaged, by their parity too.
+///
+/// # Errors
+/// The repository cannot be opened, read or written.
+pub(super) fn damaged_packs(session: &Session) -> Outcome {
+    packs(session, &ApplyArgs { apply: true, dry_run: false }, false)
+}
+
+fn parity(session: &Session, args: &ApplyArgs, read_data: bool) -> Outcome {
+    let repository = session.open_without_cache()?;
+    let reporter = session.reporter("repair", Bar::Shown)?;
+    let report = repair::parity(&repository, &options(args, read_data), &reporter)?;
+    drop(reporter);
+    let (sound, lost) = (report.is_sound(), !report.unreadable.is_empty());
+    if session.console.format() == Format::Json {
+        session.console.json(&json!({
+            "message_type": "summary", "repair": "parity", "dry_run": !args.apply, "sound": sound,
+            "packs": report.packs, "packs_without": report.without, "damaged": report.damaged,
+            "packs_damaged": report.unreadable, "parity_written": report.written, "bytes_written": report.bytes,
+        }))?;
+        return Ok(exit(sound, args, lost));
+    }
+    print_damages(session, "damaged", &report.damaged)?;
+    print_damages(session, "no parity of a damaged pack; `repair packs` first", &report.unreadable)?;
+    if !sound {
+        session.console.summary(format_args!(
+            "{} of {} without parity, {}; {}",
+            report.without,
+            units::count(report.packs, "pack"),
+            units::count(report.damaged.len() as u64, "damaged parity object"),
+            match args.apply {
+                true => format!("{} written ({})", report.written, units::size(report.bytes)),
+                false => "would get it".to_owned(),
+            },
+        ))?;
     }
     close(session, args, sound)?;
     Ok(exit(sound, args, lost))

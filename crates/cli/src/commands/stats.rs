@@ -36,7 +36,7 @@ pub(super) fn run(session: &Session, args: &StatsArgs) -> Outcome {
         console.json(&stats)?;
         return Ok(Exit::Done);
     }
-    let stored = stats.bytes_data_packs + stats.bytes_meta_packs + stats.bytes_index;
+    let stored = stats.bytes_data_packs + stats.bytes_meta_packs + stats.bytes_index + stats.bytes_parity;
     let ratio = |of: u64, to: u64| if to > 0 { format!("{:.2}", of as f64 / to as f64) } else { "-".to_owned() };
     let fresh = &stats.freshness;
     let mut table = Table::new(&["What", ">Value"]);
@@ -49,6 +49,7 @@ pub(super) fn run(session: &Session, args: &StatsArgs) -> Outcome {
         ("data packs", format!("{} in {}", units::size(stats.bytes_data_packs), stats.data_packs)),
         ("metadata packs", format!("{} in {}", units::size(stats.bytes_meta_packs), stats.meta_packs)),
         ("index", units::size(stats.bytes_index)),
+        ("parity", format!("{} for {}", units::size(stats.bytes_parity), units::count(stats.parity_packs, "pack"))),
         ("stored in all", units::size(stored)),
         ("deduplication ratio", ratio(stats.bytes_logical, stats.bytes_raw)),
         ("compression ratio", ratio(stats.bytes_raw, stats.bytes_data_packs)),

@@ -2,6 +2,7 @@
 
 use crate::args::VerifyArgs;
 use crate::commands::damage::hints;
+use crate::commands::repair;
 use crate::commands::report::{rate, short};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Bar, Console, Format, put_path};
@@ -32,6 +33,11 @@ pub(crate) fn run(session: &Session, args: &VerifyArgs) -> Outcome {
             print_text(session, args, &report)?;
             print_recorded(session, args, &report, overdue)?;
         }
+    }
+    if args.repair && report.damages.iter().any(|damage| damage.object.starts_with("packs/")) {
+        let repaired = repair::damaged_packs(session)?;
+        let others = report.damages.iter().any(|damage| !damage.object.starts_with("packs/"));
+        return Ok(if others { repaired.max(Exit::Damaged) } else { repaired });
     }
     Ok(match (report.damages.is_empty(), &report.recorded.problem) {
         (false, _) => Exit::Damaged,
@@ -68,7 +74,7 @@ fn check(session: &Session, args: &VerifyArgs) -> Outcome<Checked> {
     let selected = selected.collect::<Result<Vec<_>>>()?;
     let options = VerifyOptions { depth, snapshots: (!selected.is_empty()).then_some(selected) };
     let reporter = session.reporter("verify", Bar::Shown)?;
-    let report = match args.record || args.within.is_some() {
+    let report = match is_recorded(args) {
         true => {
             let who = Recording { host: surroundings::host(), username: surroundings::user() };
             verify::verify_and_record(&repository, &options, &who, &reporter)?
@@ -77,6 +83,11 @@ fn check(session: &Session, args: &VerifyArgs) -> Outcome<Checked> {
     };
     let overdue = args.within.map(|within| verify::overdue(&repository.state(), within, session.clock.now()));
     Ok(Checked { report, overdue })
+}
+
+/// Whether what is found is written into the repository.
+fn is_recorded(args: &VerifyArgs) -> bool {
+    args.record || args.repair || args.within.is_some()
 }
 
 fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport, overdue: Option<u64>) -> Result<()> {
@@ -94,6 +105,7 @@ fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport, overd
         "sound": report.damages.is_empty(),
         "num_errors": report.damages.len(),
         "damages": report.damages,
+        "repairable": report.repairable,
         "hints": hints(report, args.scrub),
         "affected": entries(&report.affected),
         "affected_count": report.affected_count,
@@ -108,7 +120,7 @@ fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport, overd
         "bytes_read": report.bytes_read,
         "chunks": report.chunks,
         "orphans": report.orphans,
-        "recorded": (args.record || args.within.is_some()).then_some(&report.recorded),
+        "recorded": is_recorded(args).then_some(&report.recorded),
         "verified_packs": report.freshness.verified_packs,
         "unverified_packs": report.freshness.unverified_packs,
         "unverified_bytes": report.freshness.unverified_bytes,
@@ -170,6 +182,10 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         0 => console.warn(format_args!("{damages}; no file in a snapshot is known to be hit")),
         n => console.warn(format_args!("{damages}; {} cannot be given back whole", units::count(n, "entry"))),
     }
+    if !report.repairable.is_empty() {
+        let packs = units::count(report.repairable.len() as u64, "pack");
+        console.warn(format_args!("parity brings {packs} of them back as written: no file is hit by these"));
+    }
     for hint in hints(report, args.scrub) {
         console.stderr(format_args!("hint: {hint}"));
     }
@@ -178,7 +194,7 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
 
 fn print_recorded(session: &Session, args: &VerifyArgs, report: &VerifyReport, overdue: Option<u64>) -> Result<()> {
     let (console, recorded, fresh) = (&session.console, &report.recorded, &report.freshness);
-    if args.record || args.within.is_some() {
+    if is_recorded(args) {
         console.summary(format_args!(
             "recorded: {} sound, {} newly found damaged, {} whole again",
             units::count(recorded.verified, "pack"),

@@ -5,6 +5,7 @@ use crate::config::load::Finding;
 use crate::config::model::{Backup, MonitoringConfig, PipelineConfig, SinkConfig, SourceConfig};
 use crate::config::{retention, secrets};
 use crate::units;
+use decube_backup_format::parity::Overhead;
 use std::str::FromStr;
 
 /// Everything wrong, in the order of sections.
@@ -59,6 +60,9 @@ fn check_sink(name: &str, sink: &SinkConfig, found: &mut Vec<Finding>) {
         if let Some(Err(error)) = value.map(secrets::check) {
             found.push(Finding::new(&at(key), error.to_string()));
         }
+    }
+    if let Some(Err(error)) = sink.parity.map(Overhead::percent) {
+        found.push(Finding::new(&at("parity"), error.to_string()));
     }
     check_size(&at("limit_upload"), sink.limit_upload.as_deref(), found);
     check_size(&at("limit_download"), sink.limit_download.as_deref(), found);

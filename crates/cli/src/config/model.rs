@@ -101,6 +101,10 @@ pub struct SinkConfig {
     /// Download at most this many bytes a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_download: Option<String>,
+    /// Parity written for every new pack, percent of its length; none if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 100))]
+    pub parity: Option<u8>,
     /// What this kind of storage understands besides.
     #[serde(default, skip_serializing_if = "is_default")]
     pub options: Map<String, Value>,

@@ -18,7 +18,7 @@ use world::{World, contents};
 
 const WRITERS: u32 = 6;
 /// Backups of each writer.
-const ROUNDS: u32 = 4;
+const ROUNDS: u32 = 12;
 
 /// Somebody who works on the repository while the writers do.
 struct Role {

@@ -62,6 +62,15 @@ fn pipelines_run_and_the_worst_exit_wins() {
     assert_eq!(snapshot["labels"]["tier"], "gold");
     assert!(!run(&["-r", "@main", "ls", "-R", "latest"]).expect(0).out.contains("big.bin"));
     run(&["run", "partly"]).expect(3).says("partly    logs");
+    assert!(!world.path("repo/parity").exists(), "nobody asked for it");
+    world.write("src/more.txt", "more");
+    let mut with_parity = world.program("decube-backup");
+    with_parity.env_remove("DECUBE_BACKUP_REPOSITORY").env("DECUBE_BACKUP__SINKS__MAIN__PARITY", "10");
+    said(with_parity.args(["--config", "conf.yaml", "run", "decube", "-q"])).expect(0);
+    assert!(world.path("repo/parity").exists(), "configured for the sink");
+    let mut wrong = world.program("decube-backup");
+    wrong.env("DECUBE_BACKUP__SINKS__MAIN__PARITY", "101").args(["--config", "conf.yaml", "config", "check"]);
+    said(&mut wrong).expect(1).says("more than 100 percent");
     run(&["run", "nothing"]).expect(1).says("configured pipelines: broken, decube, partly");
     run(&["explain-exclude", "src/big.bin", "--configured", "data"]).expect(0).says("excluded");
 }

@@ -83,3 +83,55 @@ fn a_policy_reads_in_parts_and_says_how_old_the_oldest_reading_is() {
     assert_eq!((&stats["unverified_packs"], &stats["damaged_packs"]), (&0.into(), &0.into()), "{stats}");
     world.run(&["verify", "--budget-time", "1h"]).expect(1).says("--within");
 }
+
+/// A sector of each pack is gone: nothing is lost, it is said so, and put right by one command.
+#[test]
+fn parity_brings_damage_back_and_verify_repairs_it() {
+    let world = World::with_repository();
+    let backup = |more: &[&str]| {
+        let command = ["backup", "src", "--name", "src", "-q"];
+        world.run(&[&command[..], more].concat()).expect(0);
+    };
+    world.write("src/text", &(0..60_000).map(|n| format!("line {n}\n")).collect::<String>());
+    backup(&[]);
+    assert!(!world.path("repo/parity").exists(), "nobody asked for it");
+    world.run(&["repair", "parity"]).expect(1).says("--parity");
+    world.run(&["repair", "parity", "--parity", "10"]).expect(13).says("would get it");
+    world.run(&["repair", "parity", "--parity", "10", "--apply"]).expect(0).says("2 written");
+    world.write("src/new", &(0..60_000).map(|n| format!("{n} is new\n")).collect::<String>());
+    backup(&["--parity", "10"]);
+    let packs = crate::world::contents(&world.path("repo/packs"));
+    assert_eq!(crate::world::contents(&world.path("repo/parity")).len(), packs.len());
+    world.run(&["stats"]).expect(0).says(&format!("for {} packs", packs.len()));
+
+    for (name, mut bytes) in packs {
+        let from = bytes.len() / 2 / 4096 * 4096;
+        let to = bytes.len().min(from + 4096);
+        bytes[from..to].fill(0);
+        let path = world.path("repo/packs").join(name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("mode");
+        std::fs::write(path, bytes).expect("written");
+    }
+    world.run(&["verify", "--scrub"]).expect(13).says("repairable by parity: 1 ranges");
+    let found = world.run(&["verify", "--read-data", "--json"]).expect(13).summary();
+    assert_eq!(
+        (&found["affected_count"], found["repairable"].as_array().map(Vec::len)),
+        (&0.into(), Some(4)),
+        "{found}"
+    );
+    let restored = world.run(&["restore", "src", "-t", "out"]).expect(0);
+    restored.says("read by its parity");
+    let source = world.shown("src");
+    let inside = format!("out{source}");
+    assert_eq!(crate::world::contents(&world.path(&inside)), crate::world::contents(&world.path("src")));
+    let dumped = world.run(&["dump", &format!("src:{source}/text")]).expect(0);
+    assert_eq!(dumped.out.as_bytes(), std::fs::read(world.path("src/text")).expect("read"));
+
+    let repaired = world.run(&["verify", "--read-data", "--repair", "--parity", "10"]).expect(0);
+    repaired.says("repairable by parity").says("4 packs read whole by parity").says(" 0 lost");
+    world.run(&["prune", "--max-unused", "0"]).expect(0);
+    world.run(&["verify", "--read-data"]).expect(0).says("sound");
+    let (packs, parity) = (world.path("repo/packs"), world.path("repo/parity"));
+    assert_eq!(crate::world::contents(&packs).len(), crate::world::contents(&parity).len());
+    world.run(&["backup", "src", "--name", "src", "--parity", "101"]).expect(1).says("101");
+}

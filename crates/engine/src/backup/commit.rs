@@ -73,7 +73,7 @@ impl Run {
     }
 
     pub(super) fn count_packs(&self, added: &[AddedPack]) {
-        let bytes = added.iter().map(|p| p.len).sum();
+        let bytes = added.iter().map(AddedPack::stored_bytes).sum();
         self.count(Stored { packs: added.len() as u64, bytes, ..Stored::default() });
     }
 }
@@ -186,6 +186,6 @@ impl Commit<'_> {
 pub(super) fn record_progress(repo: &Repository, run: &Run, added: Vec<AddedPack>) -> Result<Arc<LocalIndex>> {
     let recorded = publish::record_packs(repo, run.id, added, "backup")?;
     run.count(Stored { bytes: recorded.index_bytes, ..Stored::default() });
-    run.recorded.set(run.recorded.get() + recorded.packs.iter().map(|p| p.len).sum::<u64>());
+    run.recorded.set(run.recorded.get() + recorded.packs.iter().map(AddedPack::stored_bytes).sum::<u64>());
     repo.index()
 }

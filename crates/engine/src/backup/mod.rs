@@ -193,7 +193,7 @@ fn run_pass<'a>(
     let inline_bytes_max = if repo.host().is_some() { 0 } else { INLINE_BYTES_MAX };
     let (chunker, hasher, arenas) = (&repo.chunker, &repo.hasher, unbounded());
     let readers = read::ReadContext { source, chunker, hasher, inline_bytes_max, monitor, arenas: &arenas };
-    let settings = WriterSettings::new(&repo.header, store.capabilities().distance, repo.env.workers(), options.effort);
+    let settings = WriterSettings::new(&repo.header, store.capabilities().distance, &repo.env, options.effort);
     let sealer = host::sealer(repo)?;
     let context = WriterContext {
         store: &store,

@@ -10,6 +10,7 @@ use crate::repository::{NewRecord, Repository, Verdict};
 use crate::rules::Ledger;
 use decube_backup_core::monitor::Monitor;
 use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::PackName;
 use decube_backup_format::log::{ObjectName, Payload, Stamp};
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 pub struct PruneReport {
     /// Packs deleted.
     pub packs_deleted: u64,
-    /// Index segments, checkpoints and key slots deleted.
+    /// Parity objects, index segments, checkpoints and key slots deleted.
     pub others_deleted: u64,
     /// Bytes the store got back.
     pub bytes_deleted: u64,
@@ -79,6 +80,8 @@ impl PrunePlan<'_> {
             going.retain(|name| !copied.damaged.contains(name));
         }
         let orphan_names: Vec<ObjectName> = orphans.iter().map(|(name, _)| *name).collect();
+        // Parity goes with its pack, and afterwards no record says what it was called.
+        let before = marks.state.clone();
         let mut proof = Proof::new(repo, std::mem::take(&mut copied.written), monitor);
         let gone = reclaim::reclaim(repo, marks, going, orphan_names, &mut proof, &stamp, monitor)?;
         let state = repo.state();
@@ -89,7 +92,9 @@ impl PrunePlan<'_> {
             let recorded = if let ObjectName::Pack(pack) = name { lens.get(pack) } else { None };
             recorded.map(|len| u64::from(*len)).or_else(|| orphans.get(name).copied())
         };
-        let freed = gone.iter().filter_map(len).sum();
+        let parity: BTreeMap<ObjectName, u64> = gone.iter().filter_map(|name| parity_of(&before, name)).collect();
+        let freed = gone.iter().filter_map(len).chain(parity.values().copied()).sum();
+        let gone: Vec<ObjectName> = gone.into_iter().chain(parity.into_keys()).collect();
         count(report, reclaim::delete(repo, &gone, monitor)?, freed);
 
         report.others_deleted += checkpoints.len() as u64;
@@ -104,6 +109,13 @@ impl PrunePlan<'_> {
         }
         Ok(())
     }
+}
+
+/// The parity object of a pack that has one, with its length.
+fn parity_of(state: &State, name: &ObjectName) -> Option<(ObjectName, u64)> {
+    let ObjectName::Pack(pack) = name else { return None };
+    let (parity, info) = state.parity(pack)?;
+    Some((ObjectName::Parity(parity), u64::from(info.len)))
 }
 
 fn count(report: &mut PruneReport, deleted: reclaim::Deleted, bytes: u64) {

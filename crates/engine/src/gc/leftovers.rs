@@ -8,7 +8,7 @@ use crate::rules::Ledger;
 use decube_backup_core::sink::ObjectMeta;
 use decube_backup_core::{Key, Result};
 use decube_backup_format::checkpoint::State;
-use decube_backup_format::ids::{SlotId, parse_index_key, parse_pack_key, parse_seq_key};
+use decube_backup_format::ids::{SlotId, parse_index_key, parse_pack_key, parse_parity_key, parse_seq_key};
 use decube_backup_format::log::ObjectName;
 use std::time::Duration;
 
@@ -50,6 +50,11 @@ pub(super) fn look(repo: &Repository, state: &State, orphan_age: Duration) -> Re
         None => orphan_age.is_zero(),
     };
     let mut prefixes = vec!["packs/", "index/"];
+    // Who never used parity does not pay a request for it.
+    let has_parity = |name: &ObjectName| matches!(name, ObjectName::Parity(_));
+    if !repo.env.parity.is_none() || state.parities().len() > 0 || state.retired_objects().any(has_parity) {
+        prefixes.push("parity/");
+    }
     if state.retired_objects().any(|name| matches!(name, ObjectName::KeySlot(_))) {
         prefixes.push("keys/");
     }
@@ -79,13 +84,17 @@ fn named(key: &Key) -> Option<ObjectName> {
     let pack = parse_pack_key(key).map(ObjectName::Pack);
     let index = || parse_index_key(key).map(|(level, id)| ObjectName::Index { level, id });
     let slot = || Some(ObjectName::KeySlot(SlotId::from_hex(key.as_str().strip_prefix("keys/")?).ok()?));
-    pack.or_else(index).or_else(slot)
+    let parity = || parse_parity_key(key).map(ObjectName::Parity);
+    pack.or_else(parity).or_else(index).or_else(slot)
 }
 
 fn standing(state: &State, name: &ObjectName) -> Standing {
     let (in_force, out_of_force) = match name {
         ObjectName::Pack(pack) => (state.is_in_force(pack), Ledger::is_reclaimed(state, pack)),
         ObjectName::Index { level, id } => (state.index(*level, id).is_some(), state.is_retired(name)),
+        ObjectName::Parity(parity) => {
+            (state.parity(&parity.pack).is_some_and(|(known, _)| known == *parity), state.is_retired(name))
+        }
         other => (state.objects().any(|(known, _)| known == *other), state.is_retired(name)),
     };
     match (in_force, out_of_force) {

@@ -5,9 +5,9 @@
 //!
 //! Nodes that several snapshots share are read once: the bit of a node says that all below it is marked.
 
-use super::bitmap::Bitmap;
 use super::reach::{self, Need};
 use crate::index::LocalIndex;
+use crate::index::bitmap::Bitmap;
 use crate::index::scan::Entry;
 use crate::repository::Repository;
 use crate::rules::{Ledger, Marked};

@@ -15,7 +15,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`reach`] | what a tree needs |
-//! | [`mark`], [`bitmap`] | what live snapshots need |
+//! | [`mark`] | what live snapshots need, one bit for each entry of the index |
 //! | [`tally`] | how much of each pack that is |
 //! | [`choose`] | which packs go, which are copied |
 //! | [`leftovers`] | objects in the store that are not in force |
@@ -29,7 +29,6 @@
 //! *Deliberately absent*: any cached index. A wrong entry in a cache costs everyone else a duplicate or an error; here it
 //! would cost data, so the index is loaded from the repository.
 
-mod bitmap;
 mod choose;
 mod compact;
 mod execute;
@@ -48,6 +47,7 @@ pub use execute::PruneReport;
 pub use freed::freed;
 pub use unique::{UniqueSize, unique};
 
+use crate::index::bitmap::Bitmap;
 use crate::repository::{Owners, Repository};
 use choose::Policy;
 use decube_backup_core::monitor::Monitor;
@@ -170,6 +170,8 @@ pub struct PruneSummary {
     pub checkpoints: Amount,
     /// Index segments that are merged into few.
     pub indexes_merged: u64,
+    /// Parity of packs that go.
+    pub parity: Amount,
     /// Bytes the store gets back, about.
     pub bytes_freed: u64,
     /// What that costs.
@@ -188,7 +190,7 @@ pub struct PrunePlan<'a> {
     repo: &'a Repository,
     options: PruneOptions,
     marks: Marks,
-    kept: bitmap::Bitmap,
+    kept: Bitmap,
     summary: PruneSummary,
     /// To be copied, in this order.
     sources: Vec<PackName>,
@@ -266,7 +268,10 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
     plan.leftovers.deletable.iter().for_each(|(_, len)| summary.unfinished.add(*len));
     plan.leftovers.checkpoints.iter().for_each(|(_, len)| summary.checkpoints.add(*len));
     let copied_from = Amount::of(sparse.iter().chain(&small).filter(goes_now));
-    let gone = [summary.packs_dead, copied_from, summary.orphans, summary.unfinished, summary.checkpoints];
+    let parity = plan.going.iter().filter(|pack| !waits.contains(pack)).filter_map(|pack| state.parity(pack));
+    parity.for_each(|(_, info)| summary.parity.add(u64::from(info.len)));
+    let gone =
+        [summary.packs_dead, copied_from, summary.parity, summary.orphans, summary.unfinished, summary.checkpoints];
     summary.bytes_freed = gone.iter().map(|amount| amount.bytes).sum::<u64>().saturating_sub(copied);
     summary.requests = plan.requests(&sparse, &small, gone.iter().map(|amount| amount.count).sum(), &policy);
     plan.going.retain(|name| !waits.contains(name));

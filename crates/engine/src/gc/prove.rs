@@ -13,6 +13,7 @@ use crate::segments::{Scratch, SegmentReader, chunk_in, is_damage};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, check_stop};
 use decube_backup_core::{Error, Result};
 use decube_backup_format::ids::{PackName, pack_key};
+use decube_backup_format::log::ObjectName;
 use decube_backup_format::pack::{Footer, SegmentEntry};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,11 +39,14 @@ impl<'a> Proof<'a> {
 
     /// Takes out of `candidates` every pack with a live chunk of which no whole copy stays.
     ///
+    /// Says whether that is settled: not if another prune took a copy away since `marks` were made. Then nothing is taken
+    /// out, and newer marks know better.
+    ///
     /// # Errors
     /// The store does not answer; `Interrupted`. Damage is told to the monitor.
-    pub(super) fn spare(&mut self, marks: &Marks, candidates: &mut BTreeSet<PackName>) -> Result<()> {
+    pub(super) fn spare(&mut self, marks: &Marks, candidates: &mut BTreeSet<PackName>) -> Result<bool> {
         if candidates.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let mut doubtful: BTreeMap<(PackName, u32), SegmentEntry> = BTreeMap::new();
         self.each_copy(marks, candidates, &mut |staying, _| {
@@ -52,9 +56,11 @@ impl<'a> Proof<'a> {
                 doubtful.insert((first.pack, first.segment), first.entry);
             }
         })?;
-        self.check(&doubtful)?;
+        if !self.check(&doubtful)? {
+            return Ok(false);
+        }
         if self.segments.values().all(|is_whole| *is_whole) {
-            return Ok(());
+            return Ok(true);
         }
         let mut needed = BTreeSet::new();
         let is_whole = |at: &Location| self.segments.get(&(at.pack, at.segment)).is_some_and(|is_whole| *is_whole);
@@ -64,7 +70,7 @@ impl<'a> Proof<'a> {
             }
         })?;
         candidates.retain(|pack| !needed.contains(pack));
-        Ok(())
+        Ok(true)
     }
 
     /// Shows each live chunk that has places both among `candidates` and in packs that stay, none of which this run wrote.
@@ -97,9 +103,10 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
-    fn check(&mut self, doubtful: &BTreeMap<(PackName, u32), SegmentEntry>) -> Result<()> {
+    /// Reads each of `doubtful`; `false` if one turns out to be reclaimed by now.
+    fn check(&mut self, doubtful: &BTreeMap<(PackName, u32), SegmentEntry>) -> Result<bool> {
         if doubtful.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let bytes = doubtful.values().map(|entry| u64::from(entry.stored_len)).sum();
         self.monitor.phase("check copies", Some(bytes), None);
@@ -121,6 +128,9 @@ impl<'a> Proof<'a> {
             let is_whole = match checked {
                 Ok(()) => true,
                 Err(error) if is_damage(&error) => {
+                    if self.repo.is_out_of_force_by_now(&ObjectName::Pack(*pack))? {
+                        return Ok(false);
+                    }
                     let what = format!("a copy is damaged, so the other one stays: {}", error.chain());
                     self.monitor.problem(&Problem::new(ProblemKind::Damaged, pack_key(pack)?.as_str(), what));
                     false
@@ -130,7 +140,7 @@ impl<'a> Proof<'a> {
             self.segments.insert((*pack, *number), is_whole);
             self.monitor.advance(decube_backup_core::monitor::Progress::Bytes, u64::from(entry.stored_len));
         }
-        Ok(())
+        Ok(true)
     }
 
     fn footer(&self, reader: &SegmentReader<'_>, pack: &PackName) -> Result<Footer> {

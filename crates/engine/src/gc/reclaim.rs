@@ -79,7 +79,10 @@ pub(super) fn reclaim(
         marks = caught_up(repo, marks, monitor)?;
         candidates.retain(|pack| marks.state.is_in_force(pack));
         spare(&marks, &mut candidates)?;
-        proof.spare(&marks, &mut candidates)?;
+        if !proof.spare(&marks, &mut candidates)? {
+            void += 1;
+            continue;
+        }
         orphans.retain(|name| is_orphan(&marks.state, name) && !may_delete(&marks.state, name));
         let names = candidates.iter().map(|pack| ObjectName::Pack(*pack)).chain(orphans.iter().copied());
         let names: Vec<ObjectName> = names.take(RECORD_NAMES_MAX).collect();

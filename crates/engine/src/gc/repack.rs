@@ -4,9 +4,9 @@
 //! migrate. A segment that is needed whole keeps its compression. What is copied is recorded by `Add` on the way and at the
 //! end, so that a prune that is stopped or killed copies nothing twice; a copy nobody needs is garbage for the next one.
 
-use super::bitmap::Bitmap;
 use super::tally::take_kept;
 use crate::index::LocalIndex;
+use crate::index::bitmap::Bitmap;
 use crate::pipeline::{
     AddedPack, ChunkWriter, HostPacks, Lane, PackSealer, PackedSegment, WriterContext, WriterSettings,
 };
@@ -18,7 +18,7 @@ use decube_backup_core::{Error, Result};
 use decube_backup_format::codec::Codec;
 use decube_backup_format::host::HostMark;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
-use decube_backup_format::log::WriterId;
+use decube_backup_format::log::{ObjectName, WriterId};
 use decube_backup_format::manifest::RunId;
 use decube_backup_format::pack::{ChunkEntry, Footer, PackReader, SegmentEntry};
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,7 +89,7 @@ impl Repack<'_> {
 
     fn run_group(&self, sealer: &dyn PackSealer, sources: &[PackName], copied: &mut Copied) -> Result<()> {
         let repo = self.repo;
-        let settings = WriterSettings::new(&repo.header, repo.store.capabilities().distance, repo.env.workers(), None);
+        let settings = WriterSettings::new(&repo.header, repo.store.capabilities().distance, &repo.env, None);
         let context = WriterContext {
             store: &repo.store,
             sealer,
@@ -127,11 +127,17 @@ impl Repack<'_> {
             let state = self.repo.state();
             let Some(info) = state.pack(name) else { continue };
             let mut source = Source { repack: self, name, settings, segments: &segments, scratch: &mut scratch };
-            match source.copy(u64::from(info.len), &mut since, writer) {
+            let mut outcome = source.copy(u64::from(info.len), &mut since, writer);
+            if matches!(outcome, Err(Failed::Reading(_)))
+                && let Some(_at_hand) = segments.bring_back(name)?
+            {
+                // What was copied by now is not copied again.
+                outcome = source.copy(u64::from(info.len), &mut since, writer);
+            }
+            match outcome {
                 Ok(()) => {}
                 Err(Failed::Reading(error)) => {
-                    self.repo.refresh()?;
-                    if self.repo.state().is_reclaimed(name) {
+                    if self.repo.is_out_of_force_by_now(&ObjectName::Pack(*name))? {
                         // Another prune was faster; it left each live chunk another place.
                         continue;
                     }
@@ -154,7 +160,7 @@ impl Repack<'_> {
     /// Records new packs; those that somebody took for leftovers meanwhile are gone.
     fn record(&self, added: Vec<AddedPack>, copied: &mut Copied) -> Result<()> {
         copied.packs += added.len() as u64;
-        copied.bytes += added.iter().map(|pack| pack.len).sum::<u64>();
+        copied.bytes += added.iter().map(AddedPack::stored_bytes).sum::<u64>();
         let recorded = publish::record_packs(self.repo, RunId::default(), added, "prune")?;
         copied.bytes += recorded.index_bytes;
         copied.written.extend(recorded.packs.iter().map(|pack| pack.name));
@@ -191,9 +197,8 @@ impl Source<'_> {
         let mut damage = None;
         for stretch in self.stretches(&footer).map_err(Failed::Fatal)? {
             check_stop(self.repack.monitor).map_err(Failed::Fatal)?;
-            let key = pack_key(self.name).map_err(Failed::Fatal)?;
             let (from, len) = (u64::from(stretch.from), u64::from(stretch.to - stretch.from));
-            let bytes = self.repack.repo.store.get_exactly(&key, from, len).map_err(reading)?;
+            let bytes = self.segments.fetch(self.name, from, len).map_err(reading)?;
             for number in stretch.segments {
                 let Some(entry) = footer.segments.get(number as usize) else { continue };
                 let start = (entry.offset - stretch.from) as usize;
@@ -275,7 +280,8 @@ impl Source<'_> {
             let (packed, raw) = self.scratch.take();
             let chunks = needed.iter().map(|chunk| (chunk.id, chunk.len)).collect();
             let segment = PackedSegment { raw, packed, codec: entry.codec, chunks };
-            writer.push_packed(self.name.kind, segment).map_err(Failed::Fatal)?;
+            let spare = writer.push_packed(self.name.kind, segment).map_err(Failed::Fatal)?;
+            self.scratch.refill(spare);
             return Ok(raw_bytes);
         }
         for chunk in &needed {

@@ -4,9 +4,9 @@
 //! most is needed anyway, so that the others become empty. A host with a write-only key sees no packs but its own, and would
 //! store again what is not in them: so of its packs one is kept besides.
 
-use super::bitmap::Bitmap;
 use super::mark::Marks;
 use crate::index::LocalIndex;
+use crate::index::bitmap::Bitmap;
 use crate::index::scan::Entry;
 use crate::repository::Owners;
 use crate::rules::Ledger;

@@ -4,11 +4,11 @@
 //! below a node that two snapshots share, they share. A second pass over each snapshot enters only what is its own.
 
 use super::Size;
-use super::bitmap::Bitmap;
 use super::freed::{measure, plus};
 use super::mark::{Marks, ordinal};
 use super::reach;
 use super::reclaim::view;
+use crate::index::bitmap::Bitmap;
 use crate::repository::Repository;
 use crate::segments::Nodes;
 use decube_backup_core::Result;

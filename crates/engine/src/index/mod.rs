@@ -11,11 +11,13 @@
 //! | [`table`] | packs, segments and entries in memory |
 //! | [`run`] | the same on disk |
 //! | `merge` | runs and table → one run |
+//! | [`bitmap`] | one bit for each entry |
 //! | [`scan`] | all entries in the order of their ids |
 //!
 //! Every entry has an *ordinal* below [`LocalIndex::len`]: those in memory first, then those of each run, each sorted by id.
 //! It stays the same as long as the index is loaded, so one bit per entry says something of each chunk.
 
+pub mod bitmap;
 mod merge;
 pub mod run;
 pub mod scan;

@@ -14,7 +14,7 @@ use decube_backup_format::manifest::SnapshotManifest;
 use decube_backup_format::seal::Cipher;
 use std::collections::BTreeMap;
 
-pub use verification::{AffectedEntry, Damage, Subset, VerifyDepth, VerifyReport};
+pub use verification::{AffectedEntry, Damage, Repairable, Subset, VerifyDepth, VerifyReport};
 
 /// Choices at `init`; fixed for the repository's life unless said otherwise.
 #[derive(Clone, Debug)]
@@ -271,6 +271,10 @@ pub struct StatsReport {
     pub bytes_meta_packs: u64,
     /// Bytes of index segments.
     pub bytes_index: u64,
+    /// Packs that have parity.
+    pub parity_packs: u64,
+    /// Bytes of parity.
+    pub bytes_parity: u64,
     /// Data packs.
     pub data_packs: u64,
     /// Metadata packs.

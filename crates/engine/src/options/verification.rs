@@ -44,6 +44,17 @@ pub struct Damage {
     pub what: String,
 }
 
+/// A damaged pack that its parity brings back.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Repairable {
+    /// The pack, by its key.
+    pub object: String,
+    /// Stretches of it that are damaged.
+    pub ranges: u64,
+    /// Bytes in them, in whole shards.
+    pub bytes: u64,
+}
+
 /// A file whose stored content is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct AffectedEntry {
@@ -58,6 +69,8 @@ pub struct AffectedEntry {
 pub struct VerifyReport {
     /// Everything wrong; empty means sound.
     pub damages: Vec<Damage>,
+    /// Damaged packs that their parity brings back; among the damages too, but no entry is affected by them.
+    pub repairable: Vec<Repairable>,
     /// Entries that cannot be given back whole, the first thousand.
     pub affected: Vec<AffectedEntry>,
     /// How many there are.

@@ -5,7 +5,8 @@
 //! ```
 //! Channels between the stages are bounded in segments, so memory is bounded by
 //! `(2 × workers + 4) × segment + (uploads + 2) × pack`, and buffers travel back for reuse: a fresh
-//! page costs more than compressing what is in it.
+//! page costs more than compressing what is in it. Parity, if asked for, takes one pack more to compute and is part of what is
+//! being uploaded.
 //!
 //! Nothing here is visible to anyone before a log record names the packs; a crash leaves orphans only.
 
@@ -13,6 +14,7 @@ mod compress;
 mod packer;
 mod sealer;
 
+use crate::environment::Environment;
 use crate::store::Store;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
@@ -23,6 +25,7 @@ use decube_backup_format::codec::{Codec, Effort};
 use decube_backup_format::header::Header;
 use decube_backup_format::ids::{PackKind, PackName, RepositoryId, ShortId};
 use decube_backup_format::pack::Footer;
+use decube_backup_format::parity::Overhead;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
@@ -45,22 +48,25 @@ pub struct WriterSettings {
     pub workers: usize,
     /// Packs uploaded at once.
     pub uploads: usize,
+    /// Parity that each pack gets.
+    pub parity: Overhead,
 }
 
 impl WriterSettings {
-    /// What suits a repository with `header` whose storage is at `distance`.
-    pub(crate) fn new(header: &Header, distance: Distance, workers: usize, effort: Option<Effort>) -> Self {
+    /// What suits a repository with `header` whose storage is at `distance`, in the world `env`.
+    pub(crate) fn new(header: &Header, distance: Distance, env: &Environment, effort: Option<Effort>) -> Self {
         Self {
             segment_bytes: header.segment_bytes as usize,
             data_pack_bytes: header.pack_data_bytes as usize,
             meta_pack_bytes: header.pack_meta_bytes as usize,
             effort: effort.unwrap_or(Effort::Balanced),
-            workers,
+            workers: env.workers(),
             uploads: match distance {
                 // One pack is durable long before the next is full; a second would only hold memory.
                 Distance::Local => 1,
                 Distance::Remote => UPLOADS_IN_FLIGHT_MAX,
             },
+            parity: env.parity,
         }
     }
 
@@ -187,6 +193,7 @@ pub struct ChunkWriter {
     jobs: Sender<Job>,
     order: Sender<Ordered>,
     raw_pool: Pool,
+    packed_pool: Pool,
     failure: Failure,
 }
 
@@ -204,12 +211,12 @@ impl ChunkWriter {
             let (jobs, packed_pool, failure) = (jobs_out.clone(), packed_pool.clone(), failure.clone());
             scope.spawn(move || compress::run(&jobs, settings, &packed_pool, &failure));
         }
-        let packer = packer::Packer::new(context, settings, raw_pool.clone(), packed_pool);
+        let packer = packer::Packer::new(context, settings, raw_pool.clone(), packed_pool.clone());
         let packer_failure = failure.clone();
         scope.spawn(move || packer.run(&order_out, &packer_failure));
         let segment = |lane| Segment { lane, full_at: settings.full_at(lane), raw: Vec::new(), chunks: Vec::new() };
         let segments = [Lane::Solid, Lane::Stored, Lane::Meta].map(segment);
-        Self { segments, jobs, order, raw_pool, failure }
+        Self { segments, jobs, order, raw_pool, packed_pool, failure }
     }
 
     /// Adds a new chunk.
@@ -232,15 +239,17 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// Adds a whole segment as another pack had it, compressed already.
+    /// Adds a whole segment as another pack had it, compressed already; returns two buffers for the next one, for its
+    /// packed and its raw bytes.
     ///
     /// # Errors
     /// The first error of any later stage.
-    pub(crate) fn push_packed(&mut self, kind: PackKind, segment: PackedSegment) -> Result<()> {
+    pub(crate) fn push_packed(&mut self, kind: PackKind, segment: PackedSegment) -> Result<(Vec<u8>, Vec<u8>)> {
         let PackedSegment { raw, packed, codec, chunks } = segment;
         let (done, result) = bounded(1);
         let _ = done.send(compress::Compressed { raw, packed, codec, chunks });
-        self.order.send(Ordered::Segment(kind, result)).map_err(|_| self.failure.take("pipeline"))
+        self.order.send(Ordered::Segment(kind, result)).map_err(|_| self.failure.take("pipeline"))?;
+        Ok((self.packed_pool.take(), self.raw_pool.take()))
     }
 
     fn send(&mut self, at: usize) -> Result<()> {

@@ -1,4 +1,4 @@
-//! The packing stage: seals segments in order, closes packs, uploads them.
+//! The packing stage: seals segments in order, closes packs, makes their parity, uploads both.
 
 use super::compress::Compressed;
 use super::{Failure, Ordered, Pool, Unfinished, WriterContext, WriterSettings};
@@ -6,8 +6,10 @@ use crossbeam_channel::Receiver;
 use decube_backup_core::monitor::Progress;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::Codec;
-use decube_backup_format::ids::{self, PackKind, PackName};
-use decube_backup_format::pack::{Footer, PackWriter};
+use decube_backup_format::ids::{self, PackKind, PackName, ParityId, ParityName};
+use decube_backup_format::log::{AddedObject, ObjectName};
+use decube_backup_format::pack::{FinishedPack, Footer, PackWriter};
+use decube_backup_format::parity::{Overhead, ParityEncoder};
 use std::collections::VecDeque;
 use tokio::task::JoinHandle;
 
@@ -22,6 +24,22 @@ pub struct AddedPack {
     pub hash: [u8; 32],
     /// Table of contents.
     pub footer: Footer,
+    /// Its parity object, durable too.
+    pub parity: Option<AddedObject>,
+}
+
+impl AddedPack {
+    /// Bytes in the store, parity included.
+    pub fn stored_bytes(&self) -> u64 {
+        self.len + self.parity.map_or(0, |parity| parity.len)
+    }
+}
+
+/// A pack on its way to the sink.
+struct Upload {
+    pack: JoinHandle<Result<Vec<u8>>>,
+    parity: Option<JoinHandle<Result<Vec<u8>>>>,
+    added: AddedPack,
 }
 
 pub(super) struct Packer<'a> {
@@ -32,7 +50,9 @@ pub(super) struct Packer<'a> {
     pack_pool: Vec<Vec<u8>>,
     data: Option<PackWriter>,
     meta: Option<PackWriter>,
-    uploads: VecDeque<(JoinHandle<Result<Vec<u8>>>, AddedPack)>,
+    parity: ParityEncoder,
+    parity_pool: Vec<Vec<u8>>,
+    uploads: VecDeque<Upload>,
     added: Vec<AddedPack>,
 }
 
@@ -46,6 +66,8 @@ impl<'a> Packer<'a> {
             pack_pool: Vec::new(),
             data: None,
             meta: None,
+            parity: ParityEncoder::new(),
+            parity_pool: Vec::new(),
             uploads: VecDeque::new(),
             added: Vec::new(),
         }
@@ -126,17 +148,39 @@ impl<'a> Packer<'a> {
         }
         let pack = pack.finish()?;
         let len = pack.bytes.len() as u64;
-        let added = AddedPack { name: pack.name, len, hash: pack.hash, footer: pack.footer };
+        let parity = match self.settings.parity {
+            none if none.is_none() => None,
+            overhead => Some(self.parity_of(&pack, overhead)?),
+        };
         let task = self.context.store.start_put_new(ids::pack_key(&pack.name)?, pack.bytes);
-        self.uploads.push_back((task, added));
+        let (parity, object) = match parity {
+            Some((bytes, object)) => (Some(self.context.store.start_put_new(object.name.key()?, bytes)), Some(object)),
+            None => (None, None),
+        };
+        let added = AddedPack { name: pack.name, len, hash: pack.hash, footer: pack.footer, parity: object };
+        self.uploads.push_back(Upload { pack: task, parity, added });
         Ok(())
     }
 
+    /// The parity object of `pack`, and what a record says of it.
+    fn parity_of(&mut self, pack: &FinishedPack, overhead: Overhead) -> Result<(Vec<u8>, AddedObject)> {
+        let mut id = ParityId::default();
+        self.context.entropy.fill(&mut id.0)?;
+        let mut bytes = self.parity_pool.pop().unwrap_or_default();
+        self.parity.encode(self.context.repository, pack.name, &pack.bytes, pack.hash, overhead, &mut bytes)?;
+        let object = AddedObject::of(ObjectName::Parity(ParityName { pack: pack.name, id }), &bytes);
+        Ok((bytes, object))
+    }
+
     fn wait_oldest(&mut self) -> Result<()> {
-        if let Some((task, added)) = self.uploads.pop_front() {
-            let buffer = self.context.store.wait(task).map_err(|e| explain_upload(e, &added.name))?;
-            self.context.monitor.advance(Progress::BytesStored, added.len);
+        if let Some(Upload { pack, parity, added }) = self.uploads.pop_front() {
+            let buffer = self.context.store.wait(pack).map_err(|e| explain_upload(e, &added.name))?;
             self.pack_pool.push(buffer);
+            if let Some(parity) = parity {
+                let buffer = self.context.store.wait(parity).map_err(|e| explain_upload(e, &added.name))?;
+                self.parity_pool.push(buffer);
+            }
+            self.context.monitor.advance(Progress::BytesStored, added.stored_bytes());
             self.added.push(added);
         }
         Ok(())

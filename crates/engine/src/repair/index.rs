@@ -60,6 +60,10 @@ pub fn index(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) 
     for _ in 0..ATTEMPTS_MAX {
         repo.refresh()?;
         let Plan { mut report, tables, retire } = plan(repo, monitor)?;
+        // What is missing may be what a prune beside this took out of force.
+        if !report.is_sound() && repo.refresh()? > 0 {
+            continue;
+        }
         report.retired = retire.len() as u64;
         if options.effect == Effect::DryRun || (tables.is_empty() && retire.is_empty()) {
             return Ok(report);
@@ -112,7 +116,7 @@ fn plan(repo: &Repository, monitor: &dyn Monitor) -> Result<Plan> {
     let mut tables = Vec::new();
     for (name, info) in state.live_packs().filter(|(name, _)| !covered.contains(name)) {
         check_stop(monitor)?;
-        match segments.pack(&name).and_then(|reader| segments.footer(&reader, u64::from(info.len))) {
+        match segments.table(&name, u64::from(info.len)) {
             Ok(footer) => tables.push((name, footer)),
             Err(error) if is_damage(&error) => {
                 report.unreadable.push(Damage { object: pack_key(&name)?.to_string(), what: error.chain() });

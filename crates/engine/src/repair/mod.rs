@@ -12,16 +12,19 @@
 //! | [`index`](mod@index) | index segments, from the packs' own tables of contents |
 //! | [`checkpoints`](mod@checkpoints) | stored checkpoints, from the log |
 //! | [`packs`](mod@packs) | what is left in damaged packs goes into new ones |
+//! | [`parity`](mod@parity) | packs get the parity they lack |
 //! | [`snapshots`](mod@snapshots) | a damaged snapshot gets a twin that holds everything readable |
 
 mod checkpoints;
 mod index;
 mod packs;
+mod parity;
 mod snapshots;
 
 pub use checkpoints::{CheckpointsReport, checkpoints};
 pub use index::{IndexReport, index};
 pub use packs::{PacksReport, packs};
+pub use parity::{ParityReport, parity};
 pub use snapshots::{Damaged, DamagedSnapshot, Outcome, REPAIRED_TAG, SnapshotsOptions, SnapshotsReport, snapshots};
 
 use crate::backup::dedup::Dedup;
@@ -130,7 +133,7 @@ fn with_writer<T>(
         let writer = ChunkWriter::start(
             scope,
             context,
-            WriterSettings::new(&repo.header, repo.store.capabilities().distance, repo.env.workers(), None),
+            WriterSettings::new(&repo.header, repo.store.capabilities().distance, &repo.env, None),
         );
         let load = Box::new(|| Ok(index.clone()));
         let mut dedup = Dedup::new(writer, load, &excluded, &|_| false, None, u64::MAX);

@@ -1,6 +1,7 @@
 //! What is left in damaged packs.
 //!
-//! Chunks and nodes that still decode, and lie in no sound pack, are stored again in new packs. Then the log says of the
+//! A damaged pack whose parity suffices is read as it was. Chunks and nodes that still decode, and lie in no sound pack, are
+//! stored again in new packs. Then the log says of the
 //! damaged ones that they are, and that they may go: a prune takes one out of force once nothing that lives depends on
 //! it. Until then it stays: somebody may put it back whole from a replica.
 
@@ -38,6 +39,8 @@ pub struct PacksReport {
     pub saved_bytes: u64,
     /// Chunks and nodes that can be read nowhere. A backup of their source stores them again.
     pub lost: u64,
+    /// Damaged packs that were read whole by their parity.
+    pub rebuilt: u64,
     /// Packs of which not even a table of contents is left: what they alone held is unknown here.
     pub opaque: u64,
     /// Packs written; 0 on a dry run.
@@ -125,6 +128,8 @@ impl Rescue<'_> {
         let mut scratch = Scratch::new()?;
         for pack in self.bad {
             check_stop(monitor)?;
+            let at_hand = self.segments.bring_back(pack)?;
+            self.report.rebuilt += u64::from(at_hand.is_some());
             match self.footer(pack)? {
                 Some(footer) => self.pack(pack, &footer, &mut scratch, keep)?,
                 None => self.report.opaque += 1,

@@ -10,7 +10,7 @@ use crate::options::Effect;
 use crate::publish;
 use crate::repository::{Appended, Repository, Verdict, read_record};
 use crate::rules;
-use crate::segments::Nodes;
+use crate::segments::{Nodes, is_damage};
 use crate::verify::{self, Findings, Hit, Walk};
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
@@ -101,15 +101,15 @@ pub fn snapshots(
     options.check(repo)?;
     let findings = verify::examine(repo, options.content.depth(), monitor)?;
     let state = repo.state();
-    let (index, nodes) = (repo.index()?, Nodes::new(repo)?);
-    let mut walk = Walk::new(repo, &index, &nodes);
+    let nodes = Nodes::new(repo)?;
+    let mut walk = Walk::new(repo, repo.index()?, &nodes);
     let mut report = SnapshotsReport::default();
     let wanted = |s: &&SnapshotEntry| choice.only.as_ref().is_none_or(|ids| ids.contains(&s.id));
     monitor.phase("snapshots", None, Some(state.live_snapshots().filter(wanted).count() as u64));
     for snapshot in state.live_snapshots().filter(wanted) {
         check_stop(monitor)?;
         report.checked += 1;
-        if !walk.is_whole(&snapshot.manifest.tree, &findings, |hit| !matches!(hit, Hit::Lost(_))) {
+        if !walk.is_whole(&snapshot.manifest.tree, &findings, |hit| !matches!(hit, Hit::Lost(_)))? {
             let mut salvage = Salvage { repo, walk: &walk, nodes: &nodes, findings: &findings, snapshot, monitor };
             let mut damaged = salvage.run(&state, options)?;
             let has_twin = matches!(damaged.outcome, Outcome::Made(_) | Outcome::Known(_));
@@ -200,6 +200,8 @@ impl Salvage<'_> {
                     Hit::None | Hit::Spared => tree.push(entry, writer)?,
                     Hit::Lost(why) => self.lose(damaged, entry.entry.path.as_bytes(), 1, why),
                 },
+                // Nothing is left out of a twin because the store did not answer.
+                Err(error) if !is_damage(&error) => return Err(error),
                 Err(error) => {
                     let gap = cursor.gap().map(|gap| (gap.from.as_bytes().to_vec(), gap.entries));
                     let (from, entries) = gap.unwrap_or_default();

@@ -1,10 +1,13 @@
-//! Files under the cache directory: state, local index, stat caches. All rebuildable; every failure
-//! to write one is a warning, never an error.
+//! Files under the cache directory: state, local index, index segments, stat caches, and which key slot fits. All
+//! rebuildable; every failure to write one is a warning, never an error.
 
 use decube_backup_format::host::HostMark;
-use decube_backup_format::ids::{RepositoryId, hex};
+use decube_backup_format::ids::{RepositoryId, SlotId, hex};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The file that names a key slot.
+const SLOT: &str = "slot";
 
 /// The cache folder of one repository.
 pub(crate) struct Cache {
@@ -29,6 +32,21 @@ impl Cache {
         Self { dir }
     }
 
+    /// The slot that opened the repository last time from here, by a cache below `base`.
+    pub(super) fn slot(base: Option<&Path>, repository: &RepositoryId) -> Option<SlotId> {
+        let text = std::fs::read_to_string(base?.join(repository.to_hex()).join(SLOT)).ok()?;
+        SlotId::from_hex(&text).ok()
+    }
+
+    /// Remembers the slot for [`Self::slot`].
+    pub(super) fn remember_slot(&self, slot: SlotId) {
+        let Some(path) = self.path(SLOT) else { return };
+        let text = slot.to_hex();
+        if std::fs::read_to_string(&path).ok().as_ref() != Some(&text) {
+            write_atomically(&path, text.as_bytes());
+        }
+    }
+
     fn path(&self, name: &str) -> Option<PathBuf> {
         self.dir.as_ref().map(|dir| dir.join(name))
     }
@@ -48,6 +66,12 @@ impl Cache {
                 None
             }
         }
+    }
+
+    /// The folder that keeps index segments as they are in the repository, by name.
+    pub(super) fn segments(&self) -> Option<PathBuf> {
+        let folder = self.path("segments.d")?;
+        std::fs::create_dir_all(&folder).ok().map(|()| folder)
     }
 
     /// Where the stat cache of a series of backups is kept.

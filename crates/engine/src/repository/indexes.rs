@@ -1,10 +1,11 @@
 //! Loading the local index from index segments and the run in the cache.
 
-use super::Repository;
+use super::{Repository, cache};
 use crate::index::{LocalIndex, MEMORY_ENTRIES_MAX, run::Run};
-use crate::segments::SegmentReader;
+use crate::segments::{SegmentReader, is_damage};
+use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind as Kind, Result};
-use decube_backup_format::checkpoint::State;
+use decube_backup_format::checkpoint::{ObjectInfo, State};
 use decube_backup_format::host::HostMark;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::decode_index;
@@ -14,6 +15,8 @@ use decube_backup_format::{ids, sealed};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+/// An index segment up to this many bytes is kept in the cache; larger ones, merged, soon are in a run there.
+const KEPT_BYTES_MAX: u32 = 1 << 20;
 /// Reclaimed packs that a run in the cache may always have; more than a third of its packs, and it is made anew.
 const GONE_PACKS_MAX: usize = 64;
 
@@ -46,15 +49,23 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
     let mut known: HashSet<PackName> = index.packs().collect();
     let (mut temporary, mut damaged) = (None, false);
     let strays = repo.stray_indexes(&state)?;
-    for (level, id) in state.indexes().map(|(level, id, _)| (level, id)).chain(strays) {
+    let kept = if trust == Trust::Cache { Kept::new(repo, &state) } else { None };
+    let recorded = state.indexes().map(|(level, id, info)| (level, id, Some(*info)));
+    for (level, id, info) in recorded.chain(strays.into_iter().map(|(level, id)| (level, id, None))) {
         // A host opens its own alone.
         if covered.contains(&id.0) || repo.host().is_some_and(|host| !host.mark.is_on(&id.0)) {
             continue;
         }
-        let tables = match index_segment(repo, level, &id) {
+        let kept = kept.as_ref().zip(info);
+        let tables = match kept
+            .map_or_else(|| index_segment(repo, level, &id), |(kept, info)| kept.get(level, &id, &info))
+        {
             Ok(tables) => tables,
             // Merged into another one since the log was read, which names that one.
-            Err(error) if error.kind() == Kind::NotFound && is_retired_by_now(repo, level, id)? => {
+            Err(error)
+                if error.kind() == Kind::NotFound
+                    && repo.is_out_of_force_by_now(&ObjectName::Index { level, id })? =>
+            {
                 return load(repo, trust);
             }
             // A flipped byte may also look like a cipher of the future.
@@ -83,7 +94,7 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
         }
     }
     if damaged && repo.host().is_none() {
-        from_packs(repo, &state, &mut index);
+        from_packs(repo, &state, &mut index)?;
     }
     index.sort();
     if let Some(folder) = temporary {
@@ -91,11 +102,6 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
         let _ = std::fs::remove_dir_all(folder);
     }
     Ok(index)
-}
-
-fn is_retired_by_now(repo: &Repository, level: u8, id: IndexId) -> Result<bool> {
-    repo.refresh()?;
-    Ok(repo.state().is_retired(&ObjectName::Index { level, id }))
 }
 
 /// The runs in `folder` that are of this history and mostly of packs still there, each index segment once; the others are
@@ -132,10 +138,16 @@ fn useful_runs(state: &State, folder: &Path) -> Vec<Run> {
 
 /// The packs in one index segment with their tables of contents.
 pub(crate) fn index_segment(repo: &Repository, level: u8, id: &IndexId) -> Result<Vec<(PackName, Footer)>> {
+    fetch(repo, level, id).map(|(tables, _)| tables)
+}
+
+/// The same, with its bytes.
+fn fetch(repo: &Repository, level: u8, id: &IndexId) -> Result<(Vec<(PackName, Footer)>, Bytes)> {
     let key = index_key(level, id)?;
     let bytes = repo.store.get_existing(&key)?;
-    open_segment(repo, level, id, &bytes)
-        .map_err(|e| e.with("key", &key).with_hint("run `decube-backup verify` to see what is affected"))
+    let tables = open_segment(repo, level, id, &bytes)
+        .map_err(|e| e.with("key", &key).with_hint("run `decube-backup verify` to see what is affected"))?;
+    Ok((tables, bytes))
 }
 
 pub(crate) fn open_segment(
@@ -155,14 +167,56 @@ pub(crate) fn open_segment(
 }
 
 /// Adds the live packs that no readable index segment knows, from their own tables of contents.
-fn from_packs(repo: &Repository, state: &State, index: &mut LocalIndex) {
+fn from_packs(repo: &Repository, state: &State, index: &mut LocalIndex) -> Result<()> {
     let known: HashSet<PackName> = index.packs().collect();
     let segments = SegmentReader::new(repo);
     for (name, info) in state.live_packs().filter(|(name, _)| !known.contains(name)) {
-        match segments.pack(&name).and_then(|reader| segments.footer(&reader, u64::from(info.len))) {
+        match segments.table(&name, u64::from(info.len)) {
             Ok(footer) => index.add(name, &footer),
-            Err(error) => tracing::warn!(error = %error.chain(), pack = %name.id, "a pack cannot be indexed"),
+            Err(error) if is_damage(&error) => {
+                tracing::warn!(error = %error.chain(), pack = %name.id, "a pack cannot be indexed");
+            }
+            // Without an answer nothing may be said to be in no pack.
+            Err(error) => return Err(error),
         }
+    }
+    Ok(())
+}
+
+/// Small index segments in the cache, byte for byte as in the repository: what the log says of one tells whether it is that.
+struct Kept<'a> {
+    repo: &'a Repository,
+    folder: PathBuf,
+}
+
+impl<'a> Kept<'a> {
+    /// Those no longer in force are removed; `None` if there is no cache.
+    fn new(repo: &'a Repository, state: &State) -> Option<Self> {
+        let folder = repo.cache.segments()?;
+        let in_force: HashSet<String> = state.indexes().map(|(_, id, _)| id.to_hex()).collect();
+        for file in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if !file.file_name().to_str().is_some_and(|name| in_force.contains(name)) {
+                // What cannot be removed costs room and nothing else.
+                let _left = std::fs::remove_file(file.path());
+            }
+        }
+        Some(Self { repo, folder })
+    }
+
+    fn get(&self, level: u8, id: &IndexId, info: &ObjectInfo) -> Result<Vec<(PackName, Footer)>> {
+        let path = self.folder.join(id.to_hex());
+        let is_it = |bytes: &[u8]| *blake3::hash(bytes).as_bytes() == info.hash;
+        if info.len <= KEPT_BYTES_MAX
+            && let Ok(bytes) = std::fs::read(&path)
+            && is_it(&bytes)
+        {
+            return open_segment(self.repo, level, id, &bytes);
+        }
+        let (tables, bytes) = fetch(self.repo, level, id)?;
+        if info.len <= KEPT_BYTES_MAX && is_it(&bytes) {
+            cache::write_atomically(&path, &bytes);
+        }
+        Ok(tables)
     }
 }
 

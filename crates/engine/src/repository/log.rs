@@ -171,6 +171,15 @@ impl Repository {
         Ok(folded)
     }
 
+    /// Whether a record takes `name` out of force, one appended by now included: what is missing then was pruned, not lost.
+    ///
+    /// # Errors
+    /// As [`Self::refresh`].
+    pub(crate) fn is_out_of_force_by_now(&self, name: &ObjectName) -> Result<bool> {
+        self.refresh()?;
+        Ok(self.state().is_out_of_force(name))
+    }
+
     fn fold_new(&self) -> Result<u64> {
         if !self.damaged_records().is_empty() {
             return Ok(0);
@@ -261,11 +270,15 @@ impl Repository {
             drop(state);
             let key = log_key(seq)?;
             let folder = self.one_folder();
-            let put = self.store.put(&key, built.bytes, PutMode::CreateNew);
+            let put = self.store.put(&key, built.bytes.clone(), PutMode::CreateNew);
             if let Err(error) = &put {
                 tracing::debug!(error = %error.chain(), seq, "appending failed; looking whether the record is there");
             }
-            let ours = self.fold_until_nonce(&folder, &builder.nonce(), seq);
+            let ours = match &put {
+                // What was just put need not be read, nor what others appended since.
+                Ok(PutOutcome::Created) => self.fold_next(&folder, &built.bytes).map(|()| Some(seq)),
+                _ => self.fold_until_nonce(&folder, &builder.nonce(), seq),
+            };
             drop(folder);
             match (put, ours) {
                 (_, Ok(Some(at))) => {
@@ -285,6 +298,12 @@ impl Repository {
         Err(Error::new(ErrorKind::Contended, "append", "other writers took every log slot")
             .with("attempts", LOG_APPEND_ATTEMPTS_MAX)
             .with_hint("nothing is lost: what was uploaded is reused; run the same command again"))
+    }
+
+    /// Folds the record that follows, whose bytes are at hand.
+    fn fold_next(&self, _one_folder: &MutexGuard<'_, ()>, bytes: &[u8]) -> Result<()> {
+        let envelope = self.state().chain().accept(bytes)?;
+        self.fold(&envelope, bytes)
     }
 
     /// Folds the tail; the slot of the record with `nonce` if it is there at or after `from`.

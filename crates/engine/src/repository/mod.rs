@@ -30,6 +30,7 @@ mod witness;
 use crate::environment::{Credentials, Environment};
 use crate::index::LocalIndex;
 use crate::options::Damage;
+use crate::segments::is_damage;
 use crate::store::Store;
 use cache::Cache;
 use copies::Found;
@@ -139,7 +140,12 @@ impl Repository {
     fn open_by(env: Environment, credentials: &Credentials, header: Found<Header>) -> Result<Self> {
         header.value.check(Access::Read)?;
         let store = Store::new(&env);
-        let way = unlock::unlock(&store, &header.value.repository, credentials, &|_| true)?;
+        let id = &header.value.repository;
+        let remembered = Cache::slot(env.cache_dir.as_deref(), id);
+        let way = match remembered.and_then(|slot| unlock::unlock_by(&store, id, credentials, slot)) {
+            Some(way) => way,
+            None => unlock::unlock(&store, id, credentials, &|_| true)?,
+        };
         let mut repo = Self::assemble(env.clone(), store.clone(), header.clone(), way)?;
         repo.load_state()?;
         copies::check_recorded(&header, &repo.state())?;
@@ -154,12 +160,15 @@ impl Repository {
             return repo.check_host().map(|()| repo);
         }
         repo.settle_slot(credentials)?;
+        repo.cache.remember_slot(repo.slot);
         // The keyring that was the way in may have been taken out of force, and be half deleted.
         let state = repo.state();
         let retired = |object: &str| state.retired_objects().any(|o| o.key().is_ok_and(|key| key.as_str() == object));
         repo.damaged_originals.retain(|damage| !retired(&damage.object));
         match repo.follow_keyring() {
             Ok(damage) => repo.damaged_originals.extend(damage),
+            // Nothing can be said of it now.
+            Err(error) if !is_damage(&error) && error.kind() != ErrorKind::WrongKey => return Err(error),
             // Packs under earlier keys open all the same.
             Err(error) => repo.damaged_originals.push(Damage {
                 object: ObjectName::Keyring(repo.state().keyring_current()).key()?.to_string(),

@@ -9,7 +9,7 @@ use crate::store::Store;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Key32;
 use decube_backup_format::host::HostRing;
-use decube_backup_format::ids::{RepositoryId, SlotId};
+use decube_backup_format::ids::{RepositoryId, SlotId, slot_key};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::keyslot::{KeySlot, OpenedSlot, SlotKdf, SlotScope, SlotSecret};
 
@@ -99,6 +99,20 @@ fn unless_wrong<T>(opened: Result<T>) -> Result<Option<T>> {
         Err(error) if error.kind() == ErrorKind::WrongKey => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What `slot` leads to, if it is there and `credentials` open it. Asked before all slots are listed: whatever is wrong,
+/// [`unlock`] says what.
+pub(super) fn unlock_by(
+    store: &Store,
+    repository: &RepositoryId,
+    credentials: &Credentials,
+    slot: SlotId,
+) -> Option<Way> {
+    let bytes = store.get(&slot_key(&slot.to_hex()).ok()?).ok()??;
+    let OpenedSlot { keyring_key, kek } = credentials.open(&KeySlot::decode(&bytes).ok()?, repository).ok()??;
+    let keyring = any_keyring(store, repository, &keyring_key).ok()?;
+    Some(Way::Everything(Box::new(Unlocked { keyring, keyring_key, kek, slot })))
 }
 
 /// Tries `credentials` on every slot of their kind that `eligible` accepts.

@@ -11,7 +11,7 @@ use decube_backup_core::monitor::{Problem, ProblemKind, Progress};
 use decube_backup_core::target::{FileMode, Target, TargetFile};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Domain;
-use decube_backup_format::ids::{ChunkId, PackName, pack_key};
+use decube_backup_format::ids::{ChunkId, PackName};
 use decube_backup_format::pack::SegmentEntry;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
@@ -119,7 +119,7 @@ impl WorkContext<'_> {
     }
 
     fn pack(&self, pack: &PackName, segments: Vec<SegmentTask>, scratch: &mut Scratch) {
-        let fetched = if segments.len() > 1 { fetch_range(self.repo, pack, &segments).ok() } else { None };
+        let fetched = if segments.len() > 1 { fetch_range(&self.segments, pack, &segments).ok() } else { None };
         for segment in segments {
             if self.tally.monitor.stop_requested() {
                 return;
@@ -313,9 +313,9 @@ fn mismatch() -> Error {
 }
 
 /// The bytes from the first to the last of `segments`, and where they start.
-fn fetch_range(repo: &Repository, pack: &PackName, segments: &[SegmentTask]) -> Result<(u32, bytes::Bytes)> {
+fn fetch_range(reader: &SegmentReader<'_>, pack: &PackName, segments: &[SegmentTask]) -> Result<(u32, bytes::Bytes)> {
     let start = segments.iter().map(|s| s.entry.offset).min().unwrap_or(0);
     let end = segments.iter().map(|s| s.entry.offset + s.entry.stored_len).max().unwrap_or(0);
-    let bytes = repo.store.get_exactly(&pack_key(pack)?, u64::from(start), u64::from(end - start))?;
+    let bytes = reader.fetch(pack, u64::from(start), u64::from(end - start))?;
     Ok((start, bytes))
 }

@@ -15,6 +15,7 @@
 //! | [`objects`] | log chain, presence, scrub without keys |
 //! | [`checkpoints`] | stored checkpoints against the log |
 //! | [`packs`] | reading packs |
+//! | [`parity`] | damaged packs that parity brings back |
 //! | [`trees`] | which files are hit |
 //! | [`policy`] | every byte within so much time |
 //! | [`record`] | what was found, in the log |
@@ -22,6 +23,7 @@
 mod checkpoints;
 mod objects;
 mod packs;
+mod parity;
 mod pass;
 mod policy;
 mod record;
@@ -39,6 +41,7 @@ use std::time::Duration;
 
 pub(crate) use checkpoints::{Fault, stored_checkpoints};
 pub use objects::scrub;
+pub(crate) use parity::check as parity_damage;
 pub use policy::{Budget, Freshness, Policy, freshness, overdue};
 pub(crate) use record::record_damage;
 pub use record::{Recorded, Recording};
@@ -150,7 +153,8 @@ fn look(
         Some(Subset::Due(policy)) => policy.budget.seconds.map(|seconds| begun + Duration::from_secs(seconds)),
         _ => None,
     };
-    packs::Reading { repo, mode, ends, monitor }.run(subset, findings, recorder)
+    packs::Reading { repo, mode, ends, monitor }.run(subset, findings, recorder)?;
+    parity::judge(&repo.store, &repo.state(), findings, monitor)
 }
 
 /// What can be said of every object, for who repairs it.

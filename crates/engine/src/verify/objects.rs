@@ -1,16 +1,17 @@
 //! The log chain and the presence of everything it names.
 
 use super::Findings;
+use super::parity;
 use super::pass::Pass;
 use crate::environment::Environment;
 use crate::options::{Damage, VerifyReport};
 use crate::repository::{Repository, copies, fold_readable};
 use crate::store::Store;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
-use decube_backup_core::{Error, Key, Result};
-use decube_backup_format::checkpoint::{ObjectInfo, State};
+use decube_backup_core::{Error, ErrorKind, Key, Result};
+use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
-use decube_backup_format::ids::{RepositoryId, log_key};
+use decube_backup_format::ids::log_key;
 use decube_backup_format::log::ObjectName;
 use std::collections::{HashMap, HashSet};
 
@@ -65,10 +66,17 @@ fn name_damaged(records: Vec<u64>, findings: &mut Findings) -> Result<()> {
 /// Compares what the log names with what the store lists and, where the listing says otherwise, has.
 pub(super) fn check_presence(repo: &Repository, findings: &mut Findings, monitor: &dyn Monitor) -> Result<()> {
     let state = repo.state();
-    presence(&repo.store, &state, findings, monitor)?;
+    let odd = presence(&repo.store, &state, findings, monitor)?;
+    if !odd.is_empty() {
+        // A prune beside this deletes what it has recorded as out of force.
+        repo.refresh()?;
+    }
+    for odd in odd.iter().filter(|odd| !repo.state().is_out_of_force(&odd.name)) {
+        note(odd, findings)?;
+    }
     for (name, info) in state.objects() {
-        // Small objects are read and hashed at every level; packs have levels of their own.
-        if matches!(name, ObjectName::Pack(_)) {
+        // Small objects are read and hashed at every level; packs and parity have levels of their own.
+        if matches!(name, ObjectName::Pack(_) | ObjectName::Parity(_)) {
             continue;
         }
         let key = name.key()?;
@@ -102,7 +110,18 @@ fn tell_of_twins(state: &State, replaced: &[Damage], findings: &mut Findings) ->
     Ok(())
 }
 
-fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn Monitor) -> Result<()> {
+/// An object that is not there as recorded.
+struct Odd {
+    name: ObjectName,
+    /// Bytes it has, if it is there at all.
+    len: Option<u64>,
+    /// Bytes it was recorded with.
+    recorded: u32,
+}
+
+/// Which objects in force are missing or of another length than recorded.
+fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn Monitor) -> Result<Vec<Odd>> {
+    let mut odd = Vec::new();
     monitor.phase("structure", None, Some(state.live_pack_count() as u64));
     let mut listed: HashMap<Key, u64> = store.list("")?.into_iter().map(|o| (o.key, o.len)).collect();
     for (name, info) in state.objects() {
@@ -113,15 +132,8 @@ fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn
             Some(len) => Some(len),
             None => store.stat(&key)?.map(|o| o.len),
         };
-        if let Some(what) = mismatch(len, info) {
-            findings.damage(&key, what);
-            if let ObjectName::Pack(pack) = name {
-                findings.bad_packs.insert(pack);
-                match len {
-                    None => findings.lost_packs.insert(pack),
-                    Some(_) => findings.resized_packs.insert(pack),
-                };
-            }
+        if len != Some(u64::from(info.len)) {
+            odd.push(Odd { name, len, recorded: info.len });
         }
         if matches!(name, ObjectName::Pack(_)) {
             findings.report.packs += 1;
@@ -141,20 +153,27 @@ fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn
             !known.contains(name) && !name.starts_with("log/") && !name.starts_with("ckpt/")
         })
         .count() as u64;
+    Ok(odd)
+}
+
+fn note(odd: &Odd, findings: &mut Findings) -> Result<()> {
+    let what = match odd.len {
+        None => "object is missing".to_owned(),
+        Some(len) => format!("object has {len} bytes instead of {}", odd.recorded),
+    };
+    findings.damage(odd.name.key()?, what);
+    if let ObjectName::Pack(pack) = odd.name {
+        findings.bad_packs.insert(pack);
+        match odd.len {
+            None => findings.lost_packs.insert(pack),
+            Some(_) => findings.resized_packs.insert(pack),
+        };
+    }
     Ok(())
 }
 
-fn mismatch(len: Option<u64>, info: &ObjectInfo) -> Option<String> {
-    match len {
-        None => Some("object is missing".into()),
-        Some(len) if len != u64::from(info.len) => Some(format!("object has {len} bytes instead of {}", info.len)),
-        Some(_) => None,
-    }
-}
-
-/// Folds the plain parts of the log; with what ended that, if it was not the log's end.
-fn fold_plain(store: &Store, repository: RepositoryId) -> Result<(State, Option<Error>)> {
-    let mut state = State::new(repository);
+/// Folds the plain parts of the log that follow `state`; with what ended that, if it was not the log's end.
+fn fold_plain(store: &Store, mut state: State) -> Result<(State, Option<Error>)> {
     let mut chain = state.chain();
     while let Some(bytes) = store.get(&log_key(state.next_seq())?)? {
         if let Err(error) = chain.accept(&bytes).and_then(|envelope| state.apply_plain(&envelope)) {
@@ -172,12 +191,12 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
     let begun = env.clock.monotonic();
     let store = Store::new(env);
     let mut header = copies::header(&store)?;
-    let (mut state, mut broken) = fold_plain(&store, header.value.repository)?;
+    let (mut state, mut broken) = fold_plain(&store, State::new(header.value.repository))?;
     // A header that is not this repository's makes all of its log look wrong, or asks for what it does not need.
     if (state.next_seq() == 0 || copies::check_recorded(&header, &state).is_err())
         && let Ok(Some(other)) = copies::other_header(&store, &header)
     {
-        let (by_copy, broken_by_copy) = fold_plain(&store, other.value.repository)?;
+        let (by_copy, broken_by_copy) = fold_plain(&store, State::new(other.value.repository))?;
         if by_copy.next_seq() > 0 && copies::check_recorded(&other, &by_copy).is_ok() {
             (header, state, broken) = (other, by_copy, broken_by_copy);
         }
@@ -188,25 +207,46 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
     if let Some(error) = broken {
         findings.damage(log_key(state.next_seq())?, error.chain());
     }
-    presence(&store, &state, &mut findings, monitor)?;
+    let odd = presence(&store, &state, &mut findings, monitor)?;
+    let by_now = if odd.is_empty() { state.clone() } else { fold_plain(&store, state.clone())?.0 };
+    for odd in odd.iter().filter(|odd| !by_now.is_out_of_force(&odd.name)) {
+        note(odd, &mut findings)?;
+    }
     let total = state.objects().map(|(_, info)| u64::from(info.len)).sum();
     monitor.phase("scrub", Some(total), Some(state.live_pack_count() as u64));
     for (name, info) in state.objects() {
         check_stop(monitor)?;
         let key = name.key()?;
         let mut pass = Pass::new(&store, key.clone());
-        let hash = pass.finish()?;
+        let hash = match pass.finish() {
+            Ok(hash) => hash,
+            // One unreadable object is damage; a store that does not answer is not.
+            Err(error) if error.kind() == ErrorKind::Io => {
+                findings.damage(&key, format!("object cannot be read: {}", error.chain()));
+                findings.bad_packs.extend(if let ObjectName::Pack(pack) = name { Some(pack) } else { None });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if !pass.absent {
             findings.report.bytes_read += pass.at;
             monitor.advance(Progress::Bytes, pass.at);
             if hash != info.hash {
-                findings.damage(&key, "content differs from what was written");
+                let what = match name {
+                    ObjectName::Parity(parity) => parity::what_is_left(&store, &parity)?,
+                    _ => "content differs from what was written".to_owned(),
+                };
+                findings.damage(&key, what);
             }
-            if matches!(name, ObjectName::Pack(_)) {
+            if let ObjectName::Pack(pack) = name {
                 findings.report.packs_read += 1;
+                if hash != info.hash {
+                    findings.bad_packs.insert(pack);
+                }
             }
         }
     }
+    parity::judge(&store, &state, &mut findings, monitor)?;
     tell_of_twins(&state, header.damage.as_slice(), &mut findings)?;
     let mut report = findings.report;
     report.seconds = (env.clock.monotonic() - begun).as_secs_f64();

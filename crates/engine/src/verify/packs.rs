@@ -1,10 +1,11 @@
 //! Reading packs: plain hashes, or everything decoded and every id recomputed.
 
 use super::Findings;
+use super::parity;
 use super::pass::Pass;
 use super::policy;
 use super::record::Recorder;
-use crate::options::Subset;
+use crate::options::{Damage, Subset};
 use crate::repository::Repository;
 use crate::segments::{Scratch, SegmentReader};
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
@@ -12,6 +13,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::ObjectInfo;
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
+use decube_backup_format::log::ObjectName;
 use decube_backup_format::pack::{Footer, PackHeader, PackReader};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -29,6 +31,8 @@ struct PackResult {
     damages: Vec<String>,
     lost: bool,
     lost_chunks: Vec<ShortId>,
+    /// What is wrong with its parity.
+    parity: Option<Damage>,
     bytes: u64,
     chunks: u64,
 }
@@ -129,8 +133,13 @@ impl Reading<'_> {
                             continue;
                         }
                         let read = check_stop(monitor);
-                        match read.and_then(|()| one(repo, &segments, name, info, self.mode, &mut scratch)) {
-                            Ok(result) => {
+                        let read = read.and_then(|()| one(repo, &segments, name, info, self.mode, &mut scratch));
+                        let read = read.and_then(|result| {
+                            result.map(|result| with_parity(repo, name, result)).transpose().map(Option::flatten)
+                        });
+                        match read {
+                            Ok(None) => monitor.advance(Progress::Objects, 1),
+                            Ok(Some(result)) => {
                                 monitor.advance(Progress::Bytes, result.bytes);
                                 monitor.advance(Progress::Objects, 1);
                                 let mut guard = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,6 +157,17 @@ impl Reading<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Adds to what a pack yielded what its parity does; `None` if a prune took both out of force by now.
+fn with_parity(repo: &Repository, name: &PackName, mut result: PackResult) -> Result<Option<PackResult>> {
+    let (damage, bytes) = parity::check(&repo.store, &repo.state(), name)?;
+    if damage.is_some() && repo.is_out_of_force_by_now(&ObjectName::Pack(*name))? {
+        return Ok(None);
+    }
+    result.parity = damage;
+    result.bytes += bytes;
+    Ok(Some(result))
 }
 
 fn collect(
@@ -175,8 +195,10 @@ fn collect(
     for what in result.damages {
         findings.damage(&key, what);
     }
+    findings.report.damages.extend(result.parity);
 }
 
+/// What reading one pack yields; `None` if a prune took it out of force by now, whatever was left of it.
 fn one(
     repo: &Repository,
     segments: &SegmentReader<'_>,
@@ -184,7 +206,7 @@ fn one(
     info: &ObjectInfo,
     mode: Mode,
     scratch: &mut Option<Scratch>,
-) -> Result<PackResult> {
+) -> Result<Option<PackResult>> {
     let mut result = PackResult::default();
     let scratch = match scratch {
         Some(ready) => ready,
@@ -235,15 +257,16 @@ fn one(
         Ok(())
     })();
     match read {
-        Ok(()) => Ok(result),
+        Ok(()) => {}
         // One unreadable object is damage; a store that does not answer is not.
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Corrupt) => {
             result.lost = true;
             result.damages.push(format!("object cannot be read: {}", error.chain()));
-            Ok(result)
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
     }
+    let is_suspect = result.lost || !result.damages.is_empty();
+    Ok(if is_suspect && repo.is_out_of_force_by_now(&ObjectName::Pack(*name))? { None } else { Some(result) })
 }
 
 /// Whether `error` tells of the bytes of a header or footer, and not of a store that does not answer.

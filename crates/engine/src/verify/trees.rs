@@ -5,15 +5,17 @@ use super::Findings;
 use crate::index::LocalIndex;
 use crate::options::AffectedEntry;
 use crate::repository::Repository;
-use crate::segments::Nodes;
+use crate::segments::{Nodes, is_damage};
 use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
-use decube_backup_format::checkpoint::SnapshotEntry;
-use decube_backup_format::ids::{ChunkId, PackName, SnapshotId};
+use decube_backup_format::checkpoint::{SnapshotEntry, Visibility};
+use decube_backup_format::ids::{ChunkId, SnapshotId};
 use decube_backup_format::tree::{
     Content, Extent, ListCursor, NodeVisitor, TreeCursor, TreeEntry, TreeRoot, Visit, visit_nodes,
 };
+use std::cell::RefCell;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Affected and spared entries listed by path.
 const LISTED_MAX: usize = 1000;
@@ -36,6 +38,7 @@ pub(super) fn check(
 ) -> Result<()> {
     let index = match repo.index() {
         Ok(index) => index,
+        Err(error) if !is_damage(&error) => return Err(error),
         Err(error) => {
             findings.damage("index", format!("the index cannot be loaded: {}", error.chain()));
             return Ok(());
@@ -43,7 +46,7 @@ pub(super) fn check(
     };
     let state = repo.state();
     let nodes = Nodes::new(repo)?;
-    let mut walk = Walk::new(repo, &index, &nodes);
+    let mut walk = Walk::new(repo, index, &nodes);
     let wanted = |s: &&SnapshotEntry| only.is_none_or(|ids| ids.contains(&s.id));
     monitor.phase("trees", None, Some(state.live_snapshots().filter(wanted).count() as u64));
     for snapshot in state.live_snapshots().filter(wanted) {
@@ -58,7 +61,8 @@ pub(super) fn check(
 /// Asks what damage does to entries.
 pub(crate) struct Walk<'a> {
     repo: &'a Repository,
-    index: &'a LocalIndex,
+    /// The newest one asked for.
+    index: RefCell<Arc<LocalIndex>>,
     nodes: &'a Nodes<'a>,
     /// Subtrees found sound: snapshots share most of them.
     sound: HashSet<ChunkId>,
@@ -95,13 +99,16 @@ impl NodeVisitor for Quick<'_, '_> {
 
 impl<'a> Walk<'a> {
     /// Over the trees of `repo`; `nodes` reads them.
-    pub(crate) fn new(repo: &'a Repository, index: &'a LocalIndex, nodes: &'a Nodes<'a>) -> Self {
-        Self { repo, index, nodes, sound: HashSet::new() }
+    pub(crate) fn new(repo: &'a Repository, index: Arc<LocalIndex>, nodes: &'a Nodes<'a>) -> Self {
+        Self { repo, index: RefCell::new(index), nodes, sound: HashSet::new() }
     }
 
     /// Whether all nodes of the tree are readable and all its entries are fine; looks at each distinct node once for all
     /// trees, which must all be held to the same.
-    pub(crate) fn is_whole(&mut self, root: &TreeRoot, findings: &Findings, is_fine: fn(&Hit) -> bool) -> bool {
+    ///
+    /// # Errors
+    /// The store does not answer, or the local index: then nothing can be said.
+    pub(crate) fn is_whole(&mut self, root: &TreeRoot, findings: &Findings, is_fine: fn(&Hit) -> bool) -> Result<bool> {
         let nodes = self.nodes;
         let mut quick = Quick { walk: self, findings, is_fine, entered: Vec::new(), broken: false };
         let walked = visit_nodes(nodes, root, &mut quick);
@@ -109,13 +116,16 @@ impl<'a> Walk<'a> {
         if !broken {
             self.sound.extend(entered);
         }
-        !broken
+        match walked {
+            Err(error) if !is_damage(&error) => Err(error),
+            _ => Ok(!broken),
+        }
     }
 
     /// First quickly by distinct nodes; only a tree with damage is listed entry by entry.
     fn snapshot(&mut self, snapshot: &SnapshotEntry, findings: &mut Findings, monitor: &dyn Monitor) -> Result<()> {
         let root = snapshot.manifest.tree;
-        if self.is_whole(&root, findings, |hit| matches!(hit, Hit::None)) {
+        if self.is_whole(&root, findings, |hit| matches!(hit, Hit::None))? || self.is_forgotten(snapshot) {
             return Ok(());
         }
         let mut cursor = TreeCursor::new(self.nodes, &root);
@@ -131,6 +141,9 @@ impl<'a> Walk<'a> {
                         Hit::Lost(why) => affected(findings, snapshot, path, 1, &why, monitor),
                     }
                 }
+                // Somebody forgot it meanwhile, and somebody pruned.
+                Err(_) if self.is_forgotten(snapshot) => return Ok(()),
+                Err(error) if !is_damage(&error) => return Err(error),
                 Err(error) => {
                     let gap = cursor.gap().cloned();
                     let (from, count, id) =
@@ -150,10 +163,16 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether the log, as far as it was read by now, says so: reading what is missing reads it on.
+    fn is_forgotten(&self, snapshot: &SnapshotEntry) -> bool {
+        let state = self.repo.state();
+        state.snapshot(&snapshot.id).is_none_or(|now| now.visibility != Visibility::Live)
+    }
+
     /// Whether an entry's content can be given back whole.
     ///
     /// # Errors
-    /// The local index cannot be read.
+    /// The store does not answer, or the local index.
     pub(crate) fn hit(&self, entry: &TreeEntry, findings: &Findings) -> Result<Hit> {
         if matches!(entry.content, Content::None | Content::Inline(_)) {
             return Ok(Hit::None);
@@ -169,25 +188,34 @@ impl<'a> Walk<'a> {
                     Hit::Spared => hit = Hit::Spared,
                     lost @ Hit::Lost(_) => return Ok(lost),
                 },
-                Err(error) => return Ok(Hit::Lost(error.chain())),
+                Err(error) if is_damage(&error) => return Ok(Hit::Lost(error.chain())),
+                Err(error) => return Err(error),
             }
         }
     }
 
     fn chunk_hit(&self, id: &ChunkId, findings: &Findings) -> Result<Hit> {
         let short = id.short();
-        let reclaimed = |pack: &PackName| self.repo.state().is_reclaimed(pack);
-        let whole = self.index.find(&short, &|pack| reclaimed(pack) || findings.is_lost(pack, &short))?;
-        if whole.is_some() && findings.lost_packs.is_empty() && findings.lost_chunks.is_empty() {
-            return Ok(Hit::None);
+        loop {
+            let (state, index) = (self.repo.state(), self.index.borrow().clone());
+            let found = index.find(&short, &|pack| state.is_reclaimed(pack) || findings.is_lost(pack, &short))?;
+            if found.is_some() && findings.lost_packs.is_empty() && findings.lost_chunks.is_empty() {
+                return Ok(Hit::None);
+            }
+            let damaged = index.find(&short, &|pack| state.is_reclaimed(pack) || !findings.is_lost(pack, &short))?;
+            match (found, damaged) {
+                (Some(_), None) => return Ok(Hit::None),
+                (Some(_), Some(_)) => return Ok(Hit::Spared),
+                (None, Some(_)) => return Ok(Hit::Lost("every stored copy of a chunk is damaged".into())),
+                (None, None) => {}
+            }
+            // The log was read on since, and says that a prune moved it.
+            let fresh = self.repo.index()?;
+            if Arc::ptr_eq(&fresh, &index) {
+                return Ok(Hit::Lost("a chunk is in no readable pack".into()));
+            }
+            self.index.replace(fresh);
         }
-        let damaged = self.index.find(&short, &|pack| reclaimed(pack) || !findings.is_lost(pack, &short))?;
-        Ok(match (whole, damaged) {
-            (Some(_), None) => Hit::None,
-            (Some(_), Some(_)) => Hit::Spared,
-            (None, Some(_)) => Hit::Lost("every stored copy of a chunk is damaged".into()),
-            (None, None) => Hit::Lost("a chunk is in no readable pack".into()),
-        })
     }
 }
 

@@ -2,12 +2,15 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod bad_sectors;
 pub mod damage;
 pub mod dated;
 pub mod effort;
 pub mod faults;
+pub mod jobs;
 pub mod made_up;
 pub mod meddling;
+pub mod moment;
 pub mod records;
 pub mod source;
 
@@ -26,7 +29,9 @@ use decube_backup_engine::options::{
 use decube_backup_engine::verify::{VerifyOptions, verify};
 use decube_backup_engine::{Author, Credentials, Environment, Repository, backup, restore};
 use decube_backup_format::ids::SnapshotId;
+use decube_backup_format::parity::Overhead;
 use decube_backup_testkit::{MemorySink, SeededEntropy};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,6 +74,13 @@ pub struct Harness {
     pub cache: Option<Arc<tempfile::TempDir>>,
     pub credentials: Credentials,
     pub entropy: Arc<SeededEntropy>,
+    /// What new packs get.
+    pub parity: Overhead,
+}
+
+/// In memory where that is possible: caches are many small files.
+fn cache_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("temp")
 }
 
 /// Different for every harness of a run, so that two never draw the same names.
@@ -88,10 +100,16 @@ impl Harness {
             sink: memory.clone(),
             memory,
             runtime: Arc::new(runtime),
-            cache: Some(Arc::new(tempfile::tempdir().expect("temp"))),
+            cache: Some(Arc::new(cache_folder())),
             credentials: key_file(1),
             entropy: Arc::new(SeededEntropy::new(seed())),
+            parity: Overhead::NONE,
         }
+    }
+
+    /// The same with parity for every new pack, percent.
+    pub fn with_parity(self, percent: u8) -> Self {
+        Self { parity: Overhead::percent(percent).expect("in range"), ..self }
     }
 
     /// A repository in memory, made with `options`.
@@ -110,12 +128,13 @@ impl Harness {
             cache: self.cache.clone(),
             credentials: self.credentials.clone(),
             entropy: Arc::new(SeededEntropy::new(seed())),
+            parity: self.parity,
         }
     }
 
     /// Another user of the same store: other cache, other randomness.
     pub fn somebody_else(&self) -> Self {
-        Self { cache: Some(Arc::new(tempfile::tempdir().expect("temp"))), ..self.through(self.sink.clone()) }
+        Self { cache: Some(Arc::new(cache_folder())), ..self.through(self.sink.clone()) }
     }
 
     /// Somebody who knows the key and meets `objects` for the first time.
@@ -125,9 +144,10 @@ impl Harness {
             sink: memory.clone(),
             memory,
             runtime: self.runtime.clone(),
-            cache: Some(Arc::new(tempfile::tempdir().expect("temp"))),
+            cache: Some(Arc::new(cache_folder())),
             credentials: self.credentials.clone(),
             entropy: Arc::new(SeededEntropy::new(seed())),
+            parity: self.parity,
         }
     }
 
@@ -141,6 +161,7 @@ impl Harness {
             witness_dir: None,
             author: Author { host: "host".into(), username: "somebody".into() },
             threads: 2,
+            parity: self.parity,
         }
     }
 
@@ -221,6 +242,24 @@ pub fn series(name: &str) -> BackupOptions {
 
 pub fn source_of(tree: &Path) -> FsSource {
     FsSource::new(SourceOptions::new(vec![tree.to_owned()], "/")).expect("source")
+}
+
+/// The objects of a file system store in `root`.
+pub fn objects_in(root: &Path) -> BTreeMap<Key, bytes::Bytes> {
+    let (mut objects, mut folders) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            let name = path.strip_prefix(root).expect("below").to_str().expect("a key");
+            match Key::new(name) {
+                Ok(_) if path.is_dir() => folders.push(path),
+                Ok(key) => _ = objects.insert(key, std::fs::read(&path).expect("object").into()),
+                // Unfinished objects, and what is of no concern to a store.
+                Err(_) => {}
+            }
+        }
+    }
+    objects
 }
 
 /// Where `tree` is inside a snapshot of it.

@@ -155,6 +155,23 @@ fn clocks_that_are_years_off_are_flagged_and_make_no_real_snapshot_go() {
 }
 
 #[test]
+fn one_clock_years_ahead_is_not_the_latest_for_years() {
+    let world = World::new();
+    let before = world.days(0..2);
+    let ahead = world.backup(2, 5 * YEAR);
+    let latest = |selector: &str| world.harness.repository().select(selector, None).expect("named").0.id;
+    assert_eq!(latest("latest"), ahead, "nothing was recorded since");
+    let after = world.days(3..5);
+    assert_eq!((latest("latest"), latest("tree~1"), latest("tree~2")), (after[1], after[0], ahead));
+    let at = |day: i64| Some(Timestamp { seconds: START + day * DAY, nanoseconds: 0 });
+    let as_of = |day| world.harness.repository().select("tree", at(day)).expect("named").0.id;
+    assert_eq!((as_of(1), as_of(3)), (before[1], after[0]));
+    // Brought in later, of a time long ago: it stays there.
+    let old = world.backup(6, -YEAR);
+    assert_eq!((latest("latest"), latest("tree~5")), (after[1], old));
+}
+
+#[test]
 fn a_log_copied_without_times_is_not_one_day() {
     let world = World::new();
     let all = world.days(0..6);

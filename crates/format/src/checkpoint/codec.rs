@@ -5,7 +5,7 @@
 use super::{Host, ObjectInfo, Pin, SnapshotEntry, State, Visibility};
 use crate::hash::Key32;
 use crate::header::unsupported_version;
-use crate::ids::{IndexId, PackId, PackKind, PackName, RepositoryId, SlotId, SnapshotId};
+use crate::ids::{IndexId, PackId, PackKind, PackName, ParityId, RepositoryId, SlotId, SnapshotId};
 use crate::log::{LogKeys, ObjectName, WriterId};
 use crate::manifest::{MANIFEST_BYTES_MAX, SnapshotManifest, TEXT_BYTES_MAX, decode_versioned, encode_versioned};
 use crate::sealed;
@@ -15,9 +15,11 @@ use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use std::collections::BTreeMap;
 use std::io::Read;
 
-const VERSION: u16 = 2;
-/// Where a host was ever admitted: ends with hosts and what they added.
-const VERSION_WITH_HOSTS: u16 = 3;
+const VERSION: u16 = 4;
+/// Before hosts could be admitted, and as long as none was: ends behind the parity.
+const VERSION_WITHOUT_HOSTS: u16 = 3;
+/// Before packs could have parity, and as long as none has: ends behind the findings.
+const VERSION_WITHOUT_PARITY: u16 = 2;
 /// Before packs could be recorded as damaged or verified: ends behind the snapshots.
 const VERSION_WITHOUT_FINDINGS: u16 = 1;
 /// Longest plain form, bytes: 10 million packs.
@@ -56,7 +58,12 @@ impl State {
 
     fn encode_plain(&self) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(1024 + self.live_pack_count() * 52 + self.snapshots.len() * 512);
-        out.write_u16(if self.hosts.is_empty() { VERSION } else { VERSION_WITH_HOSTS });
+        let version = match (self.hosts.is_empty(), self.parities.is_empty()) {
+            (false, _) => VERSION,
+            (true, false) => VERSION_WITHOUT_HOSTS,
+            (true, true) => VERSION_WITHOUT_PARITY,
+        };
+        out.write_u16(version);
         out.extend_from_slice(&self.repository.0);
         out.write_u64(self.next_seq);
         out.extend_from_slice(&self.hash);
@@ -107,7 +114,14 @@ impl State {
             write_pack(out, name);
             out.write_u64(*seconds as u64);
         });
-        if !self.hosts.is_empty() {
+        if version >= VERSION_WITHOUT_HOSTS {
+            write_all(&mut out, &self.parities, |out, (pack, (id, info))| {
+                write_pack(out, pack);
+                out.extend_from_slice(&id.0);
+                write_info(out, info);
+            });
+        }
+        if version == VERSION {
             write_all(&mut out, &self.hosts, |out, (writer, host)| {
                 out.extend_from_slice(writer);
                 out.extend_from_slice(&host.slot.0);
@@ -122,7 +136,7 @@ impl State {
     fn decode_plain(plain: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(plain, WHAT);
         let version = reader.u16()?;
-        if ![VERSION, VERSION_WITHOUT_FINDINGS, VERSION_WITH_HOSTS].contains(&version) {
+        if !(VERSION_WITHOUT_FINDINGS..=VERSION).contains(&version) {
             return Err(unsupported_version(WHAT, version));
         }
         let mut state = Self::new(RepositoryId(reader.array()?));
@@ -153,7 +167,10 @@ impl State {
             state.damaged = read_set(&mut reader, 25, |r| Ok((read_pack(r)?, r.u64()?)))?;
             state.verified = read_set(&mut reader, 25, |r| Ok((read_pack(r)?, r.u64()? as i64)))?;
         }
-        if version == VERSION_WITH_HOSTS {
+        if version >= VERSION_WITHOUT_HOSTS {
+            state.parities = read_set(&mut reader, 61, |r| Ok((read_pack(r)?, (ParityId(r.array()?), read_info(r)?))))?;
+        }
+        if version == VERSION {
             state.hosts = read_set(&mut reader, 41, read_host)?;
             state.hosted = read_set(&mut reader, 17, read_pack)?;
             state.hosted_indexes = read_set(&mut reader, 16, |r| Ok(IndexId(r.array()?)))?;
@@ -331,6 +348,21 @@ mod tests {
         const GOLDEN: &str = "b6db2819dc79425b1744c2b6e263170abb57d6aaefa53c42ed2436259b9d4853";
         assert_eq!(crate::ids::hex(blake3::hash(&plain).as_bytes()), GOLDEN);
         assert_eq!(State::decode_plain(&plain).expect("decodes"), state);
+    }
+
+    #[test]
+    fn a_state_with_parity_has_one_table_more() {
+        let without = sample().encode_plain().expect("encodes");
+        let mut state = sample();
+        let pack = PackName { kind: PackKind::Data, id: PackId([4; 16]) };
+        state.parities.insert(pack, (ParityId([10; 8]), ObjectInfo { len: 5, hash: [11; 32] }));
+        let plain = state.encode_plain().expect("encodes");
+        let table = [&[1, 0][..], &[4; 16], &[10; 8], &[5, 0, 0, 0], &[11; 32]].concat();
+        assert_eq!(plain, [&VERSION.to_le_bytes(), &without[2..], &table].concat());
+        assert_eq!(State::decode_plain(&plain).expect("decodes"), state);
+        for at in 0..plain.len() {
+            assert!(State::decode_plain(&plain[..at]).is_err(), "cut at {at}");
+        }
     }
 
     #[test]

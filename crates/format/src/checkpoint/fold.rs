@@ -1,7 +1,7 @@
 //! Folding records into a state.
 
 use super::{ObjectInfo, Pin, SnapshotEntry, State, Visibility};
-use crate::ids::{PackKind, SnapshotId};
+use crate::ids::{PackKind, ParityName, SnapshotId};
 use crate::log::{AddedObject, Envelope, LabelChange, ObjectName, Payload, SnapshotEdit};
 use crate::manifest::EncodedManifest;
 use crate::wire::corrupt;
@@ -90,7 +90,7 @@ impl State {
     fn fold_added(&mut self, object: &AddedObject) {
         // Lengths were checked to fit.
         let info = ObjectInfo { len: u32::try_from(object.len).unwrap_or(u32::MAX), hash: object.hash };
-        if self.retired.contains(&object.name) {
+        if self.is_retired(&object.name) {
             return;
         }
         match object.name {
@@ -109,6 +109,23 @@ impl State {
             ObjectName::KeyringCopy(generation) => _ = self.keyring_copies.entry(generation).or_insert(info),
             ObjectName::KeySlot(slot) => _ = self.slots.entry(slot).or_insert(info),
             ObjectName::Checkpoint(seq) => _ = self.checkpoints.entry(seq).or_insert(info),
+            ObjectName::Parity(name) => self.fold_parity(name, info),
+        }
+    }
+
+    /// A pack has one parity object, the one named last: it may replace a damaged one.
+    fn fold_parity(&mut self, name: ParityName, info: ObjectInfo) {
+        if self.pack(&name.pack).is_none() {
+            self.retired.insert(ObjectName::Parity(name));
+            return;
+        }
+        let before = self.parities.get(&name.pack).map(|(id, _)| *id);
+        if before == Some(name.id) {
+            return;
+        }
+        self.parities.insert(name.pack, (name.id, info));
+        if let Some(id) = before {
+            self.retired.insert(ObjectName::Parity(ParityName { pack: name.pack, id }));
         }
     }
 
@@ -124,6 +141,9 @@ impl State {
                 self.damaged.remove(pack);
                 self.verified.remove(pack);
                 self.hosted.remove(pack);
+                if let Some((id, _)) = self.parities.remove(pack) {
+                    self.retired.insert(ObjectName::Parity(ParityName { pack: *pack, id }));
+                }
                 self.reclaimed.insert(*pack);
                 return;
             }
@@ -135,6 +155,10 @@ impl State {
             ObjectName::KeyringCopy(generation) => self.keyring_copies.remove(generation),
             ObjectName::KeySlot(slot) => self.slots.remove(slot),
             ObjectName::Checkpoint(seq) => self.checkpoints.remove(seq),
+            ObjectName::Parity(name) => {
+                let is_it = self.parities.get(&name.pack).is_some_and(|(id, _)| *id == name.id);
+                if is_it { self.parities.remove(&name.pack).map(|(_, info)| info) } else { None }
+            }
         };
         self.retired.insert(*name);
     }

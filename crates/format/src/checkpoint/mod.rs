@@ -7,7 +7,7 @@
 //! Folding never judges: a record in the log is a fact. What contradicts an earlier record (a pack added after it was
 //! reclaimed, a snapshot recorded twice) has no effect, because the earlier record stands.
 //!
-//! Memory: 55 to 75 bytes a live pack (30 more once it was verified) and about 20 a reclaimed one, so the 170 000 packs of a 10 TiB repository
+//! Memory: 55 to 75 bytes a live pack (30 more once it was verified, 80 more with parity) and about 20 a reclaimed one, so the 170 000 packs of a 10 TiB repository
 //! take 12 MiB (twice that while a checkpoint is decoded), and about 1 KiB a snapshot: excludes and problem lists
 //! stay in the log.
 
@@ -17,7 +17,7 @@ mod hosts;
 
 pub use hosts::Host;
 
-use crate::ids::{IndexId, PackId, PackKind, PackName, RepositoryId, SlotId, SnapshotId};
+use crate::ids::{IndexId, PackId, PackKind, PackName, ParityId, ParityName, RepositoryId, SlotId, SnapshotId};
 use crate::log::{LogChain, ObjectName, RecordHash, WriterId};
 use crate::manifest::SnapshotManifest;
 use decube_backup_core::Timestamp;
@@ -92,6 +92,8 @@ pub struct State {
     damaged: BTreeMap<PackName, u64>,
     /// When a live pack was last read whole and found sound, Unix seconds.
     verified: BTreeMap<PackName, i64>,
+    /// The parity of live packs that have one.
+    parities: BTreeMap<PackName, (ParityId, ObjectInfo)>,
     reclaimed: BTreeSet<PackName>,
     indexes: BTreeMap<(u8, IndexId), ObjectInfo>,
     keyrings: BTreeMap<u32, ObjectInfo>,
@@ -124,6 +126,7 @@ impl State {
             condemned: BTreeMap::new(),
             damaged: BTreeMap::new(),
             verified: BTreeMap::new(),
+            parities: BTreeMap::new(),
             reclaimed: BTreeSet::new(),
             indexes: BTreeMap::new(),
             keyrings: BTreeMap::new(),
@@ -210,6 +213,14 @@ impl State {
     pub fn verified(&self, name: &PackName) -> Option<i64> {
         self.verified.get(name).copied()
     }
+    /// The parity object of a live pack that has one.
+    pub fn parity(&self, pack: &PackName) -> Option<(ParityName, &ObjectInfo)> {
+        self.parities.get(pack).map(|(id, info)| (ParityName { pack: *pack, id: *id }, info))
+    }
+    /// The parity objects of live packs, by pack.
+    pub fn parities(&self) -> impl ExactSizeIterator<Item = (ParityName, &ObjectInfo)> {
+        self.parities.iter().map(|(pack, (id, info))| (ParityName { pack: *pack, id: *id }, info))
+    }
     /// Whether the pack was ever reclaimed, added before or not.
     pub fn is_reclaimed(&self, name: &PackName) -> bool {
         self.reclaimed.contains(name)
@@ -247,13 +258,22 @@ impl State {
     pub fn checkpoints(&self) -> impl ExactSizeIterator<Item = (u64, &ObjectInfo)> {
         self.checkpoints.iter().map(|(seq, info)| (*seq, info))
     }
-    /// Index segments, slots, keyrings and checkpoints taken out of force, for the deleter.
+    /// Parity, index segments, slots, keyrings and checkpoints taken out of force, for the deleter.
     pub fn retired_objects(&self) -> impl ExactSizeIterator<Item = &ObjectName> {
         self.retired.iter()
     }
     /// Whether such an object other than a pack was taken out of force: a record that adds it has no effect on it.
+    /// Parity goes with its pack.
     pub fn is_retired(&self, name: &ObjectName) -> bool {
-        self.retired.contains(name)
+        let with_pack = matches!(name, ObjectName::Parity(parity) if self.reclaimed.contains(&parity.pack));
+        with_pack || self.retired.contains(name)
+    }
+    /// Whether a record took the object out of force, added before or not: it may be gone at any moment.
+    pub fn is_out_of_force(&self, name: &ObjectName) -> bool {
+        match name {
+            ObjectName::Pack(pack) => self.is_reclaimed(pack),
+            other => self.is_retired(other),
+        }
     }
     /// Every object in force with its length and hash, for structure checks, scrubbing and replication.
     pub fn objects(&self) -> impl Iterator<Item = (ObjectName, &ObjectInfo)> {
@@ -265,8 +285,9 @@ impl State {
         let keyring_copies = self.keyring_copies.iter().map(|(at, info)| (ObjectName::KeyringCopy(*at), info));
         let slots = self.slots().map(|(slot, info)| (ObjectName::KeySlot(slot), info));
         let checkpoints = self.checkpoints().map(|(seq, info)| (ObjectName::Checkpoint(seq), info));
+        let parities = self.parities().map(|(name, info)| (ObjectName::Parity(name), info));
         let twice = format.chain(format_copy).chain(keyrings).chain(keyring_copies);
-        twice.chain(slots).chain(indexes).chain(packs).chain(checkpoints)
+        twice.chain(slots).chain(indexes).chain(packs).chain(parities).chain(checkpoints)
     }
 
     fn packs(&self, kind: PackKind) -> &BTreeMap<PackId, ObjectInfo> {

@@ -4,7 +4,7 @@ use super::{RecordHash, WriterId};
 use crate::hash::Key32;
 use crate::header::unsupported_version;
 use crate::host::HostAdmission;
-use crate::ids::{self, IndexId, PackId, PackKind, PackName, RepositoryId, SlotId};
+use crate::ids::{self, IndexId, PackId, PackKind, PackName, ParityId, ParityName, RepositoryId, SlotId};
 use crate::log::Payload;
 use crate::log::Stamp;
 use crate::sealed;
@@ -47,6 +47,8 @@ pub enum ObjectName {
     FormatCopy,
     /// The copy of a keyring generation.
     KeyringCopy(u32),
+    /// The parity of a pack.
+    Parity(ParityName),
 }
 
 impl ObjectName {
@@ -72,6 +74,7 @@ impl ObjectName {
             Self::Checkpoint(seq) => ids::checkpoint_key(*seq),
             Self::FormatCopy => Key::new(ids::FORMAT_COPY_KEY),
             Self::KeyringCopy(generation) => ids::keyring_copy_key(*generation),
+            Self::Parity(name) => ids::parity_key(name),
         }
     }
 
@@ -82,7 +85,7 @@ impl ObjectName {
             Self::FormatCopy => Some(Self::Format),
             Self::Keyring(generation) => Some(Self::KeyringCopy(*generation)),
             Self::KeyringCopy(generation) => Some(Self::Keyring(*generation)),
-            Self::Pack(_) | Self::Index { .. } | Self::KeySlot(_) | Self::Checkpoint(_) => None,
+            Self::Pack(_) | Self::Parity(_) | Self::Index { .. } | Self::KeySlot(_) | Self::Checkpoint(_) => None,
         }
     }
 
@@ -115,6 +118,11 @@ impl ObjectName {
                 out.write_u8(8);
                 out.write_u32(*generation);
             }
+            Self::Parity(ParityName { pack, id }) => {
+                out.write_u8(if pack.kind == PackKind::Data { 9 } else { 10 });
+                out.extend_from_slice(&pack.id.0);
+                out.extend_from_slice(&id.0);
+            }
         }
     }
 
@@ -129,6 +137,11 @@ impl ObjectName {
             6 => Self::Checkpoint(reader.u64()?),
             7 => Self::FormatCopy,
             8 => Self::KeyringCopy(reader.u32()?),
+            tag @ (9 | 10) => {
+                let kind = if tag == 9 { PackKind::Data } else { PackKind::Meta };
+                let pack = PackName { kind, id: PackId(reader.array()?) };
+                Self::Parity(ParityName { pack, id: ParityId(reader.array()?) })
+            }
             _ => return Err(reader.corrupt()),
         })
     }

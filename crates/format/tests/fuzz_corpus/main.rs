@@ -54,6 +54,8 @@ decoders! {
     pack_footer: pack_footer,
     pack_tail: pack_tail,
     pack: pack,
+    parity: parity,
+    parity_object: parity_object,
     segment: segment,
     index_segment: index_segment,
     tree_leaf: tree_leaf,

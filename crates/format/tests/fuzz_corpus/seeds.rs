@@ -10,7 +10,7 @@ use decube_backup_format::codec::{Codec, Compressor, Effort};
 use decube_backup_format::hash::Key32;
 use decube_backup_format::header::{Features, Header};
 use decube_backup_format::host::{HostAdmission, HostRing};
-use decube_backup_format::ids::{ChunkId, IndexId, PackId, PackKind, PackName, ShortId, SlotId};
+use decube_backup_format::ids::{ChunkId, IndexId, PackId, PackKind, PackName, ParityId, ParityName, ShortId, SlotId};
 use decube_backup_format::index::encode_index;
 use decube_backup_format::keyring::{Keyring, VersionedKey};
 use decube_backup_format::keyslot::{Envelope, KdfCost, KeyFile, KeySlot, RecoveryKey, SlotSecret};
@@ -19,6 +19,7 @@ use decube_backup_format::log::{
 };
 use decube_backup_format::manifest::{EncodedManifest, SnapshotManifest};
 use decube_backup_format::pack::{Footer, PackHeader, PackWriter};
+use decube_backup_format::parity::{Overhead, Parity, ParityEncoder};
 use decube_backup_format::reading::{ReadingPublic, RunKeys, Shared};
 use decube_backup_format::seal::{Cipher, TAG_BYTES};
 use decube_backup_format::sealed;
@@ -143,7 +144,9 @@ fn build(payload: &Payload, added: Vec<AddedObject>, reclaimed: Vec<ObjectName>)
 fn objects() -> Vec<ObjectName> {
     let meta = PackName { kind: PackKind::Meta, id: PackId([9; 16]) };
     let index = ObjectName::Index { level: 0, id: IndexId([5; 16]) };
-    vec![ObjectName::Pack(PACK), ObjectName::Pack(meta), index, ObjectName::Checkpoint(31)]
+    let parity = |pack, n| ObjectName::Parity(ParityName { pack, id: ParityId([n; 8]) });
+    let packs = [ObjectName::Pack(PACK), ObjectName::Pack(meta)].into_iter();
+    packs.chain([index, ObjectName::Checkpoint(31), parity(PACK, 1), parity(meta, 2)]).collect()
 }
 
 fn first_objects() -> Vec<ObjectName> {
@@ -291,6 +294,28 @@ pub fn pack() -> Vec<Vec<u8>> {
     must(writer.append(Codec::Zstd, &frame_of(&text), text.len() as u32, &[(ShortId([1; 16]), text.len() as u32)]));
     must(writer.append(Codec::Stored, b"xyz", 3, &[(ShortId([2; 16]), 1), (ShortId([3; 16]), 2)]));
     vec![must(writer.finish()).bytes]
+}
+
+fn parity_of(len: usize, percent: u8) -> Vec<u8> {
+    let mut pack = vec![0; len];
+    blake3::Hasher::new().finalize_xof().fill(&mut pack);
+    let (hash, overhead) = (*blake3::hash(&pack).as_bytes(), must(Overhead::percent(percent)));
+    let mut object = Vec::new();
+    must(ParityEncoder::new().encode(REPOSITORY, PACK, &pack, hash, overhead, &mut object));
+    object
+}
+
+pub fn parity() -> Vec<Vec<u8>> {
+    [(100, 1), (40_000, 10), (9000, 100)]
+        .map(|(len, percent)| {
+            let object = parity_of(len, percent);
+            without_ends(object[..must(Parity::decode(&object)).head().encoded_len()].to_vec())
+        })
+        .to_vec()
+}
+
+pub fn parity_object() -> Vec<Vec<u8>> {
+    vec![parity_of(100, 1), parity_of(200, 100), parity_of(9000, 100)]
 }
 
 pub fn segment() -> Vec<Vec<u8>> {

@@ -5,7 +5,7 @@ use crate::fixtures::{
 };
 use decube_backup_core::{ErrorKind, Timestamp};
 use decube_backup_format::checkpoint::{Pin, State, Visibility};
-use decube_backup_format::ids::{RepositoryId, SlotId, SnapshotId};
+use decube_backup_format::ids::{ParityId, ParityName, RepositoryId, SlotId, SnapshotId};
 use decube_backup_format::log::{LabelChange, LogChain, ObjectName, Payload, SlotChange, SnapshotEdit};
 use proptest::prelude::*;
 
@@ -69,6 +69,41 @@ fn a_reclaimed_pack_never_comes_back() {
     assert_eq!(state.indexes().count(), 0);
     assert_eq!(state.retired_objects().collect::<Vec<_>>(), [&index(1)]);
     assert_eq!(state.condemned_packs().count(), 0);
+}
+
+#[test]
+fn parity_lives_and_dies_with_its_pack_and_the_last_named_counts() {
+    let parity = |number, id| ParityName { pack: pack(number), id: ParityId([id; 8]) };
+    let adds = |names: &[ParityName]| names.iter().map(|name| added(ObjectName::Parity(*name))).collect::<Vec<_>>();
+    let add = Payload::Add { run: [1; 16] };
+    let mut log = Log::new();
+    let packs = vec![added_pack(1), added_pack(2)];
+    log.append(&add, [packs, adds(&[parity(1, 1), parity(2, 2), parity(9, 9)])].concat(), Vec::new());
+    let state = folded(&log);
+    let names = |state: &State| state.parities().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names(&state), [parity(2, 2), parity(1, 1)], "in the order of packs; a pack nobody knows has none");
+    assert!(state.is_retired(&ObjectName::Parity(parity(9, 9))));
+    assert_eq!(state.objects().filter(|(name, _)| matches!(name, ObjectName::Parity(_))).count(), 2);
+    assert_eq!(through_bytes(&state), state);
+
+    log.append(&add, adds(&[parity(1, 3), parity(1, 3)]), Vec::new());
+    log.append(&add, adds(&[parity(1, 1)]), Vec::new());
+    let state = folded(&log);
+    assert_eq!(state.parity(&pack(1)).map(|(name, _)| name), Some(parity(1, 3)), "a name is never used again");
+    assert!(state.is_retired(&ObjectName::Parity(parity(1, 1))));
+
+    log.append(&add, Vec::new(), vec![ObjectName::Parity(parity(1, 1)), ObjectName::Parity(parity(2, 2))]);
+    let state = folded(&log);
+    assert_eq!(names(&state), [parity(1, 3)], "what is replaced takes nothing with it");
+
+    log.append(&Payload::Reclaim, Vec::new(), vec![ObjectName::Pack(pack(1))]);
+    log.append(&add, adds(&[parity(1, 4)]), Vec::new());
+    let state = folded(&log);
+    assert_eq!(names(&state), []);
+    for id in [1, 3, 4] {
+        assert!(state.is_retired(&ObjectName::Parity(parity(1, id))), "{id}");
+    }
+    assert_eq!(through_bytes(&state), state);
 }
 
 #[test]

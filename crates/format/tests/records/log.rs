@@ -5,7 +5,7 @@ use crate::fixtures::{
 };
 use decube_backup_core::ErrorKind;
 use decube_backup_format::hash::Key32;
-use decube_backup_format::ids::{RepositoryId, SnapshotId};
+use decube_backup_format::ids::{ParityId, ParityName, RepositoryId, SnapshotId};
 use decube_backup_format::log::{Envelope, LogChain, LogKeys, ObjectName, Payload, RecordBuilder};
 use proptest::prelude::*;
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -38,6 +38,15 @@ fn the_bytes_of_a_record_are_settled() {
     check_golden("record_init", &log.records[0].bytes);
     check_golden("record_commit", &log.records[1].bytes);
     check_golden("record_reclaim", &log.records[2].bytes);
+}
+
+#[test]
+fn the_bytes_of_a_record_that_names_parity_are_settled() {
+    let parity = |number| ObjectName::Parity(ParityName { pack: pack(number), id: ParityId([number + 7; 8]) });
+    let mut log = Log::new();
+    let added = [added_pack(1), added_pack(2), crate::fixtures::added(parity(1)), crate::fixtures::added(parity(2))];
+    log.append(&Payload::Add { run: [3; 16] }, added.to_vec(), vec![parity(4)]);
+    check_golden("record_parity", &log.records[1].bytes);
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bits that are set through a shared reference; an eighth of a byte each.
-pub(super) struct Bitmap {
+pub struct Bitmap {
     words: Vec<AtomicU64>,
 }
 
 impl Bitmap {
     /// `bits` bits, none set.
-    pub(super) fn new(bits: u64) -> Self {
+    pub fn new(bits: u64) -> Self {
         Self { words: (0..bits.div_ceil(64)).map(|_| AtomicU64::new(0)).collect() }
     }
 
@@ -19,22 +19,22 @@ impl Bitmap {
     }
 
     /// Whether bit `at` is set.
-    pub(super) fn has(&self, at: u64) -> bool {
+    pub fn has(&self, at: u64) -> bool {
         self.word(at).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 
     /// Sets bit `at`; whether it was not set before.
-    pub(super) fn set(&self, at: u64) -> bool {
+    pub fn set(&self, at: u64) -> bool {
         self.word(at).is_some_and(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
     }
 
     /// Clears bit `at`; whether it was set before.
-    pub(super) fn take(&self, at: u64) -> bool {
+    pub fn take(&self, at: u64) -> bool {
         self.word(at).is_some_and(|(word, bit)| word.fetch_and(!bit, Ordering::Relaxed) & bit != 0)
     }
 
     /// Clears all bits.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.words.iter_mut().for_each(|word| *word.get_mut() = 0);
     }
 }

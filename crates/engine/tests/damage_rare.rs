@@ -1,0 +1,250 @@
+//! Damage to objects of which there are few: checkpoints, merged index segments, later keyring generations, key slots of
+//! every kind; and objects that hold each other's bytes.
+
+mod common;
+
+use common::damage::{Damage, apply, every, swap};
+use common::made_up::{Behaviour, MadeUp, MadeUpFile};
+use common::{ALL_DATA, Harness, key, key_file, noise, small_packs};
+use decube_backup_core::monitor::Silent;
+use decube_backup_core::{ErrorKind, Key};
+use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
+use decube_backup_engine::keys::{self, Identities, Recipient};
+use decube_backup_engine::options::{Effect, RestoreOptions, TagChange, VerifyDepth, VerifyReport};
+use decube_backup_engine::repair::{self, Content, RepairOptions};
+use decube_backup_engine::verify::{VerifyOptions, scrub, verify};
+use decube_backup_engine::{Credentials, Environment, Repository, tags};
+use decube_backup_format::ids::SnapshotId;
+use decube_backup_format::keyslot::RecoveryKey;
+use decube_backup_testkit::SeededEntropy;
+use std::path::Path;
+
+const IDENTITY: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33";
+const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
+
+/// One snapshot of a small tree.
+struct World {
+    harness: Harness,
+    tree: tempfile::TempDir,
+    snapshot: SnapshotId,
+}
+
+fn world() -> World {
+    let harness = Harness::with_repository(&small_packs());
+    let tree = tempfile::tempdir().expect("temp");
+    plant_few(tree.path(), 41);
+    let snapshot = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    World { harness, tree, snapshot }
+}
+
+fn plant_few(root: &Path, seed: u64) {
+    for (name, len) in [("chunks", 300_000), ("chunk", 5_000), ("inline", 40)] {
+        std::fs::write(root.join(name), noise(seed + len as u64, len)).expect("file");
+    }
+}
+
+impl World {
+    fn assert_comes_back(&self, harness: &Harness, context: &str) {
+        harness.assert_restores(&self.snapshot, self.tree.path(), context);
+    }
+}
+
+fn keys_below(harness: &Harness, prefix: &str) -> Vec<Key> {
+    harness.memory.objects().into_keys().filter(|key| key.as_str().starts_with(prefix)).collect()
+}
+
+/// These objects and no others are named, and no file is hit.
+fn assert_names(report: &VerifyReport, objects: &[&Key], context: &str) {
+    for object in objects {
+        assert!(report.damages.iter().any(|d| d.object == object.as_str()), "{context}: {:?}", report.damages);
+    }
+    let accused = |object: &str| objects.iter().any(|key| key.as_str() == object);
+    assert!(report.damages.iter().all(|d| accused(&d.object)), "{context}: {:?}", report.damages);
+    assert_eq!(report.affected_count, 0, "{context}");
+}
+
+/// Verified at each level, without keys too.
+fn assert_named_at_all_levels(harness: &Harness, objects: &[&Key], context: &str) {
+    for depth in [VerifyDepth::Structure, ALL_DATA] {
+        assert_names(&harness.verify(depth), objects, context);
+    }
+    assert_names(&scrub(&harness.environment(), &Silent).expect(context), objects, context);
+}
+
+fn real() -> RepairOptions {
+    RepairOptions { effect: Effect::Real, content: Content::Structure, ..RepairOptions::default() }
+}
+
+/// As a repair opens it: without a cache.
+fn bare(harness: &Harness) -> Repository {
+    let env = Environment { cache_dir: None, ..harness.environment() };
+    Repository::open(env, &harness.credentials).expect("open")
+}
+
+#[test]
+fn a_damaged_checkpoint_costs_nobody_anything_and_one_that_is_gone_is_no_damage() {
+    let world = world();
+    let (repo, change) = (world.harness.repository(), TagChange { add: vec!["x".into()], ..TagChange::default() });
+    while keys_below(&world.harness, "ckpt/").len() < 2 {
+        tags::change(&repo, &[world.snapshot], &change).expect("tagged");
+    }
+    let objects = world.harness.memory.objects();
+    let all = keys_below(&world.harness, "ckpt/");
+    for key in &all {
+        for damage in every() {
+            let context = format!("{key} {damage:?}");
+            let harness = world.harness.on_image(objects.clone());
+            apply(&harness, key, damage);
+            let is_gone = matches!(damage, Damage::Remove);
+            // Older ones are of no use while a newer one is there: they are read with everything else.
+            for (depth, looked_at) in [(VerifyDepth::Structure, Some(key) == all.last()), (ALL_DATA, true)] {
+                let named: &[&Key] = if looked_at && !is_gone { &[key] } else { &[] };
+                assert_names(&harness.verify(depth), named, &context);
+            }
+            world.assert_comes_back(&harness, &context);
+            let again = harness.backup(world.tree.path(), "again").snapshot.expect("a snapshot");
+            harness.somebody_else().assert_restores(&again, world.tree.path(), &context);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_merged_index_segment_is_named_costs_no_file_and_is_made_anew() {
+    let harness = Harness::with_repository(&small_packs());
+    let file = |n: u64| MadeUpFile {
+        path: common::path(&format!("f{n:02}")),
+        seed: n,
+        len: 700 + n,
+        behaviour: Behaviour::Fine,
+    };
+    let mut latest = None;
+    for n in 1..18 {
+        let source = MadeUp::new((0..n).map(file).collect());
+        latest = harness.backup_source(&source, "made up").expect("backup").snapshot;
+    }
+    let latest = latest.expect("a snapshot");
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+    gc::plan(&harness.repository(), &options, &Silent).expect("plan").run(&Silent).expect("pruned");
+    let merged = keys_below(&harness, "index/1/");
+    assert!(!merged.is_empty() && keys_below(&harness, "index/0/").is_empty(), "nothing was merged");
+    let objects = harness.memory.objects();
+    for damage in every() {
+        let context = format!("{damage:?}");
+        let user = harness.on_image(objects.clone());
+        apply(&user, &merged[0], damage);
+        assert_named_at_all_levels(&user, &[&merged[0]], &context);
+        let (to, report) = user.restore_with(&latest, &RestoreOptions::default());
+        assert!(report.problems.is_empty() && report.files_restored == 17, "{context}: {report:?}");
+        for n in 0..17 {
+            let bytes = std::fs::read(to.path().join(format!("f{n:02}"))).expect("file");
+            assert!(bytes == noise(n, 700 + n as usize), "{context}: f{n:02}");
+        }
+        let repaired = repair::index(&bare(&user), &real(), &Silent).expect(&context);
+        assert_eq!((repaired.retired, repaired.written), (1, 1), "{context}: {repaired:?}");
+        user.assert_sound(&context);
+    }
+}
+
+#[test]
+fn a_damaged_later_keyring_generation_is_named_and_costs_nothing_while_the_other_of_the_two_is_there() {
+    let world = world();
+    keys::rotate(&world.harness.repository()).expect("rotated");
+    std::fs::write(world.tree.path().join("new"), noise(9, 300_000)).expect("file");
+    let second = world.harness.backup(world.tree.path(), "tree").snapshot.expect("a snapshot");
+    let objects = world.harness.memory.objects();
+    for generation in ["00000000", "00000001"] {
+        for name in [format!("keyring/{generation}"), format!("copy/keyring/{generation}")] {
+            for damage in every() {
+                let context = format!("{name} {damage:?}");
+                let harness = world.harness.on_image(objects.clone());
+                apply(&harness, &key(&name), damage);
+                assert_named_at_all_levels(&harness, &[&key(&name)], &context);
+                harness.assert_restores(&second, world.tree.path(), &context);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_slot_of_any_kind_is_named_opens_nothing_and_the_others_do() {
+    let World { harness, tree, snapshot } = world();
+    let sheet = RecoveryKey::generate(&SeededEntropy::new(5)).expect("recovery key");
+    let all = [
+        harness.credentials.clone(),
+        key_file(9),
+        Credentials::Recovery(sheet.clone()),
+        Credentials::Identities(Identities::parse(IDENTITY).expect("identity")),
+    ];
+    let repo = harness.repository();
+    let first = keys::list(&repo).expect("slots").remove(0).slot;
+    let slots = [
+        first,
+        keys::add(&repo, &all[1], "second").expect("added").slot,
+        keys::add(&repo, &Credentials::Recovery(sheet), "sheet").expect("added").slot,
+        keys::add_recipient(&repo, &Recipient::parse(RECIPIENT).expect("recipient"), "age").expect("added").slot,
+    ];
+    let objects = harness.memory.objects();
+    for (at, slot) in slots.iter().enumerate() {
+        let name = key(&format!("keys/{slot}"));
+        for damage in every() {
+            let context = format!("{name} of {:?} {damage:?}", all[at]);
+            let image = harness.on_image(objects.clone());
+            apply(&image, &name, damage);
+            for (other, credentials) in all.iter().enumerate() {
+                let user = Harness { credentials: credentials.clone(), ..image.somebody_else() };
+                if other == at {
+                    let error = user.open().err().expect(&context);
+                    assert!(matches!(error.kind(), ErrorKind::WrongKey | ErrorKind::Corrupt), "{context}: {error:?}");
+                } else if other == (at + 1) % all.len() {
+                    assert_named_at_all_levels(&user, &[&name], &context);
+                    user.assert_restores(&snapshot, tree.path(), &context);
+                } else {
+                    assert!(user.open().is_ok(), "{context}: {credentials:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn slots_keyrings_and_checkpoints_that_hold_each_others_bytes_are_both_named() {
+    let world = world();
+    let change = TagChange { add: vec!["x".into()], ..TagChange::default() };
+    let repo = world.harness.repository();
+    keys::add(&repo, &key_file(9), "second").expect("added");
+    keys::rotate(&repo).expect("rotated");
+    while keys_below(&world.harness, "ckpt/").len() < 2 {
+        tags::change(&repo, &[world.snapshot], &change).expect("tagged");
+    }
+    let objects = world.harness.memory.objects();
+    for prefix in ["keys/", "keyring/", "copy/keyring/", "ckpt/"] {
+        let pair = keys_below(&world.harness, prefix);
+        let harness = world.harness.on_image(objects.clone());
+        swap(&harness, &pair[0], &pair[1]);
+        assert_names(&harness.verify(ALL_DATA), &[&pair[0], &pair[1]], prefix);
+        world.assert_comes_back(&harness, prefix);
+    }
+}
+
+#[test]
+fn records_that_hold_each_others_bytes_are_both_named_and_nobody_writes_over_it() {
+    let world = world();
+    let other = tempfile::tempdir().expect("temp");
+    plant_few(other.path(), 42);
+    world.harness.backup(other.path(), "other");
+    let change = TagChange { add: vec!["x".into()], ..TagChange::default() };
+    tags::change(&world.harness.repository(), &[world.snapshot], &change).expect("tagged");
+    let objects = world.harness.memory.objects();
+    let (one, two) = (key("log/0000000000000002"), key("log/0000000000000003"));
+    let harness = world.harness.on_image(objects);
+    swap(&harness, &one, &two);
+    let repo = harness.open().expect("the rest of the log tells enough");
+    let options = VerifyOptions { depth: ALL_DATA, snapshots: None };
+    let report = verify(&repo, &options, &Silent).expect("verify");
+    for key in [&one, &two] {
+        assert!(report.damages.iter().any(|d| d.object == key.as_str()), "{:?}", report.damages);
+    }
+    world.assert_comes_back(&harness, "records swapped");
+    let refused = harness.backup_source(&common::source_of(world.tree.path()), "again").expect_err("damaged log");
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused:?}");
+}
