@@ -65,7 +65,6 @@ fn the_key_opens_nothing_that_is_stored_but_its_own_tables() {
     let world = world();
     world.write("secret", MARKER.as_bytes());
     world.back_up();
-    let repository = world.admin.repository().id();
     let ring = ring(&world);
     let secrets: Vec<Key32> = vec![
         ring.id_key.clone(),

@@ -1,14 +1,90 @@
-//! Hosts with write-only keys: how they are admitted, and their records.
+//! Write-only keys: slots and rings, how hosts are admitted, and their records.
 
-use crate::fixtures::{FixedEntropy, Log, REPOSITORY, added, check_golden, commit, log_keys};
+use crate::fixtures::{FixedEntropy, KEYRING_KEY, Log, REPOSITORY, added, check_golden, commit, keyring, log_keys};
+use crate::keys::{CHEAP, PASSWORD, key_file, with_checksum};
+use decube_backup_core::{ErrorKind, Timestamp};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::hash::Key32;
-use decube_backup_format::host::{HostAdmission, HostMark, HostRing};
+use decube_backup_format::host::{HostAdmission, HostMark, HostRing, host_index_key};
 use decube_backup_format::ids::{PackKind, PackName, SlotId};
+use decube_backup_format::keyring::Keyring;
+use decube_backup_format::keyslot::{KeySlot, SlotSecret};
 use decube_backup_format::log::{LogChain, LogKeys, ObjectName, Payload, SlotChange, WriterKey};
 use decube_backup_format::pack::PackHeader;
 use decube_backup_format::reading::{ReadingPublic, RunKeys, SealedToReader, Shared};
 use decube_backup_format::seal::Cipher;
+
+fn ring() -> HostRing {
+    let keyring = keyring().with_reading_key(5, &FixedEntropy::default()).expect("rotated");
+    let signing_seed = Key32([0x44; 32]);
+    let writer = WriterKey::from_seed(&signing_seed).expect("key").id();
+    HostRing {
+        cipher: keyring.cipher,
+        id_key: keyring.id_key.clone(),
+        chunker_key: keyring.chunker_key.clone(),
+        reader: keyring.reader().expect("a reading key"),
+        index_key: host_index_key(&keyring.log_key, &writer),
+        signing_seed,
+        cache_key: Key32([0x55; 32]),
+        root: LogKeys::new(&keyring).expect("keys").writer(),
+        host: "alpha".into(),
+    }
+}
+
+fn write_only_slot(secret: SlotSecret<'_>) -> KeySlot {
+    let created = Timestamp { seconds: 1_700_000_000, nanoseconds: 5 };
+    let entropy = FixedEntropy::default();
+    KeySlot::seal_ring(REPOSITORY, secret, CHEAP, "web", created, &ring(), &entropy).expect("sealed")
+}
+
+#[test]
+fn the_bytes_of_rings_slots_and_reading_keys_are_settled() {
+    let reading = keyring().with_reading_key(5, &FixedEntropy::default()).expect("rotated");
+    check_golden(
+        "keyring_reading",
+        &reading.seal(&KEYRING_KEY, &REPOSITORY, &FixedEntropy::default()).expect("sealed"),
+    );
+    check_golden("host_ring", &ring().encode().expect("in bounds"));
+    check_golden("slot_write_only", &write_only_slot(SlotSecret::KeyFile(&key_file())).encode());
+}
+
+#[test]
+fn a_write_only_slot_gives_a_ring_and_never_the_keyring_key() {
+    for secret in [PASSWORD, SlotSecret::KeyFile(&key_file())] {
+        let slot = write_only_slot(secret);
+        assert_eq!(KeySlot::decode(&slot.encode()).expect("decodes"), slot);
+        assert_eq!(slot.open_ring(secret, &REPOSITORY).expect("opens"), ring());
+        assert_eq!(slot.open(secret, &REPOSITORY).expect_err("no keyring key").kind(), ErrorKind::WrongKey);
+        let full =
+            KeySlot::seal(REPOSITORY, secret, CHEAP, "", Timestamp::default(), &KEYRING_KEY, &FixedEntropy::default());
+        assert_eq!(
+            full.expect("sealed").0.open_ring(secret, &REPOSITORY).expect_err("no ring").kind(),
+            ErrorKind::WrongKey
+        );
+        // Of the one kind passed off as the other the seal breaks.
+        let mut bytes = slot.encode();
+        bytes[10] -= 0x40;
+        let forged = KeySlot::decode(&with_checksum(bytes)).and_then(|slot| slot.open(secret, &REPOSITORY));
+        assert_eq!(forged.expect_err("forged").kind(), ErrorKind::Corrupt);
+    }
+    let bytes = ring().encode().expect("in bounds");
+    for at in 0..bytes.len() {
+        assert!(HostRing::decode(&bytes[..at]).is_err(), "cut at {at}");
+    }
+    let nameless = HostRing { host: String::new(), ..ring() };
+    assert_eq!(nameless.encode().expect_err("no name").kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn reading_keys_come_and_stay() {
+    let (old, entropy) = (keyring(), FixedEntropy::default());
+    assert_eq!(old.reader(), None);
+    let new = old.with_reading_key(4, &entropy).expect("rotated").rotated(6, &entropy).expect("rotated");
+    assert_eq!(new.reader().map(|reader| reader.version), Some(4));
+    assert!(new.reading_key(4).is_some() && new.reading_key(6).is_none());
+    let sealed = new.seal(&KEYRING_KEY, &REPOSITORY, &entropy).expect("sealed");
+    assert_eq!(Keyring::open(&KEYRING_KEY, &REPOSITORY, 6, &sealed).expect("opens"), new);
+}
 
 #[test]
 fn the_bytes_of_a_hosts_admission_and_record_are_settled() {
