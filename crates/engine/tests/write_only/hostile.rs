@@ -14,7 +14,7 @@ use decube_backup_format::codec::Codec;
 use decube_backup_format::hash::Key32;
 use decube_backup_format::host::{HostAdmission, HostMark, HostRing};
 use decube_backup_format::ids::{
-    PackId, PackKind, PackName, RepositoryId, ShortId, SlotId, index_key, log_key, pack_key,
+    PackId, PackKind, PackName, ParityId, ParityName, RepositoryId, ShortId, SlotId, index_key, log_key, pack_key,
 };
 use decube_backup_format::index::encode_index;
 use decube_backup_format::keyring::Keyring;
@@ -129,8 +129,10 @@ fn a_forged_record_is_ignored_and_reported_and_the_log_goes_on() {
     let stolen = steal(&world);
     let state = world.admin.repository().state();
     let pack = *packs(&world.admin).iter().find(|pack| !state.is_hosted(pack)).expect("the admin's");
+    let own_pack = *packs(&world.admin).iter().find(|pack| state.is_hosted(pack)).expect("the host's");
     let slot = state.slots().map(|(slot, _)| slot).find(|slot| slot.to_hex() != world.slot).expect("the admin's");
     let object = |name: ObjectName, len: u64| AddedObject { name, len, hash: [1; 32] };
+    let parity_of = |pack| object(ObjectName::Parity(ParityName { pack, id: ParityId([1; 8]) }), 1);
     let new_pack = |id: [u8; 16]| ObjectName::Pack(PackName { kind: PackKind::Data, id: PackId(id) });
     let own_name = stolen.mark().pack(&stolen.entropy).expect("drawn");
     let manifest = |host: &str| SnapshotManifest { host: host.into(), name: "tree".into(), ..Default::default() };
@@ -190,6 +192,8 @@ fn a_forged_record_is_ignored_and_reported_and_the_log_goes_on() {
         ),
         ("checkpoint", Forged { added: vec![object(ObjectName::Checkpoint(1), 1)], ..Forged::default() }),
         ("another's pack", Forged { added: vec![object(new_pack([3; 16]), 1)], ..Forged::default() }),
+        ("parity of another's pack", Forged { added: vec![parity_of(pack)], ..Forged::default() }),
+        ("other parity of its own pack", Forged { added: vec![parity_of(own_pack)], ..Forged::default() }),
         ("an impossible length", Forged { added: vec![object(new_pack(own_name.0), u64::MAX)], ..Forged::default() }),
         ("a writer", Forged { admits: vec![stranger], ..Forged::default() }),
         (

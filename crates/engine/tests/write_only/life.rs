@@ -8,7 +8,8 @@ use decube_backup_core::monitor::Silent;
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{BackupOptions, ChangeDetection};
 use decube_backup_engine::{backup, keys};
-use decube_backup_format::ids::PackKind;
+use decube_backup_format::ids::{PackKind, pack_key};
+use decube_backup_format::pack::PackHeader;
 use decube_backup_testkit::RecordingSink;
 use decube_backup_testkit::recording::Op;
 use std::sync::Arc;
@@ -239,4 +240,24 @@ fn reading_everything_again_stores_nothing_again() {
     let report = report.expect("backup");
     assert_eq!((report.bytes_new, report.chunks_new), (0, 0));
     assert!(report.bytes_read > 0);
+}
+
+#[test]
+fn a_hosts_packs_come_back_by_the_parity_that_came_with_them() {
+    let world = world();
+    world.admin.backup(world.tree.path(), "admin");
+    let host = world.host.somebody_else().with_parity(20);
+    let tree = tree_of(&[("file", noise(7, 300_000))]);
+    let id = back_up(&host, &source_of(tree.path()), "file").expect("backup").snapshot.expect("a snapshot");
+    let mut objects = world.admin.memory.objects();
+    let state = world.admin.repository().state();
+    let hosted: Vec<_> = state.parities().map(|(parity, _)| parity.pack).collect();
+    assert!(hosted.len() > 1 && hosted.iter().all(|pack| state.is_hosted(pack)), "{hosted:?}");
+    for pack in &hosted {
+        let object = objects.get_mut(&pack_key(pack).expect("key")).expect("stored");
+        let mut bytes = object.to_vec();
+        bytes[PackHeader::BYTES + 1] ^= 1;
+        *object = bytes.into();
+    }
+    world.admin.on_image(objects).assert_restores(&id, tree.path(), "damaged");
 }

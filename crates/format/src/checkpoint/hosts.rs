@@ -81,6 +81,8 @@ impl State {
         let is_own = |name: &ObjectName| match name {
             ObjectName::Pack(pack) => mark.is_on(&pack.id.0),
             ObjectName::Index { id, .. } => mark.is_on(&id.0),
+            // Of a pack that comes with it: no later word takes the parity that there is out of force.
+            ObjectName::Parity(parity) => mark.is_on(&parity.pack.id.0) && self.pack(&parity.pack).is_none(),
             _ => false,
         };
         if !self.slots.contains_key(&host.slot) {
@@ -88,7 +90,7 @@ impl State {
         } else if !envelope.reclaimed.is_empty() || !envelope.admits.is_empty() || !envelope.hosts.is_empty() {
             Some("a write-only key takes nothing out of force and admits nobody")
         } else if envelope.added.iter().any(|object| !is_own(&object.name) || u32::try_from(object.len).is_err()) {
-            Some("a write-only key adds packs and index segments of its own only")
+            Some("a write-only key adds packs, their parity and index segments of its own only")
         } else {
             None
         }

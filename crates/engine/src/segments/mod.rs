@@ -1,5 +1,9 @@
 //! Reading segments and nodes back: fetch, open, decompress, check.
 
+mod nodes;
+
+pub use nodes::Nodes;
+
 use crate::index::{LocalIndex, Location};
 use crate::parity::Shelf;
 use crate::repository::Repository;
@@ -7,17 +11,13 @@ use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::Decompressor;
 use decube_backup_format::hash::Domain;
-use decube_backup_format::header::Access;
 use decube_backup_format::ids::{self, ChunkId, PackKind, PackName};
 use decube_backup_format::pack::{ChunkEntry, Footer, PackHeader, PackReader, SegmentEntry};
-use decube_backup_format::tree::NodeReader;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Opened packs kept at most.
 const PACKS_MAX: usize = 512;
-/// Decoded metadata segments kept at most; each is up to 1 MiB.
-const NODE_SEGMENTS_MAX: usize = 8;
 /// A segment that ends this near to its pack's begin is read with the header in front of it, bytes.
 const NEAR_BYTES: u64 = 128 << 10;
 /// Read from the end of a pack in one go, bytes: holds most footers.
@@ -290,75 +290,6 @@ impl<'a> SegmentReader<'a> {
     }
 }
 
-/// Reads tree and list nodes, with the last few metadata segments kept decoded.
-pub struct Nodes<'a> {
-    repo: &'a Repository,
-    segments: SegmentReader<'a>,
-    cache: Mutex<VecDeque<(PackName, u32, Bytes)>>,
-    scratch: Mutex<Scratch>,
-    seen: Option<Mutex<HashSet<ChunkId>>>,
-}
-
-impl<'a> Nodes<'a> {
-    /// A reader of `repo`'s nodes.
-    ///
-    /// # Errors
-    /// The index cannot be read; `WrongKey` for a write-only key.
-    pub fn new(repo: &'a Repository) -> Result<Self> {
-        repo.check_reader(Access::Read)?;
-        repo.index()?;
-        Ok(Self {
-            repo,
-            segments: SegmentReader::new(repo),
-            cache: Mutex::default(),
-            scratch: Mutex::new(Scratch::new()?),
-            seen: None,
-        })
-    }
-
-    /// Also remembers which nodes were read, for [`Self::has_seen`].
-    #[must_use]
-    pub fn remembering(mut self) -> Self {
-        self.seen = Some(Mutex::default());
-        self
-    }
-
-    /// Whether the node was read through this reader, so it is certainly stored.
-    pub fn has_seen(&self, id: &ChunkId) -> bool {
-        self.seen.as_ref().is_some_and(|seen| locked(seen).contains(id))
-    }
-
-    /// The node `id` as stored at `location`, checked.
-    fn read_at(&self, id: &ChunkId, location: &Location) -> Result<Bytes> {
-        let segment = self.segment(location)?;
-        let (from, to) = (location.offset as usize, (location.offset + location.len) as usize);
-        let node = (to <= segment.len()).then(|| segment.slice(from..to));
-        node.filter(|node| self.repo.hasher.id(Domain::Node, node) == *id).ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, "node", "tree node does not match its id")
-                .with("node", id)
-                .with("pack", location.pack.id)
-        })
-    }
-
-    fn segment(&self, location: &Location) -> Result<Bytes> {
-        let hit = |c: &VecDeque<(PackName, u32, Bytes)>| {
-            c.iter().find(|(p, n, _)| *p == location.pack && *n == location.segment).map(|(_, _, b)| b.clone())
-        };
-        if let Some(bytes) = hit(&locked(&self.cache)) {
-            return Ok(bytes);
-        }
-        let mut scratch = locked(&self.scratch);
-        self.segments.read(&location.pack, location.segment, &location.entry, &mut scratch)?;
-        let bytes = Bytes::from(std::mem::take(&mut scratch.raw));
-        let mut cache = locked(&self.cache);
-        if cache.len() >= NODE_SEGMENTS_MAX {
-            cache.pop_front();
-        }
-        cache.push_back((location.pack, location.segment, bytes.clone()));
-        Ok(bytes)
-    }
-}
-
 /// The bytes of `chunk` in a decoded segment of a pack of `kind`, checked against as much of the id as the table has.
 ///
 /// # Errors
@@ -403,15 +334,4 @@ pub fn locate(repo: &Repository, index: &LocalIndex, id: &ChunkId) -> Result<Loc
 /// A flipped byte may also look like a codec of the future, and a bad sector is an error of reading.
 pub(crate) fn is_damage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Io)
-}
-
-impl NodeReader for Nodes<'_> {
-    fn node(&self, id: &ChunkId) -> Result<Bytes> {
-        // Not one index for good: a prune may move nodes while a tree is read.
-        let node = self.segments.read_any_copy(&*self.repo.index()?, id, |at| self.read_at(id, at))?;
-        if let Some(seen) = &self.seen {
-            locked(seen).insert(*id);
-        }
-        Ok(node)
-    }
 }

@@ -1,0 +1,96 @@
+//! Reading tree and list nodes, with the last few segments kept decoded.
+
+use super::{Scratch, SegmentReader, locked};
+use crate::index::Location;
+use crate::repository::Repository;
+use bytes::Bytes;
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::hash::Domain;
+use decube_backup_format::header::Access;
+use decube_backup_format::ids::{ChunkId, PackName};
+use decube_backup_format::tree::NodeReader;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Mutex;
+
+/// Decoded metadata segments kept at most; each is up to 1 MiB.
+const NODE_SEGMENTS_MAX: usize = 8;
+
+/// Reads tree and list nodes, with the last few metadata segments kept decoded.
+pub struct Nodes<'a> {
+    repo: &'a Repository,
+    segments: SegmentReader<'a>,
+    cache: Mutex<VecDeque<(PackName, u32, Bytes)>>,
+    scratch: Mutex<Scratch>,
+    seen: Option<Mutex<HashSet<ChunkId>>>,
+}
+
+impl<'a> Nodes<'a> {
+    /// A reader of `repo`'s nodes.
+    ///
+    /// # Errors
+    /// The index cannot be read; `WrongKey` for a write-only key.
+    pub fn new(repo: &'a Repository) -> Result<Self> {
+        repo.check_reader(Access::Read)?;
+        repo.index()?;
+        Ok(Self {
+            repo,
+            segments: SegmentReader::new(repo),
+            cache: Mutex::default(),
+            scratch: Mutex::new(Scratch::new()?),
+            seen: None,
+        })
+    }
+
+    /// Also remembers which nodes were read, for [`Self::has_seen`].
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.seen = Some(Mutex::default());
+        self
+    }
+
+    /// Whether the node was read through this reader, so it is certainly stored.
+    pub fn has_seen(&self, id: &ChunkId) -> bool {
+        self.seen.as_ref().is_some_and(|seen| locked(seen).contains(id))
+    }
+
+    /// The node `id` as stored at `location`, checked.
+    fn read_at(&self, id: &ChunkId, location: &Location) -> Result<Bytes> {
+        let segment = self.segment(location)?;
+        let (from, to) = (location.offset as usize, (location.offset + location.len) as usize);
+        let node = (to <= segment.len()).then(|| segment.slice(from..to));
+        node.filter(|node| self.repo.hasher.id(Domain::Node, node) == *id).ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "node", "tree node does not match its id")
+                .with("node", id)
+                .with("pack", location.pack.id)
+        })
+    }
+
+    fn segment(&self, location: &Location) -> Result<Bytes> {
+        let hit = |c: &VecDeque<(PackName, u32, Bytes)>| {
+            c.iter().find(|(p, n, _)| *p == location.pack && *n == location.segment).map(|(_, _, b)| b.clone())
+        };
+        if let Some(bytes) = hit(&locked(&self.cache)) {
+            return Ok(bytes);
+        }
+        let mut scratch = locked(&self.scratch);
+        self.segments.read(&location.pack, location.segment, &location.entry, &mut scratch)?;
+        let bytes = Bytes::from(std::mem::take(&mut scratch.raw));
+        let mut cache = locked(&self.cache);
+        if cache.len() >= NODE_SEGMENTS_MAX {
+            cache.pop_front();
+        }
+        cache.push_back((location.pack, location.segment, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+impl NodeReader for Nodes<'_> {
+    fn node(&self, id: &ChunkId) -> Result<Bytes> {
+        // Not one index for good: a prune may move nodes while a tree is read.
+        let node = self.segments.read_any_copy(&*self.repo.index()?, id, |at| self.read_at(id, at))?;
+        if let Some(seen) = &self.seen {
+            locked(seen).insert(*id);
+        }
+        Ok(node)
+    }
+}
