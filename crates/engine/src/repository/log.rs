@@ -265,7 +265,7 @@ impl Repository {
             if let (false, _) | (_, Verdict::Void) = (stands, validate(&state)?) {
                 return Ok(Appended::Void);
             }
-            let seq = state.next_seq();
+            let (seq, full_seq) = (state.next_seq(), state.full_seq());
             let built = builder.build(seq, &state.hash(), &self.log_keys, entropy.as_ref())?;
             drop(state);
             let key = log_key(seq)?;
@@ -284,7 +284,7 @@ impl Repository {
                 (_, Ok(Some(at))) => {
                     self.save_state();
                     self.remember();
-                    self.store_checkpoint(at);
+                    self.store_checkpoint(full_seq, at);
                     return Ok(Appended::At(at));
                 }
                 (Err(error), _) | (_, Err(error)) => return Err(error),
@@ -326,10 +326,12 @@ impl Repository {
         Ok(())
     }
 
-    /// Stores a checkpoint now and then; derivable, so failing is only a warning.
-    fn store_checkpoint(&self, seq: u64) {
-        // A host's state lacks what it cannot read.
-        if self.host().is_some() || !(seq + 1).is_multiple_of(CHECKPOINT_EVERY) || self.state().next_seq() != seq + 1 {
+    /// Stores a checkpoint now and then; derivable, so failing is only a warning. `full_seq`: how many records there were
+    /// after the one before this one that was no host's.
+    fn store_checkpoint(&self, full_seq: u64, seq: u64) {
+        // A host's state lacks what it cannot read, so the next who can read makes up for what hosts left out.
+        let due = full_seq / CHECKPOINT_EVERY != (seq + 1) / CHECKPOINT_EVERY;
+        if self.host().is_some() || !due || self.state().next_seq() != seq + 1 {
             return;
         }
         let put = self

@@ -2,16 +2,14 @@
 //! index merged, keys of every kind, rotated, damage found, put right and healed.
 
 use crate::common::damage::put;
-use crate::common::{ALL_DATA, Harness, noise, password, records, small_packs};
-use crate::{BEGIN, PASSWORD, source};
+use crate::common::{ALL_DATA, Harness, password, records, small_packs};
+use crate::{BEGIN, DAY_S, PASSWORD, assert_restores, day_of, source};
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::{Key, Timestamp};
 use decube_backup_engine::forget::{ForgetOptions, Wanted, forget};
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::keys::{Identities, Recipient};
-use decube_backup_engine::options::{
-    BackupOptions, Effect, RestoreOptions, Snapshot, SnapshotFilter, TagChange, VerifyDepth,
-};
+use decube_backup_engine::options::{BackupOptions, Effect, SnapshotFilter, TagChange, VerifyDepth};
 use decube_backup_engine::retention::GuardLimits;
 use decube_backup_engine::undelete::undelete;
 use decube_backup_engine::verify::{Recording, VerifyOptions, verify_and_record};
@@ -26,7 +24,6 @@ use std::time::Duration;
 /// For whoever finds it: it protects nothing but this.
 const IDENTITY: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33";
 const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
-const DAY_S: i64 = 86_400;
 /// Days on which a backup was made: enough for their index segments to be merged.
 const DAYS: u64 = 18;
 /// Forgotten, and their space reclaimed.
@@ -134,7 +131,7 @@ pub fn check(harness: &Harness, context: &str) {
         days.push(DAYS);
         assert_eq!(live.iter().map(day_of).collect::<Vec<_>>(), days, "{context}");
         for snapshot in &live {
-            assert_restores(&user, snapshot, context);
+            assert_restores(&user, snapshot, &files(day_of(snapshot)), context);
         }
         let find = |day: u64| live.iter().find(|s| day_of(s) == day).expect("live");
         assert_eq!((find(PINNED).pin, find(9).pin), (Pin::Forever, Pin::None), "{context}");
@@ -158,21 +155,7 @@ pub fn check(harness: &Harness, context: &str) {
     let hidden = state.forgotten_snapshots().find(|s| day(s.manifest.begun) == HIDDEN).expect("known").id;
     if !context.ends_with("used") {
         undelete(&repo, &[hidden], Effect::Real, ("museum", "keeper"), &Silent).expect("given back");
-        assert_restores(&user, &user.snapshot(&hidden), context);
-    }
-}
-
-fn day_of(snapshot: &Snapshot) -> u64 {
-    ((snapshot.manifest.begun.seconds - BEGIN) / DAY_S) as u64
-}
-
-fn assert_restores(user: &Harness, snapshot: &Snapshot, context: &str) {
-    let files = files(day_of(snapshot));
-    let (to, report) = user.restore_with(&snapshot.id, &RestoreOptions::default());
-    assert!(report.problems.is_empty(), "{context}: {report:?}");
-    assert_eq!(report.files_restored, files.len() as u64, "{context}");
-    for (name, seed, len) in files {
-        let bytes = std::fs::read(to.path().join(name)).expect(name);
-        assert!(bytes == noise(seed, len as usize), "{context}: {name:?} of {}", snapshot.id);
+        let snapshot = user.snapshot(&hidden);
+        assert_restores(&user, &snapshot, &files(HIDDEN), context);
     }
 }

@@ -3,7 +3,8 @@
 //! | module | folder | holds |
 //! |---|---|---|
 //! | [`first`] | `v1` | what there was when format version 1 was settled |
-//! | [`life`] | `v1-life` | every kind of record, object and key slot there is, and damage |
+//! | [`life`] | `v1-life` | every kind of record, object and key slot there was then, and damage |
+//! | [`hosts`] | `v1-hosts` | hosts with write-only keys, parity |
 //!
 //! Each was made once by the `make` of its module, with a fixed clock and seeded randomness; `README.md` beside this says
 //! how and when to make another. None is ever made again.
@@ -11,6 +12,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod first;
+mod hosts;
 mod life;
 
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
@@ -19,9 +21,10 @@ use decube_backup_core::Timestamp;
 use decube_backup_core::monitor::Silent;
 use decube_backup_engine::audit::{AuditFilter, audit};
 use decube_backup_engine::gc::{self, PruneOptions};
-use decube_backup_engine::options::RestoreOptions;
+use decube_backup_engine::options::{RestoreOptions, Snapshot};
 use decube_backup_engine::{Environment, keys};
 use decube_backup_format::header::{FEATURES_KNOWN, Features, Header, VERSION};
+use decube_backup_format::keyslot::{SlotKdf, SlotScope};
 use decube_backup_format::log::{ObjectName, Payload};
 use decube_backup_testkit::{MemorySink, SeededEntropy, StepClock};
 use std::collections::BTreeSet;
@@ -32,6 +35,7 @@ use std::time::Duration;
 const PASSWORD: &str = "correct horse battery staple";
 /// When frozen repositories begin, Unix seconds.
 const BEGIN: i64 = 1_800_000_000;
+const DAY_S: i64 = 86_400;
 
 /// A repository that is kept, and what is asked of it.
 struct Frozen {
@@ -45,16 +49,17 @@ struct Frozen {
 const NO_FEATURES: Features = Features { read: 0, write: 0, gc: 0 };
 
 /// Every format version and set of features that was ever released, oldest first.
-const FROZEN: [Frozen; 2] = [
+const FROZEN: [Frozen; 3] = [
     Frozen { folder: "v1", version: 1, features: NO_FEATURES, make: first::make, check: first::check },
     Frozen { folder: "v1-life", version: 1, features: NO_FEATURES, make: life::make, check: life::check },
+    Frozen { folder: "v1-hosts", version: 1, features: NO_FEATURES, make: hosts::make, check: hosts::check },
 ];
 
 /// Kinds that came after the last frozen repository; a release freezes another one and empties this.
-const NOT_YET_FROZEN: [&str; 2] = ["object parity/d", "object parity/m"];
+const NOT_YET_FROZEN: [&str; 0] = [];
 
 /// Kinds of records, of objects in the store and of key slots. The functions below do not compile with one missing.
-const KINDS: [&str; 30] = [
+const KINDS: [&str; 31] = [
     "record init",
     "record commit",
     "record add",
@@ -85,12 +90,12 @@ const KINDS: [&str; 30] = [
     "slot key-file",
     "slot recipient",
     "slot recovery-sheet",
+    "slot write-only",
 ];
 
 /// A new variant is a new line above.
 #[allow(dead_code)] // compiling is all it is for
-fn nothing_is_missing_above(payload: &Payload, object: &ObjectName, slot: &decube_backup_format::keyslot::SlotKdf) {
-    use decube_backup_format::keyslot::SlotKdf;
+fn nothing_is_missing_above(payload: &Payload, object: &ObjectName, slot: (&SlotKdf, SlotScope)) {
     match payload {
         Payload::Init | Payload::Commit { .. } | Payload::Add { .. } | Payload::Forget { .. } => {}
         Payload::RestoreForgotten { .. } | Payload::Condemn { .. } | Payload::Reclaim | Payload::Pin { .. } => {}
@@ -102,8 +107,11 @@ fn nothing_is_missing_above(payload: &Payload, object: &ObjectName, slot: &decub
         ObjectName::KeySlot(_) | ObjectName::Checkpoint(_) | ObjectName::FormatCopy | ObjectName::KeyringCopy(_) => {}
         ObjectName::Parity(_) => {}
     }
-    match slot {
+    match slot.0 {
         SlotKdf::Argon2id { .. } | SlotKdf::KeyFile { .. } | SlotKdf::Recipient { .. } | SlotKdf::Recovery { .. } => {}
+    }
+    match slot.1 {
+        SlotScope::Everything | SlotScope::WriteOnly => {}
     }
 }
 
@@ -139,6 +147,22 @@ fn source(files: &[(&str, u64, u64)]) -> MadeUp {
     let mut files: Vec<MadeUpFile> = files.iter().map(file).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
     MadeUp::new(files)
+}
+
+/// The day on which the snapshot says it was made, from [`BEGIN`].
+fn day_of(snapshot: &Snapshot) -> u64 {
+    ((snapshot.manifest.begun.seconds - BEGIN) / DAY_S) as u64
+}
+
+/// The snapshot gives back these files and no other.
+fn assert_restores(user: &Harness, snapshot: &Snapshot, files: &[(&str, u64, u64)], context: &str) {
+    let (to, report) = user.restore_with(&snapshot.id, &RestoreOptions::default());
+    assert!(report.problems.is_empty(), "{context}: {report:?}");
+    assert_eq!(report.files_restored, files.len() as u64, "{context}");
+    for (name, seed, len) in files {
+        let bytes = std::fs::read(to.path().join(name)).expect(name);
+        assert!(bytes == common::noise(*seed, *len as usize), "{context}: {name:?} of {}", snapshot.id);
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use decube_backup_core::ErrorKind;
 use decube_backup_core::monitor::Silent;
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{BackupOptions, ChangeDetection};
-use decube_backup_engine::{backup, keys};
+use decube_backup_engine::{backup, keys, tags};
+use decube_backup_format::checkpoint::Pin;
 use decube_backup_format::ids::{PackKind, pack_key};
 use decube_backup_format::pack::PackHeader;
 use decube_backup_testkit::RecordingSink;
@@ -260,4 +261,28 @@ fn a_hosts_packs_come_back_by_the_parity_that_came_with_them() {
         *object = bytes.into();
     }
     world.admin.on_image(objects).assert_restores(&id, tree.path(), "damaged");
+}
+
+/// Hosts store no checkpoints: whoever can read makes up for it with the next record.
+#[test]
+fn a_log_that_hosts_filled_gets_its_checkpoint_from_the_next_who_can_read() {
+    let world = world();
+    let checkpoints = || world.admin.memory.objects().keys().filter(|key| key.as_str().starts_with("ckpt/")).count();
+    let appended = || world.admin.repository().state().next_seq();
+    let first = world.admin.backup(world.tree.path(), "admin").snapshot.expect("a snapshot");
+    while appended() < 40 {
+        let tree = tree_of(&[("file", noise(appended(), 1000))]);
+        back_up(&world.host, &source_of(tree.path()), "file").expect("backup");
+    }
+    assert_eq!(checkpoints(), 0);
+    tags::pin(&world.admin.repository(), &[first], Pin::Forever).expect("pinned");
+    assert_eq!(checkpoints(), 1);
+    tags::pin(&world.admin.repository(), &[first], Pin::None).expect("unpinned");
+    assert_eq!(checkpoints(), 1);
+    let newcomer = world.admin.somebody_else();
+    let recording = Arc::new(RecordingSink::new(newcomer.sink.clone()));
+    let newcomer = newcomer.through(recording.clone());
+    assert_eq!(newcomer.repository().state().live_snapshots().count(), live(&world.admin).len());
+    let records = recording.calls().iter().filter(|c| c.op == Op::Get && c.key.starts_with("log/")).count();
+    assert!(records <= 3, "{records}");
 }

@@ -52,6 +52,7 @@ impl State {
     /// to such a state. The caller vouches for the record by having opened its payload with the log key.
     pub fn skip_to(&mut self, envelope: &Envelope) {
         self.next_seq = envelope.seq;
+        self.full_seq = envelope.seq;
         self.hash = envelope.prev;
         if !self.hosts.contains_key(&envelope.writer) {
             self.writers.insert(envelope.writer);
@@ -85,6 +86,9 @@ impl State {
         self.writers.extend(&envelope.admits);
         self.next_seq = envelope.seq + 1;
         self.hash = envelope.hash;
+        if self.host(&envelope.writer).is_none() {
+            self.full_seq = self.next_seq;
+        }
     }
 
     fn fold_added(&mut self, object: &AddedObject) {

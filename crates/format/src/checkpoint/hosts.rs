@@ -35,6 +35,11 @@ impl State {
         self.hosts.values().find(|host| host.slot == *slot)
     }
 
+    /// How many records there were after the last one of a holder of all keys: what came since, hosts said.
+    pub fn full_seq(&self) -> u64 {
+        self.full_seq
+    }
+
     /// Whether a host's record added the pack: nobody who can read has looked at it, so nobody else relies on it.
     pub fn is_hosted(&self, pack: &PackName) -> bool {
         self.hosted.contains(pack)

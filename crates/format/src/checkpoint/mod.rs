@@ -76,6 +76,8 @@ pub struct SnapshotEntry {
 pub struct State {
     repository: RepositoryId,
     next_seq: u64,
+    /// What `next_seq` was after the last record of a holder of all keys.
+    full_seq: u64,
     hash: RecordHash,
     writers: BTreeSet<WriterId>,
     /// Hosts ever admitted.
@@ -114,6 +116,7 @@ impl State {
         Self {
             repository,
             next_seq: 0,
+            full_seq: 0,
             hash: [0; 32],
             writers: BTreeSet::new(),
             hosts: BTreeMap::new(),
