@@ -1,7 +1,7 @@
 //! From durable packs to records that name them: index segments first, then the record.
 
 use crate::pipeline::{AddedPack, tables};
-use crate::repository::{Appended, NewRecord, Owners, Repository, Verdict, index_associated};
+use crate::repository::{Appended, NewRecord, Owners, Repository, Verdict, index_associated, keep_segment};
 use crate::rules;
 use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result};
 use decube_backup_format::checkpoint::State;
@@ -59,6 +59,7 @@ pub(crate) fn index<'a>(
         let associated = index_associated(repo, level, &id)?;
         let bytes = repo.seal_index(owner.as_ref(), &associated, &plain)?;
         objects.push(AddedObject::of(ObjectName::Index { level, id }, &bytes));
+        keep_segment(repo, &id, &bytes);
         if repo.store.put(&key, bytes, PutMode::CreateNew)? == PutOutcome::AlreadyExists {
             return Err(Error::new(ErrorKind::AlreadyExists, "commit", "a random index name is taken").with("key", key));
         }

@@ -220,6 +220,15 @@ impl<'a> Kept<'a> {
     }
 }
 
+/// Keeps an index segment that was just stored in the cache, so that nobody here reads it back.
+pub(crate) fn keep_segment(repo: &Repository, id: &IndexId, bytes: &[u8]) {
+    if bytes.len() <= KEPT_BYTES_MAX as usize
+        && let Some(folder) = repo.cache.segments()
+    {
+        cache::write_atomically(&folder.join(id.to_hex()), bytes);
+    }
+}
+
 /// Where a large index goes when there is no cache folder.
 fn fallback_folder(repo: &Repository) -> Result<PathBuf> {
     let mut random = [0; 8];

@@ -46,7 +46,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use cache::Temporary;
 pub(crate) use host::{Host, Owners, host_index_key_of};
-pub(crate) use indexes::{index_associated, index_segment, indexed_footer, open_segment};
+pub(crate) use indexes::{index_associated, index_segment, indexed_footer, keep_segment, open_segment};
 pub use log::{Appended, NewRecord, Verdict};
 pub(crate) use salvage::{fold_readable, read_record};
 pub use witness::WitnessStatus;
