@@ -48,7 +48,7 @@ cargo xtask <task>
        [--dir DIR]         work below DIR
        [--json FILE]       every single measurement (default: target/bench.json)
        [history]           many generations, then drop most and prune: ours, restic, rustic
-                           [--generations N] [--keep N] [--max-unused PERCENT], and the options above
+                           [--generations N] [--keep N] [--max-unused P,P…], and the options above
        [--harness DIR]     run DIR/peers.py instead (or env DECUBE_BENCH_HARNESS); arguments
                            after -- are handed to it
   help                     this text

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// What one tool's prune did.
 struct Pruned {
+    /// Space that may stay unused, percent of what stays.
+    unused: u32,
     tool: String,
     backups: Cost,
     prune: Cost,
@@ -31,7 +33,9 @@ pub(super) fn run(mut flags: Flags) -> Result {
     let generations: usize = flags.parsed("--generations", 16)?;
     let keep: usize = flags.parsed("--keep", 4)?;
     let scale: f64 = flags.parsed("--scale", 0.25)?;
-    let unused: u32 = flags.parsed("--max-unused", 5)?;
+    let unused = flags.value("--max-unused")?.map_or_else(|| vec!["5".into()], |s| super::split(&s));
+    let unused = unused.iter().map(|percent| percent.parse()).collect::<std::result::Result<Vec<u32>, _>>();
+    let unused = unused.map_err(|_| "--max-unused wants percents: 0,5")?;
     let peers = flags.value("--peers")?;
     let below = flags.value("--dir")?.map_or_else(std::env::temp_dir, PathBuf::from);
     flags.end()?;
@@ -62,32 +66,38 @@ pub(super) fn run(mut flags: Flags) -> Result {
         eprintln!("bench: generation {} of {generations}", generation + 1);
     }
     let mut rows = Vec::new();
-    for ((tool, place), backups) in all.iter().zip(&places).zip(backups) {
-        host::run_quietly(&mut std::process::Command::new("sync"))?;
-        let before = files(&place.repository)?;
-        let mut prune = Cost::default();
-        for command in tool.prune(keep, unused, place) {
-            prune.add(&measure::run(&command, &place.log("prune"))?);
+    for &unused in &unused {
+        for ((tool, place), backups) in all.iter().zip(&places).zip(&backups) {
+            let place = place.copy(&scratch.path().join("copy"))?;
+            host::run_quietly(&mut std::process::Command::new("sync"))?;
+            let before = files(&place.repository)?;
+            let mut prune = Cost::default();
+            for command in tool.prune(keep, unused, &place) {
+                prune.add(&measure::run(&command, &place.log("prune"))?);
+            }
+            let after = files(&place.repository)?;
+            let verify = measure::run(&tool.command(Operation::Verify, &source, &place), &place.log("verify"))?;
+            let rewritten = after.iter().filter(|(name, _)| !before.contains_key(*name)).map(|(_, len)| len).sum();
+            let (before, after) = (before.values().sum(), after.values().sum());
+            let (tool, backups) = (tool.name.clone(), *backups);
+            rows.push(Pruned { unused, tool, backups, prune, verify, before, after, rewritten });
+            std::fs::remove_dir_all(&place.home)?;
         }
-        let after = files(&place.repository)?;
-        let verify = measure::run(&tool.command(Operation::Verify, &source, place), &place.log("verify"))?;
-        let rewritten = after.iter().filter(|(name, _)| !before.contains_key(*name)).map(|(_, len)| len).sum();
-        let (before, after) = (before.values().sum(), after.values().sum());
-        rows.push(Pruned { tool: tool.name.clone(), backups, prune, verify, before, after, rewritten });
     }
     println!(
-        "\n{} snapshots of {}, {} logical; all but {keep} dropped, unused space freed but for {unused} %\n",
+        "\n{} snapshots of {}, {} logical; all but {keep} dropped, unused space freed but for so many percent of what stays\n",
         generations.max(1),
         names.join(" + "),
         host::mib(logical)
     );
     println!(
-        "| tool | prune s | CPU s | peak RSS MiB | rewritten | repository before | after | all backups s | verify s |"
+        "| unused | tool | prune s | CPU s | peak RSS MiB | rewritten | repository before | after | all backups s | verify s |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     for row in &rows {
         println!(
-            "| {} | {:.2} | {:.2} | {:.0} | {} | {} | {} | {:.2} | {:.2} |",
+            "| {} % | {} | {:.2} | {:.2} | {:.0} | {} | {} | {} | {:.2} | {:.2} |",
+            row.unused,
             row.tool,
             row.prune.wall_s,
             row.prune.cpu_s,

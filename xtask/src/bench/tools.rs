@@ -76,6 +76,19 @@ impl Place {
         Ok(place)
     }
 
+    /// The same repository again, with caches and settings of its own, in `home`. Files of the repository are shared as hard
+    /// links: no tool that is compared here changes one in place.
+    pub(super) fn copy(&self, home: &Path) -> Result<Self> {
+        let copy = Self::new(home)?;
+        for entry in std::fs::read_dir(&self.home)? {
+            let from = entry?.path();
+            let how = if from == self.repository { "--archive --link" } else { "--archive" };
+            let mut cp = Command::new("cp");
+            host::run_quietly(cp.args(how.split(' ')).arg(&from).arg(home))?;
+        }
+        Ok(copy)
+    }
+
     /// Where a command's messages go.
     pub(super) fn log(&self, name: &str) -> PathBuf {
         self.home.join(format!("{name}.log"))
