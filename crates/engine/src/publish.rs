@@ -5,7 +5,6 @@ use crate::repository::{Appended, NewRecord, Owners, Repository, Verdict, index_
 use crate::rules;
 use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result};
 use decube_backup_format::checkpoint::State;
-use decube_backup_format::host::HostMark;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::encode_index;
 use decube_backup_format::log::{AddedObject, ObjectName, Payload, WriterId};
@@ -52,7 +51,8 @@ pub(crate) fn index<'a>(
     for (owner, plain) in groups.into_iter().flat_map(each) {
         let mut id = IndexId::default();
         match &owner {
-            Some(owner) => id = HostMark::of(owner).index(entropy)?,
+            // The handle's own if it is that host's, else given to it.
+            Some(owner) => id = repo.mark_for(owner).index(entropy)?,
             None => entropy.fill(&mut id.0)?,
         }
         let key = index_key(level, &id)?;

@@ -30,17 +30,27 @@ pub struct HostAdmission {
     pub writer: WriterId,
 }
 
-/// The end of every name that a host draws: who else uses it is found out by the log, without any key.
+/// The end of every name that a host draws, or that is drawn for it: who else uses it is found out by the log, without
+/// any key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostMark([u8; Self::BYTES]);
 
 impl HostMark {
     const BYTES: usize = 6;
 
-    /// The mark of the host that signs by `writer`.
+    /// The mark of the host that signs by `writer`, on what it writes itself.
     pub fn of(writer: &WriterId) -> Self {
-        let hash = blake3::derive_key("decube-backup 2026 v1 host mark", writer);
-        Self(hash.first_chunk().copied().unwrap_or_default())
+        Self::derived("decube-backup 2026 v1 host mark", writer)
+    }
+
+    /// The mark on what a holder of all keys writes for that host: no record of the host may add such a name, not even one
+    /// that it saw in the store before it was recorded.
+    pub fn given(writer: &WriterId) -> Self {
+        Self::derived("decube-backup 2026 v1 mark for a host", writer)
+    }
+
+    fn derived(context: &str, writer: &WriterId) -> Self {
+        Self(blake3::derive_key(context, writer).first_chunk().copied().unwrap_or_default())
     }
 
     /// Lower-case hex.

@@ -215,6 +215,11 @@ impl<'a> Shared<'a> {
         Ok(Some(Self { for_reader, for_host, body: reader.take(reader.remaining())? }))
     }
 
+    /// Whether a host wrote it, or who else has none of the keys: it speaks for that host then, whatever its name.
+    pub fn is_from_host(&self) -> bool {
+        self.for_reader.first() == Some(&TO_READER)
+    }
+
     /// Opens it for the host that has `key`.
     ///
     /// # Errors

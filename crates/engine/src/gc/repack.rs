@@ -81,7 +81,7 @@ impl Repack<'_> {
         groups.into_iter().try_for_each(|(owner, sources)| match owner {
             None => self.run_group(&keyring, &sources, copied),
             Some(owner) => {
-                let theirs = HostPacks { keyring: keyring.clone(), mark: HostMark::of(&owner) };
+                let theirs = HostPacks { keyring: keyring.clone(), mark: HostMark::given(&owner) };
                 self.run_group(&theirs, &sources, copied)
             }
         })

@@ -2,7 +2,8 @@
 //!
 //! A chunk in several packs is counted where it is best kept: in a pack that is not condemned, then in the one of which
 //! most is needed anyway, so that the others become empty. A host with a write-only key sees no packs but its own, and would
-//! store again what is not in them: so of its packs one is kept besides.
+//! store again what is not in them: so of its packs one is kept besides. What a host says of its own packs nobody has checked:
+//! a pack that a holder of all keys wrote goes before one that a host did.
 
 use super::mark::Marks;
 use crate::index::LocalIndex;
@@ -107,7 +108,8 @@ fn assign_copies(
     at: &[Option<u32>],
     kept: &Bitmap,
 ) -> Result<()> {
-    let before: Vec<(bool, u64)> = packs.iter().map(|pack| (!pack.is_condemned, pack.needed)).collect();
+    let is_ours = |pack: &PackUse| !marks.state.is_hosted(&pack.name);
+    let before: Vec<_> = packs.iter().map(|pack| (is_ours(pack), !pack.is_condemned, pack.needed)).collect();
     let rank = |entry: &Entry| {
         let place = place(at, entry)?;
         Some((before.get(place as usize)?, std::cmp::Reverse(place)))

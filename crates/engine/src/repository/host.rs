@@ -22,12 +22,14 @@ pub(crate) struct Host {
     pub writer: WriterId,
     /// The end of every name it draws.
     pub mark: HostMark,
+    /// The end of every name that was drawn for it.
+    given: HostMark,
 }
 
 impl Host {
     pub(super) fn new(ring: HostRing) -> Result<Self> {
         let writer = ring.writer()?;
-        Ok(Self { ring, writer, mark: HostMark::of(&writer) })
+        Ok(Self { ring, writer, mark: HostMark::of(&writer), given: HostMark::given(&writer) })
     }
 
     /// The keys of a new run.
@@ -41,7 +43,12 @@ impl Host {
     /// Whether it may rely on the pack without having written it in this run: it wrote it, or somebody who can read did
     /// so for it.
     pub(crate) fn may_reuse(&self, state: &State, pack: &PackName) -> bool {
-        self.mark.is_on(&pack.id.0) && state.pack(pack).is_some()
+        self.is_for_it(&pack.id.0) && state.pack(pack).is_some()
+    }
+
+    /// Whether the pack or index segment of that name is one it can rely on or open, by the name.
+    pub(super) fn is_for_it(&self, name: &[u8; 16]) -> bool {
+        self.mark.is_on(name) || self.given.is_on(name)
     }
 }
 
@@ -57,6 +64,11 @@ impl Repository {
     /// The host whose snapshots alone this handle adds, if it was opened by a write-only key.
     pub fn write_only_host(&self) -> Option<&str> {
         self.host.as_ref().map(|host| host.ring.host.as_str())
+    }
+
+    /// The end of the names of what this handle writes for the host that signs by `owner`.
+    pub(crate) fn mark_for(&self, owner: &WriterId) -> HostMark {
+        if self.host.is_some() { HostMark::of(owner) } else { HostMark::given(owner) }
     }
 
     /// Whether this handle may read, and this program do to the repository what `access` says.
@@ -146,7 +158,7 @@ impl Repository {
     pub(super) fn open_shared(&self, id: &IndexId, aad: &[u8], bytes: &[u8]) -> Result<Vec<u8>> {
         let shared = Shared::parse(bytes)?;
         match (&self.host, shared) {
-            (Some(host), Some(shared)) if host.mark.is_on(&id.0) => shared.open_for_host(aad, &host.ring.index_key),
+            (Some(host), Some(shared)) if host.is_for_it(&id.0) => shared.open_for_host(aad, &host.ring.index_key),
             (Some(_), _) => Err(super::unlock::write_only()),
             (None, Some(shared)) => {
                 let key = self.open_sealed(&self.held_keyring()?.index_key, aad, shared.for_reader)?;
@@ -178,7 +190,7 @@ impl Repository {
     }
 }
 
-/// The hosts that go on writing, by the ends of their names.
+/// The hosts that go on writing, by the ends of the names of what they or others wrote for them.
 ///
 /// What is in a host's packs is for that host to rely on: it sees no others. So who copies such packs puts what is in
 /// them into packs that are again the host's, and keeps a copy for each host.
@@ -189,12 +201,14 @@ impl Owners {
     pub(crate) fn of(state: &State) -> Self {
         let in_force = |slot: &SlotId| state.slots().any(|(listed, _)| listed == *slot);
         let hosts = state.hosts().filter(|(_, host)| in_force(&host.slot));
-        Self(hosts.map(|(writer, _)| (HostMark::of(writer), *writer)).collect())
+        let marks =
+            |(writer, _)| [HostMark::of, HostMark::given].map(|mark: fn(&WriterId) -> _| (mark(writer), *writer));
+        Self(hosts.flat_map(marks).collect())
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.0.len()
+        self.0.len() / 2
     }
 
     /// Whose pack or index segment has that name, if a host's.

@@ -4,13 +4,13 @@ use super::{Repository, cache};
 use crate::index::{LocalIndex, MEMORY_ENTRIES_MAX, run::Run};
 use crate::segments::{SegmentReader, is_damage};
 use bytes::Bytes;
-use decube_backup_core::{Error, ErrorKind as Kind, Result};
+use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{ObjectInfo, State};
-use decube_backup_format::host::HostMark;
 use decube_backup_format::ids::{IndexId, PackName, index_key};
 use decube_backup_format::index::decode_index;
 use decube_backup_format::log::ObjectName;
 use decube_backup_format::pack::Footer;
+use decube_backup_format::reading::Shared;
 use decube_backup_format::{ids, sealed};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
     let recorded = state.indexes().map(|(level, id, info)| (level, id, Some(*info)));
     for (level, id, info) in recorded.chain(strays.into_iter().map(|(level, id)| (level, id, None))) {
         // A host opens its own alone.
-        if covered.contains(&id.0) || repo.host().is_some_and(|host| !host.mark.is_on(&id.0)) {
+        if covered.contains(&id.0) || repo.host().is_some_and(|host| !host.is_for_it(&id.0)) {
             continue;
         }
         let kept = kept.as_ref().zip(info);
@@ -63,13 +63,18 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
             Ok(tables) => tables,
             // Merged into another one since the log was read, which names that one.
             Err(error)
-                if error.kind() == Kind::NotFound
+                if error.kind() == ErrorKind::NotFound
                     && repo.is_out_of_force_by_now(&ObjectName::Index { level, id })? =>
             {
                 return load(repo, trust);
             }
             // A flipped byte may also look like a cipher of the future.
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt | Kind::Unsupported | Kind::Io) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Io
+                ) =>
+            {
                 tracing::warn!(error = %error.chain(), "an index segment is damaged; its packs say what is in them");
                 damaged = true;
                 continue;
@@ -156,12 +161,18 @@ pub(crate) fn open_segment(
     id: &IndexId,
     bytes: &[u8],
 ) -> Result<Vec<(PackName, Footer)>> {
+    let shared = Shared::parse(bytes)?;
+    let state = repo.state();
+    // The host for which others wrote it could seal another table into it, but not before the log named its hash.
+    let is_recorded = || state.index(level, id).is_some_and(|info| info.hash == *blake3::hash(bytes).as_bytes());
+    if shared.is_some() && !is_recorded() {
+        return Err(Error::new(ErrorKind::Corrupt, "index", "not the index segment that the log names"));
+    }
     let plain = repo.open_shared(id, &index_associated(repo, level, id)?, bytes)?;
     let mut tables = decode_index(&plain)?;
-    // A host speaks of its own packs only: what it says of others' could hide what is in them.
-    let state = repo.state();
-    if state.is_hosted_index(id) {
-        tables.retain(|(pack, _)| state.is_hosted(pack) && HostMark::at_end_of(&pack.id.0).is_on(&id.0));
+    // A host speaks of the packs it has just stored: what it says of others could hide what is in them.
+    if shared.is_some_and(|shared| shared.is_from_host()) {
+        tables.retain(|(pack, _)| state.came_with(level, id, pack));
     }
     Ok(tables)
 }

@@ -121,7 +121,8 @@ impl Repository {
         *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keyring));
     }
 
-    /// Reads the keyring that the log names, if it is another than the one held; says what is wrong with its original
+    /// Reads the keyring that the log names, if it is newer than the one held: an older one may be gone, and names nothing that
+    /// this one does not; says what is wrong with its original
     /// if it came from its copy.
     ///
     /// # Errors
@@ -130,7 +131,7 @@ impl Repository {
         let state = self.state();
         let (generation, held) = (state.keyring_current(), self.held_keyring()?);
         let recorded = state.keyrings().find(|(at, _)| *at == generation).map(|(_, info)| info.hash);
-        let (true, Some(recorded)) = (held.generation != generation, recorded) else { return Ok(None) };
+        let (true, Some(recorded)) = (held.generation < generation, recorded) else { return Ok(None) };
         let found = copies::keyring(&self.store, &self.id(), &self.keyring_key, generation, Some(&recorded));
         let revoked = !state.slots().any(|(slot, _)| slot == self.slot);
         let Found { value, damage, .. } = found.map_err(|error| match (error.kind(), revoked) {

@@ -9,7 +9,7 @@ use decube_backup_core::{ErrorKind, PutMode, Timestamp};
 use decube_backup_engine::audit::{AuditFilter, audit};
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::keys;
-use decube_backup_format::checkpoint::State;
+use decube_backup_format::checkpoint::{HOST_OBJECTS_MAX, State};
 use decube_backup_format::codec::Codec;
 use decube_backup_format::hash::Key32;
 use decube_backup_format::host::{HostAdmission, HostMark, HostRing};
@@ -29,27 +29,27 @@ use decube_backup_format::sealed;
 use decube_backup_testkit::SeededEntropy;
 
 /// What the key file of the host gives away.
-struct Stolen {
-    ring: HostRing,
-    repository: RepositoryId,
-    entropy: SeededEntropy,
-    harness: Harness,
+pub(super) struct Stolen {
+    pub(super) ring: HostRing,
+    pub(super) repository: RepositoryId,
+    pub(super) entropy: SeededEntropy,
+    pub(super) harness: Harness,
 }
 
-fn steal(world: &World) -> Stolen {
+pub(super) fn steal(world: &World) -> Stolen {
     let repository = world.admin.repository().id();
     Stolen { ring: ring(world), repository, entropy: SeededEntropy::new(999), harness: world.admin.somebody_else() }
 }
 
 #[derive(Default)]
-struct Forged {
-    payload: Option<Payload>,
-    added: Vec<AddedObject>,
-    reclaimed: Vec<ObjectName>,
-    admits: Vec<[u8; 32]>,
-    hosts: Vec<HostAdmission>,
+pub(super) struct Forged {
+    pub(super) payload: Option<Payload>,
+    pub(super) added: Vec<AddedObject>,
+    pub(super) reclaimed: Vec<ObjectName>,
+    pub(super) admits: Vec<[u8; 32]>,
+    pub(super) hosts: Vec<HostAdmission>,
     /// Sealed for a reading key that there never was.
-    unreadable: bool,
+    pub(super) unreadable: bool,
 }
 
 fn says(payload: Payload) -> Forged {
@@ -57,18 +57,18 @@ fn says(payload: Payload) -> Forged {
 }
 
 impl Stolen {
-    fn mark(&self) -> HostMark {
+    pub(super) fn mark(&self) -> HostMark {
         self.ring.mark().expect("a mark")
     }
 
-    fn put(&self, name: &str, bytes: Vec<u8>) {
+    pub(super) fn put(&self, name: &str, bytes: Vec<u8>) {
         let name = key(name);
         let put = self.harness.sink.put(&name, bytes::Bytes::from(bytes).into(), PutMode::CreateNew);
         self.harness.runtime.block_on(put).expect("stored");
     }
 
     /// Appends a record, whatever the rules say.
-    fn append(&self, state: &State, forged: Forged) {
+    pub(super) fn append(&self, state: &State, forged: Forged) {
         let stamp = Stamp { host: HOST.into(), ..Stamp::default() };
         let payload = forged.payload.unwrap_or(Payload::Add { run: [0; 16] });
         let builder =
@@ -90,7 +90,7 @@ impl Stolen {
     }
 
     /// Stores an index segment that says what is in `packs`, and lists it for a record.
-    fn index(&self, tables: &[(PackName, Footer)]) -> AddedObject {
+    pub(super) fn index(&self, tables: &[(PackName, Footer)]) -> AddedObject {
         let plain = encode_index(tables.iter().map(|(name, footer)| (*name, footer))).remove(0);
         let id = self.mark().index(&self.entropy).expect("drawn");
         let name = index_key(0, &id).expect("key");
@@ -108,7 +108,7 @@ impl Stolen {
 }
 
 /// Damaged or forged records that an audit names.
-fn audited(admin: &Harness) -> Vec<String> {
+pub(super) fn audited(admin: &Harness) -> Vec<String> {
     let report = audit(&admin.repository(), &AuditFilter::default(), None, &Silent, &mut |_| Ok(())).expect("audit");
     report.damages.into_iter().map(|damage| damage.object).collect()
 }
@@ -203,6 +203,15 @@ fn a_forged_record_is_ignored_and_reported_and_the_log_goes_on() {
         ("another host's snapshot", says(Payload::Commit { manifest: manifest("admin").encode().expect("encodes") })),
         ("a snapshot of no host", says(Payload::Commit { manifest: manifest("").encode().expect("encodes") })),
         ("nonsense", Forged { unreadable: true, ..Forged::default() }),
+        (
+            "more than a record may add",
+            Forged {
+                added: (0..=HOST_OBJECTS_MAX)
+                    .map(|_| object(new_pack(stolen.mark().pack(&stolen.entropy).expect("drawn").0), 1))
+                    .collect(),
+                ..Forged::default()
+            },
+        ),
     ];
     let before = everything(&state);
     for (at, (name, forged)) in forged.into_iter().enumerate() {

@@ -128,8 +128,15 @@ impl State {
                 out.extend_from_slice(&host.slot.0);
                 out.write_bytes(host.name.as_bytes());
             });
-            write_all(&mut out, &self.hosted, write_pack);
-            write_all(&mut out, &self.hosted_indexes, |out, id| out.extend_from_slice(&id.0));
+            write_all(&mut out, &self.hosted, |out, (pack, seq)| {
+                write_pack(out, pack);
+                out.write_u64(*seq);
+            });
+            write_all(&mut out, &self.hosted_indexes, |out, ((level, id), seq)| {
+                out.write_u8(*level);
+                out.extend_from_slice(&id.0);
+                out.write_u64(*seq);
+            });
         }
         Ok(out)
     }
@@ -174,8 +181,8 @@ impl State {
         state.full_seq = if version == VERSION { reader.u64()? } else { state.next_seq };
         if version == VERSION {
             state.hosts = read_set(&mut reader, 41, read_host)?;
-            state.hosted = read_set(&mut reader, 17, read_pack)?;
-            state.hosted_indexes = read_set(&mut reader, 16, |r| Ok(IndexId(r.array()?)))?;
+            state.hosted = read_set(&mut reader, 25, |r| Ok((read_pack(r)?, r.u64()?)))?;
+            state.hosted_indexes = read_set(&mut reader, 25, |r| Ok(((r.u8()?, IndexId(r.array()?)), r.u64()?)))?;
             if state.hosts.is_empty() || state.full_seq > state.next_seq {
                 return Err(reader.corrupt());
             }
@@ -324,14 +331,14 @@ mod tests {
     fn sample_with_hosts() -> State {
         let mut state = sample();
         state.hosts.insert([0x77; 32], Host { slot: SlotId([7; 8]), name: "alpha".into() });
-        state.hosted.insert(PackName { kind: PackKind::Data, id: PackId([4; 16]) });
-        state.hosted_indexes.insert(IndexId([6; 16]));
+        state.hosted.insert(PackName { kind: PackKind::Data, id: PackId([4; 16]) }, 5);
+        state.hosted_indexes.insert((1, IndexId([6; 16])), 5);
         state
     }
 
     #[test]
     fn the_plain_form_with_hosts_is_settled_and_round_trips() {
-        const GOLDEN: &str = "e31fae6dfb90673825fc9ea14f723697b9d66b88a0ed91a422b87af936d826f2";
+        const GOLDEN: &str = "6cddfd4574f2019cfcb2d149e38c25922f3a5de36f7099614e25d5d62ca1b480";
         let plain = sample_with_hosts().encode_plain().expect("encodes");
         assert_eq!(crate::ids::hex(blake3::hash(&plain).as_bytes()), GOLDEN, "{}", crate::ids::hex(&plain));
         assert_eq!(State::decode_plain(&plain).expect("decodes"), sample_with_hosts());

@@ -80,6 +80,7 @@ impl State {
         for object in &envelope.added {
             self.fold_added(object);
         }
+        self.fold_hosted(envelope);
         for name in &envelope.reclaimed {
             self.fold_reclaimed(name);
         }
@@ -152,7 +153,7 @@ impl State {
                 return;
             }
             ObjectName::Index { level, id } => {
-                self.hosted_indexes.remove(id);
+                self.hosted_indexes.remove(&(*level, *id));
                 self.indexes.remove(&(*level, *id))
             }
             ObjectName::Keyring(generation) => self.keyrings.remove(generation),

@@ -7,8 +7,12 @@
 use super::State;
 use crate::host::HostMark;
 use crate::ids::{IndexId, PackName, SlotId};
-use crate::log::{Envelope, ObjectName, Payload, SlotChange, WriterId};
+use crate::log::{AddedObject, Envelope, ObjectName, Payload, SlotChange, WriterId};
 use decube_backup_core::Result;
+use std::collections::BTreeSet;
+
+/// Objects that one record of a host adds at most: every reader remembers each of them.
+pub const HOST_OBJECTS_MAX: usize = 1 << 16;
 
 /// A host that was admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +46,14 @@ impl State {
 
     /// Whether a host's record added the pack: nobody who can read has looked at it, so nobody else relies on it.
     pub fn is_hosted(&self, pack: &PackName) -> bool {
-        self.hosted.contains(pack)
+        self.hosted.contains_key(pack)
     }
 
-    /// Whether a host's record added the index segment: what it says counts for packs of that host only.
-    pub fn is_hosted_index(&self, index: &IndexId) -> bool {
-        self.hosted_indexes.contains(index)
+    /// Whether a host's record added the index segment together with the pack: what else it says does not count, lest a host
+    /// that was broken into hides what it stored before.
+    pub fn came_with(&self, level: u8, index: &IndexId, pack: &PackName) -> bool {
+        let with = self.hosted_indexes.get(&(level, *index));
+        with.is_some() && with == self.hosted.get(pack)
     }
 
     /// Why the next record has no effect, or not all it claims: it is a host's, and beyond its bounds. `None` for
@@ -83,19 +89,24 @@ impl State {
     pub(super) fn plain_refusal(&self, envelope: &Envelope) -> Option<&'static str> {
         let host = self.host(&envelope.writer)?;
         let mark = HostMark::of(&envelope.writer);
+        let pack = |object: &AddedObject| if let ObjectName::Pack(pack) = object.name { Some(pack) } else { None };
+        let packs: BTreeSet<PackName> = envelope.added.iter().filter_map(pack).collect();
+        // New names only, so that no later word changes what an earlier one said.
         let is_own = |name: &ObjectName| match name {
-            ObjectName::Pack(pack) => mark.is_on(&pack.id.0),
-            ObjectName::Index { id, .. } => mark.is_on(&id.0),
-            // Of a pack that comes with it: no later word takes the parity that there is out of force.
-            ObjectName::Parity(parity) => mark.is_on(&parity.pack.id.0) && self.pack(&parity.pack).is_none(),
+            ObjectName::Pack(pack) => mark.is_on(&pack.id.0) && self.pack(pack).is_none(),
+            ObjectName::Index { level, id } => mark.is_on(&id.0) && self.index(*level, id).is_none(),
+            ObjectName::Parity(parity) => packs.contains(&parity.pack),
             _ => false,
         };
+        let is_own = |name: &ObjectName| is_own(name) && !self.is_out_of_force(name);
         if !self.slots.contains_key(&host.slot) {
             Some("its key was removed from the repository")
         } else if !envelope.reclaimed.is_empty() || !envelope.admits.is_empty() || !envelope.hosts.is_empty() {
             Some("a write-only key takes nothing out of force and admits nobody")
+        } else if envelope.added.len() > HOST_OBJECTS_MAX {
+            Some("a write-only key adds so many objects by one record only")
         } else if envelope.added.iter().any(|object| !is_own(&object.name) || u32::try_from(object.len).is_err()) {
-            Some("a write-only key adds packs, their parity and index segments of its own only")
+            Some("a write-only key adds new packs, their parity and index segments of its own only")
         } else {
             None
         }
@@ -107,15 +118,17 @@ impl State {
             let host = Host { slot: admission.slot, name: String::new() };
             self.hosts.entry(admission.writer).or_insert(host);
         }
+    }
+
+    /// Notes which objects are a host's, after they were folded in: all of them were new.
+    pub(super) fn fold_hosted(&mut self, envelope: &Envelope) {
         if self.host(&envelope.writer).is_none() {
             return;
         }
         for object in &envelope.added {
             match object.name {
-                ObjectName::Pack(pack) if self.pack(&pack).is_none() => _ = self.hosted.insert(pack),
-                ObjectName::Index { level, id } if self.index(level, &id).is_none() => {
-                    self.hosted_indexes.insert(id);
-                }
+                ObjectName::Pack(pack) => _ = self.hosted.insert(pack, envelope.seq),
+                ObjectName::Index { level, id } => _ = self.hosted_indexes.insert((level, id), envelope.seq),
                 _ => {}
             }
         }

@@ -15,7 +15,7 @@ mod codec;
 mod fold;
 mod hosts;
 
-pub use hosts::Host;
+pub use hosts::{HOST_OBJECTS_MAX, Host};
 
 use crate::ids::{IndexId, PackId, PackKind, PackName, ParityId, ParityName, RepositoryId, SlotId, SnapshotId};
 use crate::log::{LogChain, ObjectName, RecordHash, WriterId};
@@ -82,9 +82,9 @@ pub struct State {
     writers: BTreeSet<WriterId>,
     /// Hosts ever admitted.
     hosts: BTreeMap<WriterId, Host>,
-    /// Live packs and index segments in force that a host's record added.
-    hosted: BTreeSet<PackName>,
-    hosted_indexes: BTreeSet<IndexId>,
+    /// Live packs and index segments in force that a host's record added, and the number of that record.
+    hosted: BTreeMap<PackName, u64>,
+    hosted_indexes: BTreeMap<(u8, IndexId), u64>,
     format: Option<ObjectInfo>,
     format_copy: Option<ObjectInfo>,
     data_packs: BTreeMap<PackId, ObjectInfo>,
@@ -120,8 +120,8 @@ impl State {
             hash: [0; 32],
             writers: BTreeSet::new(),
             hosts: BTreeMap::new(),
-            hosted: BTreeSet::new(),
-            hosted_indexes: BTreeSet::new(),
+            hosted: BTreeMap::new(),
+            hosted_indexes: BTreeMap::new(),
             format: None,
             format_copy: None,
             data_packs: BTreeMap::new(),
