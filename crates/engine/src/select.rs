@@ -1,4 +1,5 @@
-//! Naming snapshots: `latest`, `latest~2`, `NAME`, `NAME~1`, `NAME@TIME`, an id's prefix, each with `:PATH`.
+//! Naming snapshots: `latest`, `latest~2`, `NAME`, `NAME~1`, `NAME@TIME`, `HOST:NAME`, `HOST:latest`, an id's prefix, each
+//! with `:PATH`.
 
 use crate::clocks::beginnings;
 use crate::options::{Snapshot, SnapshotFilter};
@@ -8,6 +9,9 @@ use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_format::checkpoint::SnapshotEntry;
 use decube_backup_format::header::Access;
 use decube_backup_format::manifest::SnapshotManifest;
+use std::collections::BTreeSet;
+
+const LATEST: &str = "latest";
 
 fn listed(entry: &SnapshotEntry) -> Snapshot {
     Snapshot {
@@ -110,7 +114,7 @@ impl Repository {
     /// The snapshot and path `selector` names; `as_of` limits to snapshots at or before that time.
     ///
     /// # Errors
-    /// `NotFound` with the nearest times, `Invalid` for an ambiguous id or a bad path.
+    /// `NotFound` with the nearest times, `Invalid` for a name that several hosts use, an ambiguous id or a bad path.
     pub fn select(&self, selector: &str, as_of: Option<Timestamp>) -> Result<(Snapshot, EntryPath)> {
         self.check_reader(Access::Read)?;
         let all = self.dated_snapshots(&SnapshotFilter::default());
@@ -121,6 +125,8 @@ impl Repository {
             let (left, path) = (selector.get(..cut).unwrap_or_default(), selector.get(cut + 1..).unwrap_or_default());
             match pick(&all, left, as_of) {
                 Ok(snapshot) => return Ok((snapshot, parse_path(path.as_bytes())?)),
+                // What may mean several is not taken for something else.
+                Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
                 // The leftmost cut is what a person most likely meant.
                 Err(error) => first_error = Some(error),
             }
@@ -135,7 +141,7 @@ fn filtered<'s>(entries: impl Iterator<Item = &'s SnapshotEntry>, filter: &Snaps
         let mut seen = std::collections::HashMap::new();
         all.reverse();
         all.retain(|s| {
-            let count: &mut usize = seen.entry(s.manifest.name.clone()).or_default();
+            let count: &mut usize = seen.entry((s.manifest.host.clone(), s.manifest.name.clone())).or_default();
             *count += 1;
             *count <= latest
         });
@@ -160,7 +166,7 @@ fn pick(all: &[(Timestamp, Snapshot)], selector: &str, as_of: Option<Timestamp>)
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
-    let versions: Vec<_> = all.iter().filter(|(_, s)| name == "latest" || s.manifest.name == name).collect();
+    let versions = series(all, name)?;
     if !versions.is_empty() {
         let early_enough = versions.partition_point(|(time, _)| until.is_none_or(|until| *time <= until));
         return match early_enough.checked_sub(back.saturating_add(1)).and_then(|at| versions.get(at)) {
@@ -181,6 +187,28 @@ fn pick(all: &[(Timestamp, Snapshot)], selector: &str, as_of: Option<Timestamp>)
         _ => Err(Error::new(ErrorKind::Invalid, "select", "several snapshots begin with this id; give more of it")
             .with("id", name)),
     }
+}
+
+/// The snapshots that `name` means: all for `latest`, those of one host and name for `NAME` and `HOST:NAME`.
+fn series<'s>(all: &'s [(Timestamp, Snapshot)], name: &str) -> Result<Vec<&'s (Timestamp, Snapshot)>> {
+    if name == LATEST {
+        return Ok(all.iter().collect());
+    }
+    let is_meant = |manifest: &SnapshotManifest| {
+        let of_host = name.strip_prefix(&manifest.host).and_then(|rest| rest.strip_prefix(':'));
+        manifest.name == name || of_host.is_some_and(|rest| rest == LATEST || rest == manifest.name)
+    };
+    let versions: Vec<_> = all.iter().filter(|(_, s)| is_meant(&s.manifest)).collect();
+    let hosts: BTreeSet<&str> = versions.iter().map(|(_, s)| s.manifest.host.as_str()).collect();
+    if hosts.len() > 1 {
+        let qualified: Vec<String> = hosts.iter().take(5).map(|host| format!("{host}:{name}")).collect();
+        // One host's tree is never taken for another's.
+        return Err(Error::new(ErrorKind::Invalid, "select", "several hosts have backups of this name")
+            .with("name", name)
+            .with("hosts", hosts.len())
+            .with_hint(format!("say whose: {}", qualified.join(", "))));
+    }
+    Ok(versions)
 }
 
 fn nearest(versions: &[&(Timestamp, Snapshot)], selector: &str, until: Option<Timestamp>) -> Error {
@@ -242,6 +270,27 @@ mod tests {
         }
         let at = Some(Timestamp { seconds: 250, nanoseconds: 0 });
         assert_eq!(pick(&all, "latest", at).expect("found").id.0[0], 0x1b);
+    }
+
+    #[test]
+    fn one_hosts_tree_is_never_taken_for_anothers() {
+        let mut all = snapshots();
+        for (at, host) in ["alpha", "alpha", "beta"].into_iter().enumerate() {
+            all[at].1.manifest.host = host.into();
+        }
+        let picked = |selector: &str| pick(&all, selector, None).map(|s| s.id.0[0]).map_err(|e| e.kind());
+        assert_eq!(picked("db"), Err(ErrorKind::Invalid));
+        assert_eq!(picked("db~1"), Err(ErrorKind::Invalid));
+        assert_eq!(picked("alpha:db"), Ok(0x1a));
+        assert_eq!(picked("beta:db"), Ok(0x2c));
+        assert_eq!(picked("alpha:latest"), Ok(0x1b));
+        assert_eq!(picked("alpha:latest~1"), Ok(0x1a));
+        assert_eq!(picked("web"), Ok(0x1b));
+        assert_eq!(picked("beta:web"), Err(ErrorKind::NotFound));
+        assert_eq!(picked("latest"), Ok(0x2c));
+        // A name that looks as if it were another host's.
+        all[1].1.manifest.name = "beta:db".into();
+        assert_eq!(pick(&all, "beta:db", None).map_err(|e| e.kind()).err(), Some(ErrorKind::Invalid));
     }
 
     #[test]

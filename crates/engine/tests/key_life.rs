@@ -350,3 +350,16 @@ fn a_recovery_sheet_opens_what_it_was_made_for() {
     keys::remove(&harness.repository(), &slot.slot).expect("removed");
     assert!(!opens(&harness, &read));
 }
+
+#[test]
+fn names_that_are_taken_stop_no_rotation() {
+    let harness = Harness::with_repository(&small_packs());
+    let held = harness.repository().state().keyring_current();
+    for taken in [held + 1, held + 2, u32::MAX] {
+        let name = common::key(&format!("keyring/{taken:08x}"));
+        common::damage::put(&harness, &name, bytes::Bytes::from_static(b"in the way"));
+    }
+    let rotation = keys::rotate(&harness.repository()).expect("rotated");
+    assert_eq!(rotation.generation, held + 3);
+    assert_eq!(harness.somebody_else().repository().state().keyring_current(), held + 3);
+}

@@ -176,7 +176,7 @@ pub enum SparseArg {
     decube-backup restore db --timestamp '2024-01-15 10:30' -t /srv/db -n\n  \
     decube-backup restore home~1 -t /tmp/x --include '*.odt'")]
 pub struct RestoreArgs {
-    /// Snapshot: latest, latest~2, NAME, NAME~1, NAME@TIME or an id, each with an optional :PATH
+    /// Snapshot: latest, latest~2, NAME, NAME~1, NAME@TIME, HOST:NAME or an id, each with an optional :PATH
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: String,
     /// Directory to restore to; created if it is missing

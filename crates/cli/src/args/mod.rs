@@ -48,7 +48,7 @@ use std::ffi::OsString;
 /// Encrypted, deduplicating, verified backups.
 ///
 /// Every backup makes a snapshot: a full restore point that costs only what changed. Snapshots of one
-/// name form a series; commands take `latest`, `latest~2`, NAME, NAME~1, NAME@TIME or an id, each
+/// name form a series; commands take `latest`, `latest~2`, NAME, NAME~1, NAME@TIME, HOST:NAME or an id, each
 /// with an optional :PATH.
 #[derive(Debug, Parser)]
 #[command(name = "decube-backup", version, propagate_version = false, max_term_width = 100)]

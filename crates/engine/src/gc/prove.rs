@@ -93,12 +93,7 @@ impl<'a> Proof<'a> {
     }
 
     /// Shows each live chunk that has places both among `candidates` and in packs that stay, none of which this run wrote.
-    fn each_copy(
-        &self,
-        marks: &Marks,
-        candidates: &BTreeSet<PackName>,
-        each: EachCopy<'_>,
-    ) -> Result<()> {
+    fn each_copy(&self, marks: &Marks, candidates: &BTreeSet<PackName>, each: EachCopy<'_>) -> Result<()> {
         let state = &marks.state;
         let mut chunks = marks.index.chunks()?;
         let names = chunks.packs().to_vec();

@@ -88,9 +88,13 @@ pub(super) fn current(repo: &Repository) -> Result<Arc<Keyring>> {
 /// Stores the generation after `held`, sealed under `key`, and its copy.
 pub(super) fn store_next(repo: &Repository, held: &Keyring, key: &Key32, next: Next) -> Result<Stored> {
     let entropy = repo.env.entropy.as_ref();
-    let listed = copies::keyring_generations(&repo.store)?.last().copied().unwrap_or_default();
-    let mut generation = listed.max(held.generation);
+    // Names of other rotations that were stopped are taken, and so is what somebody puts there who wants to be in the way.
+    let listed = copies::keyring_generations(&repo.store)?;
+    let mut generation = held.generation;
     for _ in 0..ATTEMPTS_MAX {
+        while generation < u32::MAX && listed.contains(&(generation + 1)) {
+            generation += 1;
+        }
         generation = generation
             .checked_add(1)
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "rotate", "there are no further keyring generations"))?;
