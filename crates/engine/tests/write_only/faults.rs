@@ -1,9 +1,13 @@
 //! A host's backup that fails or is killed at any call.
 
 use super::{HOST, back_up, live, world};
+use crate::common::damage::{Damage, apply};
 use crate::common::faults::sweep;
-use crate::common::{Harness, key_file, source_of};
-use decube_backup_engine::keys;
+use crate::common::{ALL_DATA, Harness, key_file, source_of};
+use decube_backup_core::monitor::Silent;
+use decube_backup_engine::keys::{self, Others};
+use decube_backup_engine::options::Effect;
+use decube_backup_engine::repair::{self, RepairOptions};
 use decube_backup_testkit::RecordingSink;
 use decube_backup_testkit::recording::Op;
 use std::sync::Arc;
@@ -68,4 +72,40 @@ fn making_a_write_only_key_survives_every_single_fault() {
         }
         admin.assert_restores(&live(admin)[0], world.tree.path(), context);
     });
+}
+
+/// A revocation that is stopped after its record leaves the slot and the keyring it replaced; what hosts store from then on
+/// the keys behind that slot do not open.
+#[test]
+fn a_slot_left_by_a_revocation_hides_nothing_that_hosts_store_later() {
+    loop {
+        let world = world();
+        let (before, old) = (world.admin.memory.objects(), current(&world.admin));
+        // Its cache has the old slot.
+        let late = world.admin.somebody_else();
+        drop(late.repository());
+        keys::revoke(&mut world.admin.somebody_else().repository(), &world.slot, Others::Drop).expect("revoked");
+        let mut image = before;
+        image.extend(world.admin.memory.objects());
+        let new = current(&world.admin);
+        let admin = world.admin.on_image(image);
+        keys::add_write_only(&admin.repository(), &key_file(3), HOST, "").expect("added");
+        let host = Harness { credentials: key_file(3), ..admin.somebody_else() };
+        let id = back_up(&host, &source_of(world.tree.path()), "tree").expect("backup").snapshot.expect("a snapshot");
+        for user in [admin.somebody_else(), late.through(admin.sink.clone())] {
+            let opened = user.open().expect("opens whatever slot is tried first");
+            assert_eq!(opened.state().live_snapshots().map(|s| s.id).collect::<Vec<_>>(), [id]);
+            user.assert_restores(&id, world.tree.path(), "a slot is left");
+        }
+        // Slots are tried by name, and names are random.
+        if old < new {
+            return;
+        }
+    }
+}
+
+/// Name of the slot that opens.
+fn current(admin: &Harness) -> String {
+    let slots = keys::list(&admin.repository()).expect("slots");
+    slots.into_iter().find(|slot| slot.current).expect("the one in use").slot
 }
