@@ -109,3 +109,25 @@ fn current(admin: &Harness) -> String {
     let slots = keys::list(&admin.repository()).expect("slots");
     slots.into_iter().find(|slot| slot.current).expect("the one in use").slot
 }
+
+/// A host's index segment has parts that only the host opens, and parts that only others do.
+#[test]
+fn a_hosts_damaged_index_segment_is_made_anew_wherever_it_is_damaged() {
+    let world = world();
+    let id = world.back_up();
+    let objects = world.admin.memory.objects();
+    let key = objects.keys().find(|key| key.as_str().starts_with("index/")).expect("an index segment");
+    for damage in (0..50).map(|part| Damage::Flip(part * 20)).chain([Damage::Shorten, Damage::Remove]) {
+        let context = format!("{damage:?}");
+        let admin = world.admin.on_image(objects.clone());
+        apply(&admin, key, damage);
+        let options = RepairOptions { effect: Effect::Real, ..RepairOptions::default() };
+        let report = repair::index(&admin.repository(), &options, &Silent).expect(&context);
+        assert_eq!((report.damaged.len(), report.retired), (1, 1), "{context}");
+        assert!(admin.verify(ALL_DATA).damages.is_empty(), "{context}");
+        let host = Harness { credentials: key_file(2), ..admin.somebody_else() };
+        let again = back_up(&host, &source_of(world.tree.path()), "tree").expect(&context);
+        assert_eq!((again.bytes_new, again.chunks_new), (0, 0), "{context}");
+        admin.assert_restores(&id, world.tree.path(), &context);
+    }
+}
