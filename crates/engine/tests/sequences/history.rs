@@ -106,16 +106,21 @@ pub enum Age {
 #[derive(Clone, Debug)]
 pub struct History {
     pub age: Age,
+    /// Of what the first client writes, percent.
+    pub parity: u8,
     pub steps: Vec<Step>,
 }
 
 pub fn history() -> impl Strategy<Value = History> {
     let age = prop_oneof![3 => Just(Age::New), 1 => Just(Age::Old)];
-    (age, any::<bool>(), prop::collection::vec(step(), 4..14)).prop_map(|(age, has_host, mut steps)| {
+    // What one sector takes, or a copy.
+    let parity = prop_oneof![Just(10), Just(100)];
+    let steps = prop::collection::vec(step(), 4..13);
+    (age, parity, any::<bool>(), steps).prop_map(|(age, parity, has_host, mut steps)| {
         if has_host {
             steps.insert(0, Step::calm(Op::AddHostKey));
         }
-        History { age, steps }
+        History { age, parity, steps }
     })
 }
 
@@ -128,14 +133,14 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Op::Prune),
         2 => Just(Op::Rotate),
         2 => Just(Op::Revoke),
-        2 => Just(Op::AddHostKey),
+        1 => Just(Op::AddHostKey),
         1 => any::<Index>().prop_map(Op::RemoveHostKey),
         2 => Just(Op::Verify),
         2 => Just(Op::RepairIndex),
         1 => Just(Op::RepairCheckpoints),
         2 => Just(Op::RepairPacks),
         1 => Just(Op::RepairParity),
-        2 => Just(Op::RepairSnapshots),
+        3 => Just(Op::RepairSnapshots),
         5 => damage(),
         2 => Just(Op::LoseCache),
         2 => (-20..20i64).prop_map(Op::Jump),

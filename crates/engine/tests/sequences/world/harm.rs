@@ -1,6 +1,6 @@
 //! Objects that go bad: what that may cost, and what is said of it.
 
-use super::{Told, World, newcomer};
+use super::{Told, World};
 use crate::common::damage::{self, Damage};
 use crate::history::{Kind, Op, Step};
 use decube_backup_core::{Key, Result};
@@ -56,7 +56,7 @@ impl World {
         }
         let key = whole[which.index(whole.len())].clone();
         let partner = match what {
-            Kind::Pack | Kind::Parity => partner(&newcomer(&self.store).repository().state(), &key),
+            Kind::Pack | Kind::Parity => self.state.as_ref().and_then(|state| partner(state, &key)),
             Kind::Index | Kind::Checkpoint => None,
         };
         damage::apply(&self.store, &key, how);

@@ -6,7 +6,7 @@ mod hosts;
 use crate::client::{Client, Role};
 use crate::commands::{self, HOST_NAME};
 use crate::common::{ALL_DATA, Harness, records, series, small_packs};
-use crate::history::{Age, CLIENTS, HOST, Kind, Op, SERIES, Step};
+use crate::history::{Age, CLIENTS, HOST, History, Kind, Op, SERIES, Step};
 use crate::model::{Files, Held, Model, Read, names, source};
 use crate::seen::Seen;
 use decube_backup_core::monitor::Silent;
@@ -14,20 +14,21 @@ use decube_backup_core::{ErrorKind, Key, Result};
 use decube_backup_engine::options::{BackupOptions, Snapshot, SnapshotFilter, VerifyDepth};
 use decube_backup_engine::repair::{self, SnapshotsOptions};
 use decube_backup_engine::{Repository, backup, keys};
+use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::SnapshotId;
 use decube_backup_format::log::Payload;
 use decube_backup_testkit::Fault;
 use harm::Hurt;
 use hosts::HostKeys;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 const YEAR: i64 = 365 * 24 * 3600;
 /// Records of an old log after the first: the next one is followed by a checkpoint.
 const OLD_RECORDS: usize = 30;
 
-/// Parity of what each client with all keys writes, percent: a copy, none, what one sector takes.
-const PARITY: [u8; CLIENTS] = [100, 0, 10];
+/// Of what the host writes, percent.
 const HOST_PARITY: u8 = 10;
 
 type Objects = BTreeMap<Key, bytes::Bytes>;
@@ -62,6 +63,8 @@ pub struct World {
     unknown: bool,
     keys_added: u64,
     host: HostKeys,
+    /// What the log said after the last step.
+    state: Option<Arc<State>>,
     pub seen: Seen,
 }
 
@@ -78,14 +81,15 @@ enum Told {
 }
 
 impl World {
-    pub fn new(stage: &Stage, age: Age) -> Self {
-        let objects = if age == Age::Old { &stage.old } else { &stage.new };
+    pub fn new(stage: &Stage, history: &History) -> Self {
+        let objects = if history.age == Age::Old { &stage.old } else { &stage.new };
         let store = stage.harness.on_image(objects.clone());
-        let clients = PARITY.map(|percent| Client::new(&store, Role::Administrator, percent)).into_iter();
+        let parity = (0..CLIENTS).map(|client| if client == 0 { history.parity } else { 0 });
+        let clients = parity.map(|percent| Client::new(&store, Role::Administrator, percent));
         let clients = clients.chain([Client::new(&store, Role::Host, HOST_PARITY)]).collect();
         let sources = [Files::from([("f".into(), (1, 900))]), Files::new(), Files::from([("f".into(), (1, 900))])];
         let (model, hurt, seen, host) = (Model::default(), BTreeMap::new(), Seen::default(), HostKeys::default());
-        Self { store, clients, sources, model, hurt, unknown: false, keys_added: 0, host, seen }
+        Self { store, clients, sources, model, hurt, unknown: false, keys_added: 0, host, state: None, seen }
     }
 
     pub fn step(&mut self, step: &Step) {
@@ -117,6 +121,7 @@ impl World {
         let repo = newcomer(&self.store).repository();
         self.settle(step, target, &outcome, &repo);
         self.check(&repo);
+        self.state = Some(repo.state());
         self.seen.steps += 1;
         self.seen.failed += u64::from(outcome.is_err());
     }
