@@ -115,7 +115,7 @@ pub fn history() -> impl Strategy<Value = History> {
     let age = prop_oneof![3 => Just(Age::New), 1 => Just(Age::Old)];
     // What one sector takes, or a copy.
     let parity = prop_oneof![Just(10), Just(100)];
-    let steps = prop::collection::vec(step(), 4..13);
+    let steps = prop::collection::vec(step(), 4..12);
     (age, parity, any::<bool>(), steps).prop_map(|(age, parity, has_host, mut steps)| {
         if has_host {
             steps.insert(0, Step::calm(Op::AddHostKey));

@@ -5,6 +5,7 @@ use crate::commands::{HOST_NAME, host_label, host_number};
 use crate::common::key_file;
 use crate::history::{HOST, Op, Step};
 use decube_backup_core::ErrorKind;
+use decube_backup_engine::options::SnapshotFilter;
 use decube_backup_engine::{Repository, keys};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,5 +91,23 @@ impl World {
             let in_force = self.host.in_force.contains_key(&number);
             assert!(if in_force { writing.is_ok() } else { refused }, "key {number}: {writing:?}");
         }
+    }
+
+    /// The host backs up once more, and stores nothing twice.
+    pub(super) fn end_of_host(&mut self, hurt: bool) {
+        // Nobody tells it of damage: it is given a new key, and stores all that it has.
+        if hurt {
+            self.step(&Step::calm(Op::AddHostKey));
+        }
+        let back_up = |edits| Step { client: HOST, ..Step::calm(Op::Backup { series: 0, edits }) };
+        self.step(&back_up(vec![(0, 9, 500)]));
+        if hurt || !self.host.may_write() {
+            return;
+        }
+        self.step(&Step::calm(Op::Prune));
+        self.step(&Step { client: HOST, ..Step::calm(Op::LoseCache) });
+        self.step(&back_up(Vec::new()));
+        let last = newcomer(&self.store).repository().snapshots(&SnapshotFilter::default()).pop().expect("its own");
+        assert_eq!((last.manifest.stats.chunks_new, last.manifest.host.as_str()), (0, HOST_NAME));
     }
 }

@@ -338,11 +338,7 @@ impl World {
             self.step(&Step::calm(op));
         }
         if self.host.in_use.is_some() {
-            // Nobody tells it of damage: it is given a new key, and stores all that it has.
-            if hurt {
-                self.step(&Step::calm(Op::AddHostKey));
-            }
-            self.step(&Step { client: HOST, ..Step::calm(Op::Backup { series: 0, edits: vec![(0, 9, 500)] }) });
+            self.end_of_host(hurt);
         }
         let user = newcomer(&self.store);
         let refused = self.check(&user.repository());
