@@ -1,9 +1,10 @@
 //! A host's backup that fails or is killed at any call.
 
-use super::{HOST, back_up, live, world};
+use super::{HOST, back_up, live, tree_of, world};
 use crate::common::damage::{Damage, apply};
 use crate::common::faults::sweep;
-use crate::common::{ALL_DATA, Harness, key_file, source_of};
+use crate::common::{ALL_DATA, Harness, key_file, noise, small_packs, source_of};
+use decube_backup_core::ErrorKind;
 use decube_backup_core::monitor::Silent;
 use decube_backup_engine::keys::{self, Others};
 use decube_backup_engine::options::Effect;
@@ -102,6 +103,21 @@ fn a_slot_left_by_a_revocation_hides_nothing_that_hosts_store_later() {
             return;
         }
     }
+}
+
+/// An open handle reads the log on, record by record: what a host stored before a revocation was sealed to a key that is
+/// in a keyring which is gone since.
+#[test]
+fn a_handle_from_before_a_revocation_says_that_keys_were_replaced_and_not_that_anything_is_damaged() {
+    let admin = Harness::with_repository(&small_packs());
+    let (old, tree) = (admin.repository(), tree_of(&[("file", noise(5, 10_000))]));
+    let slot = keys::add_write_only(&admin.repository(), &key_file(2), HOST, "").expect("added").slot;
+    let host = Harness { credentials: key_file(2), ..admin.somebody_else() };
+    let id = back_up(&host, &source_of(tree.path()), "tree").expect("backup").snapshot.expect("a snapshot");
+    keys::revoke(&mut admin.somebody_else().repository(), &slot, Others::Drop).expect("revoked");
+    let error = old.refresh().expect_err("its keys were replaced");
+    assert_eq!(error.kind(), ErrorKind::WrongKey, "{error:?}");
+    admin.assert_restores(&id, tree.path(), "opened again");
 }
 
 /// Name of the slot that opens.
