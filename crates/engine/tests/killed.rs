@@ -129,6 +129,27 @@ fn a_healing_backup_may_be_killed_at_every_step() {
 }
 
 #[test]
+fn a_backup_with_parity_may_be_killed_at_every_step() {
+    check(Job::ParityBackup, 6);
+}
+
+#[test]
+fn repairs_by_parity_and_of_it_may_be_killed_at_every_step() {
+    check(Job::RepairParity, 2);
+    check(Job::VerifyRepair, 5);
+}
+
+#[test]
+fn making_a_write_only_key_may_be_killed_at_every_step() {
+    check(Job::AddHostKey, 5);
+}
+
+#[test]
+fn a_hosts_backup_may_be_killed_at_every_step() {
+    check(Job::HostBackup, 4);
+}
+
+#[test]
 fn no_job_is_left_out() {
     // The list is what the child finds its job in; the tests above name each.
     let here = include_str!("killed.rs");

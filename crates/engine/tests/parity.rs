@@ -241,6 +241,19 @@ fn damage_of_a_pack_and_of_its_parity_together_is_made_good_as_far_as_both_suffi
     }
 }
 
+#[test]
+fn damaged_parity_of_a_pack_that_is_gone_is_named_too() {
+    let world = world(10);
+    let key = keys(&world.harness, "packs/d/").remove(0);
+    let parity = partner(&world.harness, &key);
+    world.harness.memory.remove(&key).expect("removed");
+    world.harness.memory.flip_byte(&parity, 20).expect("damaged");
+    for report in [world.harness.verify(ALL_DATA), scrub(&world.harness.environment(), &Silent).expect("scrub")] {
+        assert!(!named(&report, &key).is_empty(), "{:?}", report.damages);
+        assert_eq!(named(&report, &parity).len(), 1, "{:?}", report.damages);
+    }
+}
+
 /// The way an operator goes: verify, repair, prune.
 #[test]
 fn repaired_content_is_stored_anew_and_the_damaged_packs_and_their_parity_go() {

@@ -10,7 +10,7 @@ use super::unlock::write_only;
 use crate::options::Damage;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Key32;
-use decube_backup_format::ids::PackKind;
+use decube_backup_format::ids::{PackKind, slot_key};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::pack::PackHeader;
 use decube_backup_format::reading::{RunKeys, RunTag, SealedToReader};
@@ -133,7 +133,15 @@ impl Repository {
         let recorded = state.keyrings().find(|(at, _)| *at == generation).map(|(_, info)| info.hash);
         let (true, Some(recorded)) = (held.generation < generation, recorded) else { return Ok(None) };
         let found = copies::keyring(&self.store, &self.id(), &self.keyring_key, generation, Some(&recorded));
-        let revoked = !state.slots().any(|(slot, _)| slot == self.slot);
+        // While the log is being read on, the record that replaced the keys may still be ahead. Then the keyring is gone
+        // because it was replaced, and slots are deleted before keyrings.
+        let revoked = match &found {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                !state.slots().any(|(slot, _)| slot == self.slot)
+                    || self.store.stat(&slot_key(&self.slot.to_hex())?)?.is_none()
+            }
+            _ => false,
+        };
         let Found { value, damage, .. } = found.map_err(|error| match (error.kind(), revoked) {
             (ErrorKind::Corrupt, true) => {
                 Error::new(ErrorKind::WrongKey, "keyring", "keys were replaced since the repository was opened")

@@ -142,12 +142,27 @@ impl Repository {
         let store = Store::new(&env);
         let id = &header.value.repository;
         let remembered = Cache::slot(env.cache_dir.as_deref(), id);
-        let way = match remembered.and_then(|slot| unlock::unlock_by(&store, id, credentials, slot)) {
+        let mut way = match remembered.and_then(|slot| unlock::unlock_by(&store, id, credentials, slot)) {
             Some(way) => way,
             None => unlock::unlock(&store, id, credentials, &|_| true)?,
         };
-        let mut repo = Self::assemble(env.clone(), store.clone(), header.clone(), way)?;
-        repo.load_state()?;
+        let mut superseded = Vec::new();
+        let mut repo = loop {
+            let repo = Self::assemble(env.clone(), store.clone(), header.clone(), way)?;
+            match repo.load_state() {
+                Ok(()) => break repo,
+                // A revocation that was stopped left the slot to the keys before, and those do not open what hosts sealed
+                // since. The same secret opens the slot that took its place.
+                Err(error) if error.kind() == ErrorKind::WrongKey => {
+                    superseded.push(repo.slot);
+                    way = match unlock::unlock(&store, id, credentials, &|slot| !superseded.contains(slot)) {
+                        Err(none) if none.kind() == ErrorKind::WrongKey => return Err(error),
+                        other => other?,
+                    };
+                }
+                Err(error) => return Err(error),
+            }
+        };
         copies::check_recorded(&header, &repo.state())?;
         if repo.host.is_some() {
             let Err(refused) = repo.check_host() else { return Ok(repo) };

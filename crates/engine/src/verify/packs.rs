@@ -104,7 +104,12 @@ impl Reading<'_> {
         if let Some(subset) = subset {
             packs.extend(chosen(repo, subset)?.into_iter().filter(|(name, _)| !suspicious(name)));
         }
-        packs.retain(|(name, _)| !findings.lost_packs.contains(name));
+        let (lost, packs): (Packs, Packs) = packs.into_iter().partition(|(name, _)| findings.lost_packs.contains(name));
+        for (name, _) in lost {
+            let (damage, bytes) = parity::check(&repo.store, &state, &name)?;
+            findings.report.damages.extend(damage);
+            findings.report.bytes_read += bytes;
+        }
         let total = packs.iter().map(|(_, info)| u64::from(info.len)).sum();
         monitor.phase("verify", Some(total), Some(packs.len() as u64));
         // Another host may read for the same policy: what it finished meanwhile is left out.

@@ -20,12 +20,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
+/// The host whose snapshots a write-only key adds: that of the tests' series.
+const HOST: &str = "host";
+
 /// What the child is told.
 pub const ORDER: &str = "DECUBE_BACKUP_TEST_ORDER";
 
 /// What can be ended. A new command that changes a repository is one more line here, in [`Job::run`] and, if it needs
 /// more than a snapshot, in [`Start::new`].
-pub const JOBS: [Job; 15] = [
+pub const JOBS: [Job; 20] = [
     Job::Init,
     Job::Backup,
     Job::LongBackup,
@@ -41,6 +44,11 @@ pub const JOBS: [Job; 15] = [
     Job::RepairPacks,
     Job::RepairSnapshots,
     Job::Heal,
+    Job::ParityBackup,
+    Job::RepairParity,
+    Job::VerifyRepair,
+    Job::AddHostKey,
+    Job::HostBackup,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +74,27 @@ pub enum Job {
     RepairSnapshots,
     /// Records the damage, and backs the source up that still has what was lost.
     Heal,
+    /// Each pack gets parity.
+    ParityBackup,
+    RepairParity,
+    /// Records the damage, and stores again what parity brings back.
+    VerifyRepair,
+    /// A write-only key.
+    AddHostKey,
+    /// By a write-only key.
+    HostBackup,
+}
+
+/// Of packs that get any, percent.
+const PARITY: u8 = 10;
+
+fn with_parity(harness: &Harness) -> Harness {
+    harness.through(harness.sink.clone()).with_parity(PARITY)
+}
+
+/// By the write-only key in the key file of that number.
+fn open_host(harness: &Harness, number: u64) -> Result<Repository> {
+    Repository::open_to_write(harness.environment(), || Ok(key_file(number)))
 }
 
 impl Job {
@@ -120,6 +149,17 @@ impl Job {
                 verify_and_record(&repo, &options, &Recording::default(), &Silent)?;
                 backup::backup(&repo, &tree, &series("tree"), &Silent).map(drop)
             }
+            Self::ParityBackup => Self::Backup.run(&with_parity(harness), folder),
+            Self::RepairParity => repair::parity(&bare(&with_parity(harness))?, &repairs, &Silent).map(drop),
+            Self::VerifyRepair => {
+                let repo = bare(&with_parity(harness))?;
+                let options = VerifyOptions { depth: ALL_DATA, snapshots: None };
+                verify_and_record(&repo, &options, &Recording::default(), &Silent)?;
+                let repairs = RepairOptions { content: repair::Content::Structure, ..repairs };
+                repair::packs(&repo, &repairs, &Silent).map(drop)
+            }
+            Self::AddHostKey => keys::add_write_only(&harness.open()?, &key_file(7), HOST, "").map(drop),
+            Self::HostBackup => backup::backup(&open_host(harness, 9)?, &tree, &series("tree"), &Silent).map(drop),
         }
     }
 
@@ -151,6 +191,14 @@ pub fn is_done(status: ExitStatus, context: &str) -> bool {
     let killed = status.signal() == Some(rustix::process::Signal::KILL.as_raw());
     assert!(status.success() || killed, "{context}: the child failed: {status}");
     status.success()
+}
+
+/// Damages the byte so far from the end of `file`.
+fn flip_from_end(file: &Path, back: usize) -> std::io::Result<()> {
+    let mut bytes = std::fs::read(file)?;
+    let at = bytes.len() - back;
+    bytes[at] ^= 255;
+    std::fs::write(file, bytes)
 }
 
 /// Hides the snapshots named `gone`, of which each is the only one.
@@ -201,7 +249,10 @@ impl Start {
         if job == Job::Init {
             return start;
         }
-        let harness = on(start.folder.path());
+        let mut harness = on(start.folder.path());
+        if matches!(job, Job::RepairParity | Job::VerifyRepair) {
+            harness = with_parity(&harness);
+        }
         harness.init(&small_packs()).expect("init");
         if matches!(job, Job::Forget | Job::Undelete | Job::Prune) {
             // The kept snapshot takes some of its content over, so that a prune has to copy.
@@ -221,12 +272,12 @@ impl Start {
                 start.damage("ckpt/", |file| std::fs::write(file, b"nothing of use"));
             }
             // Its own table of contents is gone; the index has it too.
-            Job::RepairPacks => start.damage("packs/d/", |file| {
-                let mut bytes = std::fs::read(file)?;
-                let at = bytes.len() - 40;
-                bytes[at] ^= 255;
-                std::fs::write(file, bytes)
-            }),
+            Job::RepairPacks => start.damage("packs/d/", |file| flip_from_end(file, 40)),
+            Job::VerifyRepair => start.damage("packs/d/", |file| flip_from_end(file, 10_000)),
+            Job::RepairParity => start.damage("parity/", |file| flip_from_end(file, 10_000)),
+            Job::HostBackup => {
+                keys::add_write_only(&harness.repository(), &key_file(9), HOST, "the host").expect("added");
+            }
             Job::RepairSnapshots | Job::Heal => {
                 let before = objects(start.folder.path(), "packs/d/");
                 harness.backup(&tree, "hit");
@@ -297,10 +348,10 @@ impl Start {
         let named = |name: &str| live.iter().filter(|s| s.manifest.name == name).count();
         let achieved = match self.job {
             Job::Init => live.is_empty(),
-            Job::Backup | Job::LongBackup => {
+            Job::Backup | Job::LongBackup | Job::ParityBackup | Job::HostBackup => {
                 let id = live.iter().rfind(|s| s.manifest.name == "tree").expect(context).id;
                 harness.assert_restores(&id, &folder.join("tree"), context);
-                true
+                self.job != Job::ParityBackup || state.parities().len() > 0
             }
             Job::Tag => live.iter().all(|s| s.manifest.tags.contains(&"kept".into())),
             Job::AddKey => Repository::open(harness.environment(), &key_file(7)).is_ok(),
@@ -309,11 +360,20 @@ impl Start {
             Job::Prune => state.reclaimed_packs().len() > 0,
             Job::Rotate => state.keyring_current() > 0,
             Job::Revoke => Repository::open(harness.environment(), &key_file(8)).is_err(),
-            Job::RepairIndex => harness.verify(ALL_DATA).damages.is_empty(),
-            Job::RepairCheckpoints => harness.verify(ALL_DATA).damages.is_empty(),
+            Job::RepairIndex | Job::RepairCheckpoints | Job::RepairParity => {
+                harness.verify(ALL_DATA).damages.is_empty()
+            }
             Job::RepairPacks => state.damaged_packs().len() == 1 && state.condemned_packs().len() == 1,
             Job::RepairSnapshots => named("hit") == 2,
             Job::Heal => harness.verify(ALL_DATA).affected_count == 0,
+            // All that the damaged pack held is elsewhere.
+            Job::VerifyRepair => {
+                Job::Prune.run(harness, folder).expect(context);
+                harness.verify(ALL_DATA).damages.is_empty()
+            }
+            Job::AddHostKey => {
+                open_host(harness, 7).is_ok() && Repository::open(harness.environment(), &key_file(7)).is_err()
+            }
         };
         assert!(achieved, "{context}: not what the job is for");
     }

@@ -112,7 +112,9 @@ fn understand(text: &str, watched: &Path) -> Option<Call> {
         "openat" | "open" => return None,
         "write" if arguments.starts_with("1<") => Call::Said(strings[0].clone()),
         "pwrite64" => {
-            let offset = arguments.trim_end_matches(')').rsplit(", ").next()?.parse().expect("an offset");
+            // The end of a call that another one interrupted is padded with blanks.
+            let arguments = arguments.trim_end().trim_end_matches(')').trim_end();
+            let offset = arguments.rsplit(", ").next()?.parse().expect("an offset");
             Call::Write { path: opened(), offset, bytes: strings[0].clone() }
         }
         "fsync" | "fdatasync" => Call::Sync(opened()),

@@ -3,7 +3,7 @@
 use crate::common::Harness;
 use decube_backup_core::world::{Clock, SystemClock};
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
-use decube_backup_engine::{Environment, Repository};
+use decube_backup_engine::{Credentials, Environment, Repository};
 use decube_backup_testkit::FaultySink;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +26,17 @@ impl Clock for JumpingClock {
     }
 }
 
+/// Whose key a client has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Of one that opens everything.
+    Administrator,
+    /// Of one that only writes.
+    Host,
+}
+
 pub struct Client {
+    role: Role,
     pub harness: Harness,
     pub faulty: Arc<FaultySink>,
     pub clock: Arc<AtomicI64>,
@@ -37,10 +47,17 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(store: &Harness) -> Self {
+    /// Its packs get so much parity, percent.
+    pub fn new(store: &Harness, role: Role, parity: u8) -> Self {
         let faulty = Arc::new(FaultySink::new(store.memory.clone(), None));
-        let harness = store.somebody_else().through(faulty.clone());
-        Self { harness, faulty, clock: Arc::default(), handle: None, bare: None }
+        let harness = store.somebody_else().through(faulty.clone()).with_parity(parity);
+        Self { role, harness, faulty, clock: Arc::default(), handle: None, bare: None }
+    }
+
+    /// It gets another key file; a handle that is open goes.
+    pub fn hand(&mut self, key_file: Credentials) {
+        self.harness.credentials = key_file;
+        self.handle = None;
     }
 
     pub fn repository(&mut self) -> Result<&mut Repository> {
@@ -58,7 +75,10 @@ impl Client {
     fn open(&self, cache_dir: Option<PathBuf>) -> Result<Repository> {
         let clock = Arc::new(JumpingClock { system: SystemClock::new(), offset: self.clock.clone() });
         let env = Environment { clock, cache_dir, ..self.harness.environment() };
-        Repository::open(env, &self.harness.credentials)
+        match self.role {
+            Role::Administrator => Repository::open(env, &self.harness.credentials),
+            Role::Host => Repository::open_to_write(env, || Ok(self.harness.credentials.clone())),
+        }
     }
 }
 

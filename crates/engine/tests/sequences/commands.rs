@@ -14,6 +14,9 @@ use decube_backup_engine::verify::{Recording, VerifyOptions, verify_and_record};
 use decube_backup_format::ids::SnapshotId;
 use std::time::Duration;
 
+/// The host whose snapshots a write-only key adds.
+pub const HOST_NAME: &str = "outpost";
+
 /// Hides the snapshot, though it may be the last of its group.
 pub fn forget(repo: &Repository, id: SnapshotId) -> Result<()> {
     let limits = GuardLimits { allow_empty_group: true, ..GuardLimits::default() };
@@ -67,4 +70,19 @@ pub fn revoke(repo: &mut Repository) -> Result<()> {
     let other = keys::list(repo)?.into_iter().find(|slot| !slot.current);
     let Some(other) = other else { return Ok(()) };
     keys::revoke(repo, &other.slot, Others::Drop).map(drop)
+}
+
+/// What a write-only key is labelled.
+pub fn host_label(number: u64) -> String {
+    format!("host {number}")
+}
+
+/// The number of a write-only key labelled so.
+pub fn host_number(label: &str) -> Option<u64> {
+    label.strip_prefix("host ")?.parse().ok()
+}
+
+/// A write-only key that nobody has yet.
+pub fn add_host_key(repo: &Repository, number: u64) -> Result<()> {
+    keys::add_write_only(repo, &key_file(number), HOST_NAME, &host_label(number)).map(drop)
 }

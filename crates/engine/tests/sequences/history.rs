@@ -5,13 +5,16 @@ use decube_backup_testkit::When;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+/// Clients with all keys.
 pub const CLIENTS: usize = 3;
+/// The client after those: a host with a write-only key. It backs up, and nothing else.
+pub const HOST: usize = CLIENTS;
 pub const SERIES: usize = 2;
 
 /// What a client may be asked to do. A new command of the program is one more arm here and in `World::act`.
 #[derive(Clone, Debug)]
 pub enum Op {
-    /// A few files change, then their series is backed up.
+    /// A few files change, then their series is backed up. The host has one of its own.
     Backup {
         series: usize,
         /// Name, seed, length.
@@ -25,11 +28,16 @@ pub enum Op {
     Rotate,
     /// A further key is added, another one revoked: `key remove --rotate`.
     Revoke,
+    /// The host gets a write-only key, another one if it has any.
+    AddHostKey,
+    /// One of the host's keys is removed; the host is not told.
+    RemoveHostKey(Index),
     /// Everything is read, and what is found is recorded.
     Verify,
     RepairIndex,
     RepairCheckpoints,
     RepairPacks,
+    RepairParity,
     RepairSnapshots,
     /// An object goes bad.
     Damage {
@@ -50,6 +58,7 @@ pub enum Kind {
     Checkpoint,
     /// Content; trees are for the damage matrix, because without one nobody can say what ought to be in it.
     Pack,
+    Parity,
 }
 
 impl Kind {
@@ -58,6 +67,7 @@ impl Kind {
             Self::Index => "index/",
             Self::Checkpoint => "ckpt/",
             Self::Pack => "packs/d/",
+            Self::Parity => "parity/",
         }
     }
 }
@@ -96,12 +106,22 @@ pub enum Age {
 #[derive(Clone, Debug)]
 pub struct History {
     pub age: Age,
+    /// Of what the first client writes, percent.
+    pub parity: u8,
     pub steps: Vec<Step>,
 }
 
 pub fn history() -> impl Strategy<Value = History> {
     let age = prop_oneof![3 => Just(Age::New), 1 => Just(Age::Old)];
-    (age, prop::collection::vec(step(), 4..14)).prop_map(|(age, steps)| History { age, steps })
+    // What one sector takes, or a copy.
+    let parity = prop_oneof![Just(10), Just(100)];
+    let steps = prop::collection::vec(step(), 4..12);
+    (age, parity, any::<bool>(), steps).prop_map(|(age, parity, has_host, mut steps)| {
+        if has_host {
+            steps.insert(0, Step::calm(Op::AddHostKey));
+        }
+        History { age, parity, steps }
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -113,11 +133,14 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Op::Prune),
         2 => Just(Op::Rotate),
         2 => Just(Op::Revoke),
+        1 => Just(Op::AddHostKey),
+        1 => any::<Index>().prop_map(Op::RemoveHostKey),
         2 => Just(Op::Verify),
         2 => Just(Op::RepairIndex),
         1 => Just(Op::RepairCheckpoints),
         2 => Just(Op::RepairPacks),
-        2 => Just(Op::RepairSnapshots),
+        1 => Just(Op::RepairParity),
+        3 => Just(Op::RepairSnapshots),
         5 => damage(),
         2 => Just(Op::LoseCache),
         2 => (-20..20i64).prop_map(Op::Jump),
@@ -125,12 +148,15 @@ fn step() -> impl Strategy<Value = Step> {
     let when = prop_oneof![Just(When::BeforeEffect), Just(When::AfterEffect)];
     let call = prop_oneof![4 => 0..24u64, 1 => 24..70u64];
     let mishap = (call, when, any::<bool>()).prop_map(|(call, when, fatal)| Mishap { call, when, fatal });
-    let step = (0..CLIENTS, op, prop::option::weighted(0.4, mishap));
-    step.prop_map(|(client, op, mishap)| Step { client, op, mishap })
+    let step = (0..=HOST, op, prop::option::weighted(0.4, mishap));
+    step.prop_map(|(client, op, mishap)| {
+        let is_hosts = matches!(op, Op::Backup { .. } | Op::LoseCache | Op::Jump(_));
+        Step { client: if is_hosts { client } else { client % CLIENTS }, op, mishap }
+    })
 }
 
 fn damage() -> impl Strategy<Value = Op> {
-    let what = prop_oneof![2 => Just(Kind::Index), 1 => Just(Kind::Checkpoint), 2 => Just(Kind::Pack)];
+    let what = prop_oneof![4 => Just(Kind::Index), 2 => Just(Kind::Checkpoint), 5 => Just(Kind::Pack), 1 => Just(Kind::Parity)];
     let how = prop_oneof![
         2 => Just(Damage::Remove),
         1 => Just(Damage::Truncate(500)),

@@ -1,10 +1,12 @@
 //! Random histories of one repository, against a model as naive as can be: which snapshots there are, and what is in them.
 //!
 //! Several clients with caches and handles of their own back up, forget, undelete, prune, rotate and revoke keys, verify
-//! and repair; any call to the store may fail before or after its effect, once or for good (then the process is gone and
-//! another one comes); clocks jump by years; index segments, checkpoints and packs of content are deleted, cut off and
-//! flipped. After each step every live snapshot is read back whole by somebody who knows nothing; what damage took may be
-//! refused, never given back wrong, and is there again after the next backup of a source that still has it.
+//! and repair; one writes parity. A host backs up with a write-only key, which is made, removed, or ended by a revocation.
+//! Any call to the store may fail before or after its effect, once or for good (then the process is gone and
+//! another one comes); clocks jump by years; index segments, checkpoints, packs of content and their parity are deleted,
+//! cut off and flipped. After each step every live snapshot is read back whole by somebody who knows nothing. What damage
+//! took, and parity does not bring back, may be refused, never given back wrong, and is there again after the next backup
+//! of a source that still has it: of the host's once it was given a new key.
 //!
 //! | module | holds |
 //! |---|---|
@@ -64,7 +66,7 @@ fn search(seed: u64, shard: u32, cases: u32) -> Result<Seen, String> {
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let (stage, seen) = (Stage::new(), RefCell::new(Seen::default()));
     let outcome = runner.run(&history(), |history| {
-        let mut world = World::new(&stage, history.age);
+        let mut world = World::new(&stage, &history);
         for step in &history.steps {
             world.step(step);
         }

@@ -26,10 +26,26 @@ pub struct Seen {
     pub rescued: u64,
     /// Snapshots a repair made of damaged ones.
     pub twins: u64,
+    /// Packs that went bad and that their parity brings back.
+    pub spared: u64,
+    /// Damaged packs that a repair read by their parity.
+    pub rebuilt: u64,
+    /// Parity objects a repair wrote.
+    pub parities: u64,
+    /// Backups by a write-only key.
+    pub hosted: u64,
+    /// Chunks these did not store again.
+    pub host_reused: u64,
+    /// Contents they stored again that damage may have taken.
+    pub host_healed: u64,
+    /// Backups that a write-only key was refused because it is in force no more.
+    pub dismissed: u64,
+    pub host_keys: u64,
+    pub host_keys_removed: u64,
 }
 
 impl Seen {
-    fn all(&mut self) -> [&mut u64; 14] {
+    fn all(&mut self) -> [&mut u64; 23] {
         [
             &mut self.steps,
             &mut self.backups,
@@ -45,6 +61,15 @@ impl Seen {
             &mut self.reindexed,
             &mut self.rescued,
             &mut self.twins,
+            &mut self.spared,
+            &mut self.rebuilt,
+            &mut self.parities,
+            &mut self.hosted,
+            &mut self.host_reused,
+            &mut self.host_healed,
+            &mut self.dismissed,
+            &mut self.host_keys,
+            &mut self.host_keys_removed,
         ]
     }
 

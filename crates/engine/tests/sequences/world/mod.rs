@@ -1,26 +1,35 @@
 //! One repository, its clients, and what is checked after each step.
 
-use crate::client::Client;
-use crate::commands;
-use crate::common::damage::{self, Damage};
-use crate::common::{ALL_DATA, Harness, key_file, records, series, small_packs};
-use crate::history::{Age, CLIENTS, Kind, Op, SERIES, Step};
-use crate::model::{Files, Model, Read, names, source};
+mod harm;
+mod hosts;
+
+use crate::client::{Client, Role};
+use crate::commands::{self, HOST_NAME};
+use crate::common::{ALL_DATA, Harness, records, series, small_packs};
+use crate::history::{Age, CLIENTS, HOST, History, Kind, Op, SERIES, Step};
+use crate::model::{Files, Held, Model, Read, names, source};
 use crate::seen::Seen;
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::{ErrorKind, Key, Result};
 use decube_backup_engine::options::{BackupOptions, Snapshot, SnapshotFilter, VerifyDepth};
 use decube_backup_engine::repair::{self, SnapshotsOptions};
 use decube_backup_engine::{Repository, backup, keys};
-use decube_backup_format::ids::{SnapshotId, index_key, pack_key};
+use decube_backup_format::checkpoint::State;
+use decube_backup_format::ids::SnapshotId;
 use decube_backup_format::log::Payload;
 use decube_backup_testkit::Fault;
+use harm::Hurt;
+use hosts::HostKeys;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 const YEAR: i64 = 365 * 24 * 3600;
 /// Records of an old log after the first: the next one is followed by a checkpoint.
 const OLD_RECORDS: usize = 30;
+
+/// Of what the host writes, percent.
+const HOST_PARITY: u8 = 10;
 
 type Objects = BTreeMap<Key, bytes::Bytes>;
 
@@ -45,22 +54,18 @@ impl Stage {
 pub struct World {
     store: Harness,
     clients: Vec<Client>,
-    sources: [Files; SERIES],
+    /// What the clients with all keys back up, then the host's.
+    sources: [Files; SERIES + 1],
     model: Model,
     /// Objects that went bad, as far as they still matter.
     hurt: BTreeMap<Key, Hurt>,
-    /// Whether some bad pack in force is not known to be bad: then a backup may rely on it.
+    /// Whether some pack in force that is lost is not known to be bad: then a backup may rely on it.
     unknown: bool,
     keys_added: u64,
+    host: HostKeys,
+    /// What the log said after the last step.
+    state: Option<Arc<State>>,
     pub seen: Seen,
-}
-
-/// An object that went bad.
-#[derive(Debug)]
-struct Hurt {
-    kind: Kind,
-    /// What was left of it.
-    left: Option<bytes::Bytes>,
 }
 
 /// What a step says it did.
@@ -71,19 +76,26 @@ enum Told {
     /// Whether it was shown again.
     Undeleted(bool),
     Found(Vec<String>),
+    /// Parity that was missing or damaged was made.
+    Parity,
 }
 
 impl World {
-    pub fn new(stage: &Stage, age: Age) -> Self {
-        let objects = if age == Age::Old { &stage.old } else { &stage.new };
+    pub fn new(stage: &Stage, history: &History) -> Self {
+        let objects = if history.age == Age::Old { &stage.old } else { &stage.new };
         let store = stage.harness.on_image(objects.clone());
-        let clients = (0..CLIENTS).map(|_| Client::new(&store)).collect();
-        let sources = [Files::from([("f".into(), (1, 900))]), Files::new()];
-        let (model, hurt, seen) = (Model::default(), BTreeMap::new(), Seen::default());
-        Self { store, clients, sources, model, hurt, unknown: false, keys_added: 0, seen }
+        let parity = (0..CLIENTS).map(|client| if client == 0 { history.parity } else { 0 });
+        let clients = parity.map(|percent| Client::new(&store, Role::Administrator, percent));
+        let clients = clients.chain([Client::new(&store, Role::Host, HOST_PARITY)]).collect();
+        let sources = [Files::from([("f".into(), (1, 900))]), Files::new(), Files::from([("f".into(), (1, 900))])];
+        let (model, hurt, seen, host) = (Model::default(), BTreeMap::new(), Seen::default(), HostKeys::default());
+        Self { store, clients, sources, model, hurt, unknown: false, keys_added: 0, host, state: None, seen }
     }
 
     pub fn step(&mut self, step: &Step) {
+        if self.hurt.values().any(Hurt::is_lost_pack) {
+            self.model.doubt_the_unneeded();
+        }
         let client = &self.clients[step.client];
         let fault = step.mishap.map(|m| {
             let fault = Fault::at(client.faulty.calls() + m.call, m.when);
@@ -92,7 +104,7 @@ impl World {
         client.faulty.set_fault(fault);
         let mut target = None;
         let mut outcome = self.act(step, &mut target);
-        if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::WrongKey) {
+        if step.client != HOST && outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::WrongKey) {
             // Keys were replaced under the handle: "run the command again".
             let client = &mut self.clients[step.client];
             assert!(self.seen.revoked > 0, "{outcome:?}");
@@ -109,15 +121,20 @@ impl World {
         let repo = newcomer(&self.store).repository();
         self.settle(step, target, &outcome, &repo);
         self.check(&repo);
+        self.state = Some(repo.state());
         self.seen.steps += 1;
         self.seen.failed += u64::from(outcome.is_err());
     }
 
-    /// A prune goes by the index alone, and refuses one that is damaged: it says so and is repeated after a repair.
+    /// A prune goes by the index alone, and refuses one that is damaged: it says so and is repeated after a repair. A host
+    /// is refused whose key is no more.
     fn may_refuse(&self, step: &Step, outcome: &Result<Told>) -> bool {
         let index_hurt = self.hurt.values().any(|hurt| hurt.kind == Kind::Index);
-        let corrupt = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corrupt);
-        matches!(step.op, Op::Prune) && index_hurt && corrupt
+        match outcome.as_ref().map_err(|error| error.kind()) {
+            Err(ErrorKind::Corrupt) => matches!(step.op, Op::Prune) && index_hurt,
+            Err(ErrorKind::WrongKey) => step.client == HOST && !self.host.may_write(),
+            _ => false,
+        }
     }
 
     /// Does what is asked. On an error the step may have had its effect or not; what the log says counts.
@@ -125,21 +142,28 @@ impl World {
         let client = &mut self.clients[step.client];
         match &step.op {
             Op::Backup { series: which, edits } => {
-                let files = &mut self.sources[*which];
+                let which = if step.client == HOST { SERIES } else { *which };
+                if step.client == HOST && self.host.in_use.is_none() {
+                    return Ok(Told::Done);
+                }
+                let files = &mut self.sources[which];
                 let edits = edits.iter().map(|(name, seed, len)| (format!("f{name}"), (*seed, *len)));
                 files.extend(edits);
                 self.model.ever.extend(files.values());
-                let options = BackupOptions { progress_bytes: Some(40_000), ..series(&format!("series {which}")) };
+                let plain = series(&format!("series {which}"));
+                let host = if step.client == HOST { HOST_NAME.into() } else { plain.host.clone() };
+                let options = BackupOptions { progress_bytes: Some(40_000), host, ..plain };
                 let report = backup::backup(client.repository()?, &source(files), &options, &Silent)?;
+                self.seen.host_reused += if step.client == HOST { report.chunks_reused } else { 0 };
                 Ok(Told::Snapshot(report.snapshot.expect("a snapshot")))
             }
             Op::Forget(which) => {
-                let Some(id) = nth(&self.model.live, which) else { return Ok(Told::Done) };
+                let Some((id, _)) = nth(&self.model.live, which) else { return Ok(Told::Done) };
                 *target = Some(id);
                 commands::forget(client.repository()?, id).map(|()| Told::Done)
             }
             Op::Undelete(which) => {
-                let Some(id) = nth(&self.model.forgotten, which) else { return Ok(Told::Done) };
+                let Some((id, _)) = nth(&self.model.forgotten, which) else { return Ok(Told::Done) };
                 *target = Some(id);
                 commands::undelete(client.repository()?, id).map(Told::Undeleted)
             }
@@ -153,6 +177,14 @@ impl World {
                 commands::add_key(client.repository()?, 1000 + self.keys_added)?;
                 commands::revoke(client.repository()?).map(|()| Told::Done)
             }
+            Op::AddHostKey => {
+                self.host.made += 1;
+                commands::add_host_key(client.repository()?, self.host.newest()).map(|()| Told::Done)
+            }
+            Op::RemoveHostKey(which) => {
+                let Some((_, slot)) = nth(&self.host.in_force, which) else { return Ok(Told::Done) };
+                keys::remove(client.repository()?, &slot).map(|()| Told::Done)
+            }
             Op::Verify => commands::verify(client.repository()?).map(Told::Found),
             Op::RepairIndex => {
                 self.seen.reindexed += repair::index(client.bare()?, &commands::repairs(), &Silent)?.retired;
@@ -162,8 +194,15 @@ impl World {
                 repair::checkpoints(client.bare()?, &commands::repairs(), &Silent).map(|_| Told::Done)
             }
             Op::RepairPacks => {
-                self.seen.rescued += repair::packs(client.bare()?, &commands::repairs(), &Silent)?.saved;
+                let report = repair::packs(client.bare()?, &commands::repairs(), &Silent)?;
+                self.seen.rescued += report.saved;
+                self.seen.rebuilt += report.rebuilt;
                 Ok(Told::Done)
+            }
+            Op::RepairParity if client.harness.parity.is_none() => Ok(Told::Done),
+            Op::RepairParity => {
+                self.seen.parities += repair::parity(client.bare()?, &commands::repairs(), &Silent)?.written;
+                Ok(Told::Parity)
             }
             Op::RepairSnapshots => {
                 let choice = SnapshotsOptions::default();
@@ -185,23 +224,6 @@ impl World {
         }
     }
 
-    fn hurt(&mut self, what: Kind, which: &proptest::sample::Index, how: Damage) {
-        let objects = self.store.memory.objects().into_keys().filter(|key| key.as_str().starts_with(what.prefix()));
-        let whole: Vec<Key> = objects.filter(|key| !self.hurt.contains_key(key)).collect();
-        if whole.is_empty() {
-            return;
-        }
-        let key = whole[which.index(whole.len())].clone();
-        damage::apply(&self.store, &key, how);
-        let left = self.store.memory.objects().get(&key).cloned();
-        self.hurt.insert(key, Hurt { kind: what, left });
-        // What is in a pack whose own table is damaged, the index alone may know.
-        if what != Kind::Checkpoint && self.hurt.values().any(|hurt| hurt.kind == Kind::Pack) {
-            self.model.doubtful.extend(&self.model.ever);
-        }
-        self.seen.hurt += 1;
-    }
-
     /// Follows what the log says came of the step.
     fn settle(&mut self, step: &Step, target: Option<SnapshotId>, outcome: &Result<Told>, repo: &Repository) {
         let listed = repo.snapshots(&SnapshotFilter::default());
@@ -211,31 +233,48 @@ impl World {
             (Op::Backup { series, .. }, _) => {
                 assert!(appeared.len() <= 1, "two snapshots of one backup");
                 let made: Vec<SnapshotId> = appeared.iter().map(|s| s.id).collect();
-                if let Ok(told) = outcome {
-                    assert!(made.iter().all(|id| *told == Told::Snapshot(*id)) && made.len() == 1, "{told:?} {made:?}");
+                match outcome {
+                    // A host without a key.
+                    Ok(Told::Done) => assert!(made.is_empty() && self.host.in_use.is_none()),
+                    Ok(told) => assert!(made.len() == 1 && *told == Told::Snapshot(made[0]), "{told:?} {made:?}"),
+                    Err(_) => {}
                 }
+                let is_hosted = step.client == HOST;
+                let which = if is_hosted { SERIES } else { *series };
+                assert!(!is_hosted || made.is_empty() || self.host.may_write(), "by a key that is no more");
+                let held = Held { is_hosted, files: self.sources[which].clone() };
                 for id in made {
-                    let files = &self.sources[*series];
-                    if !self.unknown {
+                    match is_hosted {
+                        // A new key knows of no pack.
+                        true if self.host.is_fresh => seen.host_healed += model.trust(&held),
+                        // It sees no damage.
+                        true => {}
                         // All damage was known: what the source still has was stored again.
-                        let before = model.doubtful.len();
-                        model.doubtful.retain(|content| !files.values().any(|of_file| of_file == content));
-                        seen.healed += (before - model.doubtful.len()) as u64;
+                        false if !self.unknown => seen.healed += model.trust(&held),
+                        false => {}
                     }
-                    model.live.insert(id, files.clone());
+                    model.live.insert(id, held.clone());
                     seen.backups += 1;
+                    seen.hosted += u64::from(is_hosted);
+                }
+                if is_hosted && self.host.in_use.is_some() {
+                    self.host.is_fresh = false;
+                    seen.dismissed += u64::from(!self.host.may_write());
                 }
             }
             (Op::RepairSnapshots, _) => {
                 for twin in appeared {
                     let original = &model.live[&twin.manifest.parent.expect("a twin's parent is the original")];
+                    let is_hosted = original.is_hosted;
                     let kept: BTreeSet<String> = names(repo, twin).into_iter().collect();
                     let (files, lost): (Files, Files) =
-                        original.clone().into_iter().partition(|(name, _)| kept.contains(name));
-                    assert!(lost.values().all(|content| model.doubtful.contains(content)), "lost in a twin: {lost:?}");
-                    assert!(!lost.is_empty(), "a twin of a snapshot that is whole");
-                    model.doubtful.retain(|content| !files.values().any(|of_file| of_file == content));
-                    model.live.insert(twin.id, files);
+                        original.files.clone().into_iter().partition(|(name, _)| kept.contains(name));
+                    let (lost, held) = (Held { is_hosted, files: lost }, Held { is_hosted, files });
+                    let doubtful = lost.in_chunks().filter(|content| model.doubtful.contains(content)).count();
+                    assert!(doubtful == lost.files.len(), "lost in a twin: {lost:?}");
+                    assert!(doubtful > 0, "a twin of a snapshot that is whole");
+                    model.trust(&held);
+                    model.live.insert(twin.id, held);
                     seen.twins += 1;
                 }
             }
@@ -243,8 +282,8 @@ impl World {
                 let hidden = !listed.iter().any(|s| s.id == id);
                 assert!(hidden || outcome.is_err(), "forgotten, and still there");
                 if hidden {
-                    let files = model.live.remove(&id).expect("it was live");
-                    model.forgotten.insert(id, files);
+                    let held = model.live.remove(&id).expect("it was live");
+                    model.forgotten.insert(id, held);
                 }
             }
             (Op::Undelete(_), Some(id)) => {
@@ -253,11 +292,15 @@ impl World {
                 seen.refused += u64::from(!shown && outcome.is_ok());
                 if shown {
                     seen.undeleted += 1;
-                    let files = model.forgotten.remove(&id).expect("it was forgotten");
-                    model.live.insert(id, files);
+                    let held = model.forgotten.remove(&id).expect("it was forgotten");
+                    model.live.insert(id, held);
                 }
             }
-            (Op::Revoke, _) => self.shut_out(repo, outcome.is_ok()),
+            (Op::Revoke, _) => {
+                self.shut_out(repo, outcome.is_ok());
+                self.follow_host_keys(step, outcome.is_ok(), repo);
+            }
+            (Op::AddHostKey | Op::RemoveHostKey(_), _) => self.follow_host_keys(step, outcome.is_ok(), repo),
             (Op::Verify, _) => {
                 if let Ok(Told::Found(named)) = outcome {
                     self.assert_told(named, repo);
@@ -266,63 +309,7 @@ impl World {
             _ => {}
         }
         self.forget_what_is_gone(repo);
-        let index_hurt = self.hurt.values().any(|hurt| hurt.kind == Kind::Index);
-        let packs_hurt = self.hurt.values().any(|hurt| hurt.kind == Kind::Pack);
-        if matches!(step.op, Op::RepairIndex) && outcome.is_ok() && !packs_hurt {
-            assert!(!index_hurt, "the index was repaired: {:?}", self.hurt);
-        }
-    }
-
-    /// Keys that are in no slot in force open nothing.
-    fn shut_out(&mut self, repo: &Repository, done: bool) {
-        let labels: BTreeSet<String> = keys::list(repo).expect("slots").into_iter().map(|slot| slot.label).collect();
-        let out = (1001..=1000 + self.keys_added).filter(|number| !labels.contains(&number.to_string()));
-        for number in out {
-            let opened = Repository::open(newcomer(&self.store).environment(), &key_file(number));
-            // A slot of which no record tells may lead to a keyring that is no more.
-            let kind = opened.as_ref().err().map(|error| error.kind());
-            let refused = matches!(kind, Some(ErrorKind::WrongKey | ErrorKind::Corrupt));
-            assert!(refused, "key {number} is in no slot: {:?}", opened.err());
-        }
-        // Whether the record was written is not known after a mishap: handles opened before may be shut out.
-        self.seen.revoked += 1;
-        self.seen.revocations += u64::from(done);
-    }
-
-    /// What is damaged was named, and nothing else, whatever call to the store failed.
-    fn assert_told(&self, named: &[String], repo: &Repository) {
-        let hurt: BTreeSet<&str> = self.hurt.keys().map(Key::as_str).collect();
-        assert!(named.iter().all(|object| hurt.contains(object.as_str())), "accused: {named:?} of {hurt:?}");
-        for (key, hurt) in &self.hurt {
-            let matters = match hurt.kind {
-                // One that is gone is missed by nobody.
-                Kind::Checkpoint => hurt.left.is_some(),
-                Kind::Index | Kind::Pack => self.is_in_force(repo, key),
-            };
-            assert!(!matters || named.contains(&key.to_string()), "{key} is not named: {named:?}");
-        }
-    }
-
-    fn is_in_force(&self, repo: &Repository, key: &Key) -> bool {
-        let state = repo.state();
-        let packs = state.live_packs().map(|(name, _)| pack_key(&name));
-        let indexes = state.indexes().map(|(level, id, _)| index_key(level, &id));
-        packs.chain(indexes).any(|other| other.expect("legal") == *key)
-    }
-
-    /// Damage that a prune or a repair took away; what of the rest nobody knows yet.
-    fn forget_what_is_gone(&mut self, repo: &Repository) {
-        let objects = self.store.memory.objects();
-        let mut hurt = std::mem::take(&mut self.hurt);
-        hurt.retain(|key, hurt| match hurt.kind {
-            // Made anew, it is what it was before.
-            Kind::Checkpoint => objects.get(key) == hurt.left.as_ref(),
-            Kind::Index | Kind::Pack => self.is_in_force(repo, key),
-        });
-        self.hurt = hurt;
-        let known: BTreeSet<Key> =
-            repo.state().damaged_packs().map(|(name, _)| pack_key(name).expect("legal")).collect();
-        self.unknown = self.hurt.iter().any(|(key, hurt)| hurt.kind == Kind::Pack && !known.contains(key));
+        self.assert_repaired(step, outcome);
     }
 
     /// Reads every live snapshot as somebody does who comes for the first time; says what is refused.
@@ -350,6 +337,9 @@ impl World {
         for op in repairs.filter(|_| hurt).chain(backups).chain(hurt.then_some(Op::RepairIndex)) {
             self.step(&Step::calm(op));
         }
+        if self.host.in_use.is_some() {
+            self.end_of_host(hurt);
+        }
         let user = newcomer(&self.store);
         let refused = self.check(&user.repository());
         for depth in [VerifyDepth::Structure, ALL_DATA] {
@@ -371,6 +361,7 @@ fn newcomer(store: &Harness) -> Harness {
     Harness { cache: None, ..store.through(store.memory.clone()) }
 }
 
-fn nth(snapshots: &BTreeMap<SnapshotId, Files>, which: &proptest::sample::Index) -> Option<SnapshotId> {
-    (!snapshots.is_empty()).then(|| snapshots.keys().nth(which.index(snapshots.len())).copied()).flatten()
+fn nth<K: Clone, V: Clone>(all: &BTreeMap<K, V>, which: &proptest::sample::Index) -> Option<(K, V)> {
+    let nth = (!all.is_empty()).then(|| all.iter().nth(which.index(all.len())));
+    nth.flatten().map(|(key, value)| (key.clone(), value.clone()))
 }
