@@ -117,20 +117,31 @@ impl Repository {
             return Ok(None);
         }
         let mut cannot_tell = false;
-        let opened = envelope.open_by(bytes, |aad, body| {
-            let Some(object) = SealedToReader::parse(body)? else {
-                return sealed::open(self.log_keys.log_key(), aad, body);
-            };
-            // Without the keyring that the log names nobody can say that a host wrote nonsense.
-            if let Err(error) = self.follow_reading_key(object.tag.version) {
-                cannot_tell = true;
-                return Err(error);
-            }
-            self.open_sealed(self.log_keys.log_key(), aad, body)
-        });
+        let mut open = || {
+            envelope.open_by(bytes, |aad, body| {
+                let Some(object) = SealedToReader::parse(body)? else {
+                    return sealed::open(self.log_keys.log_key(), aad, body);
+                };
+                // Without the keyring that the log names nobody can say that a host wrote nonsense.
+                if let Err(error) = self.follow_reading_key(object.tag.version) {
+                    cannot_tell = true;
+                    return Err(error);
+                }
+                self.open_sealed(self.log_keys.log_key(), aad, body)
+            })
+        };
+        let mut opened = open();
+        let is_host = state.host(&envelope.writer).is_some();
+        // The keyring held may be one that was stored and never recorded. An older one may be gone: it knew nothing else.
+        if let (Err(ErrorKind::Corrupt), true) = (opened.as_ref().map(drop).map_err(Error::kind), is_host)
+            && self.held_keyring()?.generation > self.state().keyring_current()
+            && self.follow_keyring().is_ok()
+        {
+            opened = open();
+        }
         match opened {
             Ok(said) => Ok(Some(said)),
-            Err(error) if cannot_tell || state.host(&envelope.writer).is_none() => Err(error),
+            Err(error) if cannot_tell || !is_host => Err(error),
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Ok(None),
             Err(error) => Err(error),
         }

@@ -62,7 +62,9 @@ impl Repository {
     /// # Errors
     /// The keyring that the log names cannot be read.
     pub(super) fn follow_reading_key(&self, version: u32) -> Result<()> {
-        if self.held_keyring()?.reading_key(version).is_none() {
+        let held = self.held_keyring()?;
+        // While a log is read from its beginning it names older ones, which may be gone and know no key that this one does not.
+        if held.reading_key(version).is_none() && held.generation < self.state().keyring_current() {
             self.follow_keyring()?;
         }
         Ok(())
@@ -121,8 +123,7 @@ impl Repository {
         *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keyring));
     }
 
-    /// Reads the keyring that the log names, if it is newer than the one held: an older one may be gone, and names nothing that
-    /// this one does not; says what is wrong with its original
+    /// Reads the keyring that the log names, if it is another than the one held; says what is wrong with its original
     /// if it came from its copy.
     ///
     /// # Errors
@@ -131,7 +132,7 @@ impl Repository {
         let state = self.state();
         let (generation, held) = (state.keyring_current(), self.held_keyring()?);
         let recorded = state.keyrings().find(|(at, _)| *at == generation).map(|(_, info)| info.hash);
-        let (true, Some(recorded)) = (held.generation < generation, recorded) else { return Ok(None) };
+        let (true, Some(recorded)) = (held.generation != generation, recorded) else { return Ok(None) };
         let found = copies::keyring(&self.store, &self.id(), &self.keyring_key, generation, Some(&recorded));
         // While the log is being read on, the record that replaced the keys may still be ahead. Then the keyring is gone
         // because it was replaced, and slots are deleted before keyrings.
