@@ -128,8 +128,10 @@ impl Rescue<'_> {
         let mut scratch = Scratch::new()?;
         for pack in self.bad {
             check_stop(monitor)?;
-            let at_hand = self.segments.bring_back(pack)?;
-            self.report.rebuilt += u64::from(at_hand.is_some());
+            let _at_hand = self.segments.bring_back(pack)?;
+            let object = pack_key(pack)?;
+            let rebuilt = self.findings.report.repairable.iter().any(|found| found.object == object.as_str());
+            self.report.rebuilt += u64::from(rebuilt);
             match self.footer(pack)? {
                 Some(footer) => self.pack(pack, &footer, &mut scratch, keep)?,
                 None => self.report.opaque += 1,

@@ -77,6 +77,17 @@ impl Findings {
         self.lost_packs.contains(pack) || self.lost_chunks.get(chunk).is_some_and(|packs| packs.contains(pack))
     }
 
+    /// Takes over what was found in `pack`, whose object is called `object`.
+    fn content(&mut self, pack: &PackName, object: &str, found: packs::PackResult) {
+        if found.lost {
+            self.lost_packs.insert(*pack);
+        }
+        for chunk in found.lost_chunks {
+            self.lost_chunks.entry(chunk).or_default().push(*pack);
+        }
+        found.damages.into_iter().for_each(|what| self.damage(object, what));
+    }
+
     fn damage(&mut self, object: impl std::fmt::Display, what: impl Into<String>) {
         self.report.damages.push(Damage { object: object.to_string(), what: what.into() });
     }
@@ -154,7 +165,8 @@ fn look(
         _ => None,
     };
     packs::Reading { repo, mode, ends, monitor }.run(subset, findings, recorder)?;
-    parity::judge(&repo.store, &repo.state(), findings, monitor)
+    let contents = |name: &PackName, pack: &[u8]| packs::contents(repo, name, pack);
+    parity::judge(&repo.store, &repo.state(), &contents, findings, monitor)
 }
 
 /// What can be said of every object, for who repairs it.

@@ -14,7 +14,7 @@ use decube_backup_format::checkpoint::ObjectInfo;
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
 use decube_backup_format::log::ObjectName;
-use decube_backup_format::pack::{Footer, PackHeader, PackReader};
+use decube_backup_format::pack::{Footer, PackHeader, PackReader, SegmentEntry};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -27,10 +27,10 @@ pub(super) enum Mode {
 
 /// What one pack yielded.
 #[derive(Default)]
-struct PackResult {
-    damages: Vec<String>,
-    lost: bool,
-    lost_chunks: Vec<ShortId>,
+pub(super) struct PackResult {
+    pub(super) damages: Vec<String>,
+    pub(super) lost: bool,
+    pub(super) lost_chunks: Vec<ShortId>,
     /// What is wrong with its parity.
     parity: Option<Damage>,
     bytes: u64,
@@ -175,7 +175,7 @@ fn collect(
     recorder: Option<&mut Recorder<'_>>,
     mode: Mode,
     name: &PackName,
-    result: PackResult,
+    mut result: PackResult,
 ) {
     findings.report.packs_read += 1;
     findings.report.bytes_read += result.bytes;
@@ -185,17 +185,9 @@ fn collect(
     } else if let Some(recorder) = recorder.filter(|_| mode == Mode::Decode) {
         recorder.sound(*name, result.bytes);
     }
-    if result.lost {
-        findings.lost_packs.insert(*name);
-    }
-    for chunk in result.lost_chunks {
-        findings.lost_chunks.entry(chunk).or_default().push(*name);
-    }
+    findings.report.damages.extend(result.parity.take());
     let key = pack_key(name).map_or_else(|_| name.id.to_hex(), |k| k.to_string());
-    for what in result.damages {
-        findings.damage(&key, what);
-    }
-    findings.report.damages.extend(result.parity);
+    findings.content(name, &key, result);
 }
 
 /// What reading one pack yields; `None` if a prune took it out of force by now, whatever was left of it.
@@ -242,7 +234,10 @@ fn one(
             Ok((reader, footer))
         });
         match opened {
-            Ok((reader, Some(footer))) => decode(repo, name, &reader, &footer, &mut pass, scratch, &mut result)?,
+            Ok((reader, Some(footer))) => {
+                let mut read = |entry: &SegmentEntry, sealed: &mut Vec<u8>| pass.read_to(end_of(entry), sealed);
+                decode(repo, &reader, &footer, &mut read, scratch, &mut result)?;
+            }
             Ok((_, None)) => result.lost = true,
             Err(error) if is_table_damage(&error) => {
                 result.damages.push(unreadable_table(&error));
@@ -278,20 +273,48 @@ fn unreadable_table(error: &Error) -> String {
     format!("table of contents cannot be read: {}", error.chain())
 }
 
-/// Decodes the segments in order; they follow each other without gaps.
+fn end_of(entry: &SegmentEntry) -> u64 {
+    u64::from(entry.offset) + u64::from(entry.stored_len)
+}
+
+/// What is wrong in a pack whose bytes are as they were recorded: that was sealed so, and parity does not change it.
+///
+/// # Errors
+/// No memory to decode with.
+pub(super) fn contents(repo: &Repository, name: &PackName, pack: &[u8]) -> Result<PackResult> {
+    let (mut result, mut scratch) = (PackResult::default(), Scratch::new()?);
+    let reader = SegmentReader::new(repo).open_header(name, pack.get(..PackHeader::BYTES).unwrap_or_default());
+    let opened = reader.and_then(|reader| reader.footer_of(pack).map(|footer| (reader, footer)));
+    match opened {
+        Ok((reader, footer)) => {
+            let mut read = |entry: &SegmentEntry, sealed: &mut Vec<u8>| {
+                sealed.clear();
+                sealed.extend_from_slice(pack.get(entry.offset as usize..end_of(entry) as usize).unwrap_or_default());
+                Ok(())
+            };
+            decode(repo, &reader, &footer, &mut read, &mut scratch, &mut result)?;
+        }
+        Err(error) => {
+            result.damages.push(unreadable_table(&error));
+            result.lost = true;
+        }
+    }
+    Ok(result)
+}
+
+/// Decodes the segments in order; they follow each other without gaps, and `read` yields their sealed bytes.
 fn decode(
     repo: &Repository,
-    name: &PackName,
     reader: &PackReader,
     footer: &Footer,
-    pass: &mut Pass<'_>,
+    read: &mut dyn FnMut(&SegmentEntry, &mut Vec<u8>) -> Result<()>,
     scratch: &mut Scratch,
     result: &mut PackResult,
 ) -> Result<()> {
-    let domain = if name.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
+    let domain = if reader.header().name.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
     for (number, entry) in footer.segments.iter().enumerate() {
         let chunks = footer.chunks_of(entry);
-        pass.read_to(u64::from(entry.offset) + u64::from(entry.stored_len), scratch.sealed_mut())?;
+        read(entry, scratch.sealed_mut())?;
         if let Err(error) = scratch.open(reader, number as u32, entry) {
             result.damages.push(format!("segment {number} cannot be decoded: {}", error.chain()));
             result.lost_chunks.extend(chunks.iter().map(|c| c.id));

@@ -1,0 +1,119 @@
+//! What a host says of its packs, and what is in them.
+
+use super::*;
+use crate::common::{ALL_DATA, path};
+use decube_backup_core::entry::{Entry, EntryKind, Metadata};
+use decube_backup_engine::options::VerifyReport;
+use decube_backup_format::hash::{ContentHasher, Domain};
+use decube_backup_format::ids::{ChunkId, parity_key};
+use decube_backup_format::pack::PackWriter;
+use decube_backup_format::parity::{Overhead, ParityEncoder};
+use decube_backup_format::tree::{Content, Extent, NodeWriter, TreeBuilder, TreeEntry, TreeRoot};
+
+/// A pack of the host that is in the store.
+struct Stored {
+    name: PackName,
+    footer: Footer,
+    /// It and its parity.
+    added: Vec<AddedObject>,
+}
+
+/// Ids as they are said, and bytes.
+type Chunks = Vec<(ShortId, Vec<u8>)>;
+
+#[derive(Default)]
+struct Made(Chunks);
+
+impl NodeWriter for Made {
+    fn put_node(&mut self, id: ChunkId, bytes: &[u8]) -> decube_backup_core::Result<()> {
+        self.0.push((id.short(), bytes.to_vec()));
+        Ok(())
+    }
+}
+
+impl Stolen {
+    fn id(&self, domain: Domain, bytes: &[u8]) -> ChunkId {
+        ContentHasher::new(&self.ring.id_key).id(domain, bytes)
+    }
+
+    /// Stores a pack with a segment for each of `chunks`, and its parity.
+    fn pack(&self, kind: PackKind, chunks: &Chunks) -> Stored {
+        let run = RunKeys::begin(&self.ring.reader, &self.repository, &self.entropy).expect("begun");
+        let name = PackName { kind, id: self.mark().pack(&self.entropy).expect("drawn") };
+        let mut pack = PackWriter::of_run(self.repository, name, self.ring.cipher, &run, Vec::new());
+        for (id, bytes) in chunks {
+            let len = bytes.len() as u32;
+            pack.append(Codec::Stored, bytes, len, &[(*id, len)]).expect("appended");
+        }
+        let pack = pack.finish().expect("finished");
+        let parity = ParityName { pack: name, id: ParityId([7; 8]) };
+        let (mut bytes, overhead) = (Vec::new(), Overhead::percent(10).expect("in range"));
+        let encoded = ParityEncoder::new().encode(self.repository, name, &pack.bytes, pack.hash, overhead, &mut bytes);
+        encoded.expect("encoded");
+        let added = vec![
+            AddedObject::of(ObjectName::Pack(name), &pack.bytes),
+            AddedObject::of(ObjectName::Parity(parity), &bytes),
+        ];
+        self.put(pack_key(&name).expect("key").as_str(), pack.bytes);
+        self.put(parity_key(&parity).expect("key").as_str(), bytes);
+        Stored { name, footer: pack.footer, added }
+    }
+
+    /// Publishes a snapshot of one file in these data packs, with such claims of what is in packs.
+    fn publish(
+        &self,
+        admin: &Harness,
+        content: Content,
+        mut nodes: Made,
+        packs: &[Stored],
+        claims: &[(PackName, Footer)],
+    ) {
+        let tree = self.tree(content, &mut nodes);
+        let meta = self.pack(PackKind::Meta, &nodes.0);
+        let mut tables = claims.to_vec();
+        tables.push((meta.name, meta.footer.clone()));
+        let mut added: Vec<_> = packs.iter().chain([&meta]).flat_map(|pack| pack.added.clone()).collect();
+        added.push(self.index(&tables));
+        let manifest = SnapshotManifest { host: HOST.into(), name: "forged".into(), tree, ..Default::default() };
+        let payload = Payload::Commit { manifest: manifest.encode().expect("encodes") };
+        self.append(&admin.repository().state(), Forged { added, ..says(payload) });
+    }
+
+    /// The tree of one file.
+    fn tree(&self, content: Content, nodes: &mut Made) -> TreeRoot {
+        let mut tree = TreeBuilder::new(ContentHasher::new(&self.ring.id_key), &self.ring.chunker_key);
+        let root = Entry { path: path(""), kind: EntryKind::Directory, meta: Metadata::default() };
+        let size = content.len().expect("a length");
+        let file = Entry { path: path("file"), kind: EntryKind::File { size }, meta: Metadata::default() };
+        tree.push(TreeEntry { entry: root, content: Content::None }, nodes).expect("pushed");
+        tree.push(TreeEntry { entry: file, content }, nodes).expect("pushed");
+        tree.finish(nodes).expect("finished")
+    }
+}
+
+fn affected(report: &VerifyReport) -> Vec<String> {
+    report.affected.iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
+}
+
+#[test]
+fn parity_does_not_hide_what_was_wrong_before_it_was_made() {
+    let world = world();
+    let stolen = steal(&world);
+    let (right, wrong) = (noise(41, 60_000), noise(42, 60_000));
+    let ids = [&right, &noise(43, 60_000)].map(|bytes| stolen.id(Domain::Content, bytes));
+    let pack = stolen.pack(PackKind::Data, &vec![(ids[0].short(), right), (ids[1].short(), wrong)]);
+    let content = Content::Extents(ids.map(|id| Extent::Chunk { id, len: 60_000 }).to_vec());
+    let claims = [(pack.name, pack.footer.clone())];
+    let object = pack_key(&pack.name).expect("key");
+    stolen.publish(&world.admin, content, Made::default(), &[pack], &claims);
+    // As it was recorded, and with a bad sector that parity mends.
+    for repairable in [0, 1] {
+        let report = world.admin.verify(ALL_DATA);
+        assert_eq!(affected(&report), ["file"], "{report:?}");
+        assert_eq!(report.repairable.len(), repairable, "{report:?}");
+        let said = format!("chunk {} does not match its id", ids[1].short());
+        let found = report.damages.iter().filter(|found| found.object == object.as_str() && found.what == said);
+        assert_eq!(found.count(), 1, "{report:?}");
+        apply(&world.admin, &object, Damage::Flip(300));
+    }
+}
