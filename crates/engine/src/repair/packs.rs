@@ -1,28 +1,29 @@
 //! What is left in damaged packs.
 //!
 //! A damaged pack whose parity suffices is read as it was. Chunks and nodes that still decode, and lie in no sound pack, are
-//! stored again in new packs. Then the log says of the
+//! stored again in new packs. What hosts with write-only keys say is in theirs counts for nothing: it is stored again all the same, and
+//! where nothing else is left, read from there. Then the log says of the
 //! damaged ones that they are, and that they may go: a prune takes one out of force once nothing that lives depends on
 //! it. Until then it stays: somebody may put it back whole from a replica.
 
-use super::{RepairOptions, overtaken, with_writer};
+use super::{RepairOptions, may_rely, overtaken, with_writer};
 use crate::backup::dedup::Dedup;
+use crate::index::Location;
 use crate::options::{Damage, Effect};
 use crate::pipeline::Lane;
 use crate::publish;
 use crate::repository::{Appended, Repository, Verdict, indexed_footer};
 use crate::rules;
-use crate::segments::{Scratch, SegmentReader, is_damage};
+use crate::segments::{Scratch, SegmentReader, chunk_in, is_damage};
 use crate::verify::{self, Findings, record_damage};
 use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::codec::Codec;
-use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
 use decube_backup_format::log::Payload;
 use decube_backup_format::manifest::RunId;
-use decube_backup_format::pack::Footer;
+use decube_backup_format::pack::{ChunkEntry, Footer, SegmentEntry};
 
 /// What a repair of packs found and did.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +69,7 @@ pub fn packs(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) 
     let is_bad = |pack: &PackName| bad.contains(pack);
     if options.effect == Effect::DryRun {
         let sound = |id: &ShortId| {
-            let found = index.find(id, &|pack| state.is_reclaimed(pack) || is_bad(pack))?;
+            let found = index.find(id, &|pack| !may_rely(&state, pack) || is_bad(pack))?;
             Ok(if found.is_some() { Kept::Elsewhere } else { Kept::Saved })
         };
         rescue.run(monitor, &mut |_, id, _| sound(id))?;
@@ -152,43 +153,69 @@ impl Rescue<'_> {
     }
 
     fn pack(&mut self, pack: &PackName, footer: &Footer, scratch: &mut Scratch, keep: &mut Keep<'_>) -> Result<()> {
-        let domain = if pack.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
         for (number, entry) in footer.segments.iter().enumerate() {
-            let lane = match (pack.kind, entry.codec) {
-                (PackKind::Meta, _) => Lane::Meta,
-                (PackKind::Data, Codec::Stored) => Lane::Stored,
-                (PackKind::Data, _) => Lane::Solid,
-            };
+            let lane = lane(pack, entry);
             let decoded = match self.segments.read(pack, number as u32, entry, scratch) {
                 Ok(()) => true,
                 Err(error) if is_damage(&error) => false,
                 Err(error) => return Err(error),
             };
             for chunk in footer.chunks_of(entry) {
-                let (from, to) = (chunk.offset as usize, (chunk.offset + chunk.len) as usize);
-                let bytes = scratch.raw.get(from..to).unwrap_or_default();
-                if decoded && self.repo.hasher.id(domain, bytes).short() == chunk.id {
-                    match keep(lane, &chunk.id, bytes)? {
-                        Kept::Elsewhere => self.report.elsewhere += 1,
-                        Kept::Saved => {
-                            self.report.saved += 1;
-                            self.report.saved_bytes += bytes.len() as u64;
-                        }
+                match chunk_in(self.repo, pack.kind, &scratch.raw, chunk) {
+                    Ok(bytes) if decoded => self.count(bytes.len(), keep(lane, &chunk.id, bytes)?),
+                    _ if self.find(&chunk.id, &|state, pack| !state.is_hosted(pack))?.is_some() => {
+                        self.report.elsewhere += 1;
                     }
-                } else if self.is_elsewhere(&chunk.id)? {
-                    self.report.elsewhere += 1;
-                } else {
-                    self.report.lost += 1;
+                    _ if self.from_host(&chunk.id, keep)? => {}
+                    _ => self.report.lost += 1,
                 }
             }
         }
         Ok(())
     }
 
-    fn is_elsewhere(&self, id: &ShortId) -> Result<bool> {
+    fn count(&mut self, bytes: usize, kept: Kept) {
+        match kept {
+            Kept::Elsewhere => self.report.elsewhere += 1,
+            Kept::Saved => {
+                self.report.saved += 1;
+                self.report.saved_bytes += bytes as u64;
+            }
+        }
+    }
+
+    /// A copy that is not known to be damaged, in one of the packs `wanted`.
+    fn find(&self, id: &ShortId, wanted: &dyn Fn(&State, &PackName) -> bool) -> Result<Option<Location>> {
         let state = self.repo.state();
-        let bad = |pack: &PackName| state.is_reclaimed(pack) || self.findings.is_lost(pack, id);
-        let found = self.repo.index()?.find(id, &|pack| bad(pack) || self.bad.contains(pack))?;
-        Ok(found.is_some())
+        let bad = |pack: &PackName| self.bad.contains(pack) || self.findings.is_lost(pack, id);
+        self.repo.index()?.find(id, &|pack| state.is_reclaimed(pack) || bad(pack) || !wanted(&state, pack))
+    }
+
+    /// Stores again what a host says it has, if it does; whether it does.
+    fn from_host(&mut self, id: &ShortId, keep: &mut Keep<'_>) -> Result<bool> {
+        let (mut scratch, mut tried) = (Scratch::new()?, Vec::new());
+        while let Some(at) = self.find(id, &|state, pack| state.is_hosted(pack) && !tried.contains(pack))? {
+            tried.push(at.pack);
+            let chunk = ChunkEntry { id: *id, offset: at.offset, len: at.len };
+            let read = self.segments.read(&at.pack, at.segment, &at.entry, &mut scratch);
+            match read.and_then(|()| chunk_in(self.repo, at.pack.kind, &scratch.raw, &chunk)) {
+                Ok(bytes) => {
+                    self.count(bytes.len(), keep(lane(&at.pack, &at.entry), id, bytes)?);
+                    return Ok(true);
+                }
+                Err(error) if is_damage(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// How what lies in a segment is stored again.
+fn lane(pack: &PackName, entry: &SegmentEntry) -> Lane {
+    match (pack.kind, entry.codec) {
+        (PackKind::Meta, _) => Lane::Meta,
+        (PackKind::Data, Codec::Stored) => Lane::Stored,
+        (PackKind::Data, _) => Lane::Solid,
     }
 }

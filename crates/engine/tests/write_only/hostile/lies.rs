@@ -3,7 +3,9 @@
 use super::*;
 use crate::common::{ALL_DATA, path};
 use decube_backup_core::entry::{Entry, EntryKind, Metadata};
-use decube_backup_engine::options::VerifyReport;
+use decube_backup_engine::options::{Effect, VerifyReport};
+use decube_backup_engine::repair::{self, RepairOptions};
+use decube_backup_engine::segments::SegmentReader;
 use decube_backup_format::hash::{ContentHasher, Domain};
 use decube_backup_format::ids::{ChunkId, parity_key};
 use decube_backup_format::pack::PackWriter;
@@ -115,5 +117,98 @@ fn parity_does_not_hide_what_was_wrong_before_it_was_made() {
         let found = report.damages.iter().filter(|found| found.object == object.as_str() && found.what == said);
         assert_eq!(found.count(), 1, "{report:?}");
         apply(&world.admin, &object, Damage::Flip(300));
+    }
+}
+
+/// Repairs packs for good; what it found.
+fn repaired(admin: &Harness) -> repair::PacksReport {
+    let options = RepairOptions { effect: Effect::Real, content: repair::Content::Read, ..RepairOptions::default() };
+    let dry = RepairOptions { effect: Effect::DryRun, ..options.clone() };
+    let planned = repair::packs(&admin.repository(), &dry, &Silent).expect("planned");
+    let report = repair::packs(&admin.repository(), &options, &Silent).expect("repaired");
+    assert_eq!((planned.saved, planned.elsewhere, planned.lost), (report.saved, report.elsewhere, report.lost));
+    report
+}
+
+/// Data packs that no host added.
+fn data_packs(admin: &Harness) -> Vec<PackName> {
+    let state = admin.repository().state();
+    packs(admin).into_iter().filter(|pack| pack.kind == PackKind::Data && !state.is_hosted(pack)).collect()
+}
+
+/// A host says that a pack of its own, which is sound, holds everything that the packs `of` hold.
+fn claim(world: &World, stolen: &Stolen, of: &[PackName]) {
+    let pack = stolen.pack(PackKind::Data, &vec![(stolen.id(Domain::Content, b"x").short(), b"x".to_vec())]);
+    let mut claimed = Footer::default();
+    for footer in tables(&world.admin, of) {
+        for chunk in footer.chunks {
+            claimed.push(chunk.len + 16, chunk.len, Codec::Stored, &[(chunk.id, chunk.len)]);
+        }
+    }
+    assert!(!claimed.chunks.is_empty());
+    let mut added = pack.added;
+    added.push(stolen.index(&[(pack.name, claimed)]));
+    stolen.append(&world.admin.repository().state(), Forged { added, ..Forged::default() });
+}
+
+fn tables(admin: &Harness, packs: &[PackName]) -> Vec<Footer> {
+    let repo = admin.repository();
+    let segments = SegmentReader::new(&repo);
+    let objects = admin.memory.objects();
+    let table = |pack: &PackName| {
+        let reader = segments.pack(pack).expect("opens");
+        reader.footer_of(&objects[&pack_key(pack).expect("key")]).expect("a table")
+    };
+    packs.iter().map(table).collect()
+}
+
+#[test]
+fn a_repair_leaves_nothing_to_packs_of_which_only_a_host_says_what_is_in_them() {
+    let mut world = world();
+    world.admin.parity = Overhead::percent(50).expect("in range");
+    let tree = tree_of(&[("file", noise(51, 900_000))]);
+    let admins = world.admin.backup(tree.path(), "admin").snapshot.expect("a snapshot");
+    let damaged = data_packs(&world.admin);
+    let chunks: usize = tables(&world.admin, &damaged).iter().map(|table| table.chunks.len()).sum();
+    claim(&world, &steal(&world), &damaged);
+    for pack in &damaged {
+        apply(&world.admin, &pack_key(pack).expect("key"), Damage::Flip(500));
+    }
+    let report = repaired(&world.admin);
+    assert_eq!((report.saved, report.elsewhere, report.lost), (chunks as u64, 0, 0), "{report:?}");
+    // They may go, and their parity with them.
+    for pack in &damaged {
+        let parity = world.admin.repository().state().parity(pack).expect("parity").0;
+        apply(&world.admin, &pack_key(pack).expect("key"), Damage::Remove);
+        apply(&world.admin, &parity_key(&parity).expect("key"), Damage::Remove);
+    }
+    world.admin.somebody_else().assert_restores(&admins, tree.path(), "repaired");
+}
+
+#[test]
+fn a_repair_reads_what_only_a_host_has_and_says_what_is_lost() {
+    for honest in [true, false] {
+        let world = world();
+        let content = noise(52, 900_000);
+        let tree = tree_of(&[("file", content.clone())]);
+        let admins = world.admin.backup(tree.path(), "admin").snapshot.expect("a snapshot");
+        let damaged = data_packs(&world.admin);
+        if honest {
+            world.write("the same", &content);
+            world.back_up();
+        } else {
+            claim(&world, &steal(&world), &damaged);
+        }
+        for pack in &damaged {
+            apply(&world.admin, &pack_key(pack).expect("key"), Damage::Flip(500));
+        }
+        let report = repaired(&world.admin);
+        assert_eq!((report.elsewhere, report.lost == 0), (0, honest), "{honest}: {report:?}");
+        for pack in &damaged {
+            apply(&world.admin, &pack_key(pack).expect("key"), Damage::Remove);
+        }
+        if honest {
+            world.admin.somebody_else().assert_restores(&admins, tree.path(), "repaired");
+        }
     }
 }
