@@ -8,13 +8,12 @@
 
 use super::{RepairOptions, may_rely, overtaken, with_writer};
 use crate::backup::dedup::Dedup;
-use crate::index::Location;
 use crate::options::{Damage, Effect};
 use crate::pipeline::Lane;
 use crate::publish;
 use crate::repository::{Appended, Repository, Verdict, indexed_footer};
 use crate::rules;
-use crate::segments::{Scratch, SegmentReader, chunk_in, is_damage};
+use crate::segments::{Copies, Scratch, SegmentReader, chunk_in, is_damage};
 use crate::verify::{self, Findings, record_damage};
 use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
@@ -23,7 +22,7 @@ use decube_backup_format::codec::Codec;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
 use decube_backup_format::log::Payload;
 use decube_backup_format::manifest::RunId;
-use decube_backup_format::pack::{ChunkEntry, Footer, SegmentEntry};
+use decube_backup_format::pack::{Footer, SegmentEntry};
 
 /// What a repair of packs found and did.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +63,8 @@ pub fn packs(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) 
     if bad.is_empty() && healed.is_empty() {
         return Ok(report);
     }
-    let mut rescue = Rescue { repo, segments: SegmentReader::new(repo), findings: &findings, bad: &bad, report };
+    let (segments, copies) = (SegmentReader::new(repo), Copies::new(repo)?);
+    let mut rescue = Rescue { repo, segments, copies, findings: &findings, bad: &bad, report };
     let index = repo.index()?;
     let is_bad = |pack: &PackName| bad.contains(pack);
     if options.effect == Effect::DryRun {
@@ -116,6 +116,7 @@ enum Kept {
 struct Rescue<'a> {
     repo: &'a Repository,
     segments: SegmentReader<'a>,
+    copies: Copies<'a>,
     findings: &'a Findings,
     bad: &'a [PackName],
     report: PacksReport,
@@ -162,11 +163,9 @@ impl Rescue<'_> {
             };
             for chunk in footer.chunks_of(entry) {
                 match chunk_in(self.repo, pack.kind, &scratch.raw, chunk) {
-                    Ok(bytes) if decoded => self.count(bytes.len(), keep(lane, &chunk.id, bytes)?),
-                    _ if self.find(&chunk.id, &|state, pack| !state.is_hosted(pack))?.is_some() => {
-                        self.report.elsewhere += 1;
-                    }
-                    _ if self.from_host(&chunk.id, keep)? => {}
+                    Ok(bytes) if decoded => self.report.count(bytes, keep(lane, &chunk.id, bytes)?),
+                    _ if self.is_elsewhere(&chunk.id)? => self.report.elsewhere += 1,
+                    _ if self.save_hosted(&chunk.id, keep)? => {}
                     _ => self.report.lost += 1,
                 }
             }
@@ -174,40 +173,38 @@ impl Rescue<'_> {
         Ok(())
     }
 
-    fn count(&mut self, bytes: usize, kept: Kept) {
-        match kept {
-            Kept::Elsewhere => self.report.elsewhere += 1,
-            Kept::Saved => {
-                self.report.saved += 1;
-                self.report.saved_bytes += bytes as u64;
-            }
-        }
-    }
-
-    /// A copy that is not known to be damaged, in one of the packs `wanted`.
-    fn find(&self, id: &ShortId, wanted: &dyn Fn(&State, &PackName) -> bool) -> Result<Option<Location>> {
+    /// Whether a pack that no host added has a copy that is not known to be damaged.
+    fn is_elsewhere(&self, id: &ShortId) -> Result<bool> {
         let state = self.repo.state();
         let bad = |pack: &PackName| self.bad.contains(pack) || self.findings.is_lost(pack, id);
-        self.repo.index()?.find(id, &|pack| state.is_reclaimed(pack) || bad(pack) || !wanted(&state, pack))
+        let excluded = |pack: &PackName| state.is_reclaimed(pack) || state.is_hosted(pack) || bad(pack);
+        Ok(self.repo.index()?.find(id, &excluded)?.is_some())
     }
 
     /// Stores again what a host says it has, if it does; whether it does.
-    fn from_host(&mut self, id: &ShortId, keep: &mut Keep<'_>) -> Result<bool> {
-        let (mut scratch, mut tried) = (Scratch::new()?, Vec::new());
-        while let Some(at) = self.find(id, &|state, pack| state.is_hosted(pack) && !tried.contains(pack))? {
-            tried.push(at.pack);
-            let chunk = ChunkEntry { id: *id, offset: at.offset, len: at.len };
-            let read = self.segments.read(&at.pack, at.segment, &at.entry, &mut scratch);
-            match read.and_then(|()| chunk_in(self.repo, at.pack.kind, &scratch.raw, &chunk)) {
-                Ok(bytes) => {
-                    self.count(bytes.len(), keep(lane(&at.pack, &at.entry), id, bytes)?);
-                    return Ok(true);
-                }
-                Err(error) if is_damage(&error) => {}
-                Err(error) => return Err(error),
-            }
+    fn save_hosted(&mut self, id: &ShortId, keep: &mut Keep<'_>) -> Result<bool> {
+        let (state, index, findings, bad) = (self.repo.state(), self.repo.index()?, self.findings, self.bad);
+        let excluded = |pack: &PackName| {
+            state.is_reclaimed(pack) || !state.is_hosted(pack) || bad.contains(pack) || findings.is_lost(pack, id)
+        };
+        let found = self.copies.find(&index, id, &excluded)?;
+        if let Some((at, bytes)) = found {
+            self.report.count(bytes, keep(lane(&at.pack, &at.entry), id, bytes)?);
+            return Ok(true);
         }
         Ok(false)
+    }
+}
+
+impl PacksReport {
+    fn count(&mut self, bytes: &[u8], kept: Kept) {
+        match kept {
+            Kept::Elsewhere => self.elsewhere += 1,
+            Kept::Saved => {
+                self.saved += 1;
+                self.saved_bytes += bytes.len() as u64;
+            }
+        }
     }
 }
 

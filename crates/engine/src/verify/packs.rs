@@ -1,6 +1,7 @@
 //! Reading packs: plain hashes, or everything decoded and every id recomputed.
 
 use super::Findings;
+use super::claims::Claims;
 use super::parity;
 use super::pass::Pass;
 use super::policy;
@@ -31,8 +32,10 @@ pub(super) struct PackResult {
     pub(super) damages: Vec<String>,
     pub(super) lost: bool,
     pub(super) lost_chunks: Vec<ShortId>,
-    /// What is wrong with its parity.
-    parity: Option<Damage>,
+    /// Chunks that an index segment says it has, and it has not.
+    pub(super) absent_chunks: Vec<ShortId>,
+    /// What is wrong with its parity, and with index segments that speak of it.
+    pub(super) others: Vec<Damage>,
     bytes: u64,
     chunks: u64,
 }
@@ -83,6 +86,8 @@ fn shuffle_and_keep(repo: &Repository, all: &mut Packs, count: impl Fn(&Packs) -
 pub(super) struct Reading<'a> {
     pub(super) repo: &'a Repository,
     pub(super) mode: Mode,
+    /// What is said of hosts' packs.
+    pub(super) claims: Claims,
     /// When the last pack may be begun, by the monotonic clock; the first one is always read.
     pub(super) ends: Option<Duration>,
     pub(super) monitor: &'a dyn Monitor,
@@ -133,7 +138,7 @@ impl Reading<'_> {
                             continue;
                         }
                         let read = check_stop(monitor);
-                        let read = read.and_then(|()| one(repo, &segments, name, info, self.mode, &mut scratch));
+                        let read = read.and_then(|()| one(self, &segments, name, info, &mut scratch));
                         let read = read.and_then(|result| {
                             result.map(|result| with_parity(repo, name, result)).transpose().map(Option::flatten)
                         });
@@ -157,6 +162,41 @@ impl Reading<'_> {
             None => Ok(()),
         }
     }
+
+    /// Holds what index segments say of `pack` against its own table.
+    fn hear(&self, pack: &PackName, own: &Footer, result: &mut PackResult) -> Result<()> {
+        let (damages, absent) = self.claims.check(self.repo, pack, own)?;
+        result.others.extend(damages);
+        result.absent_chunks.extend(absent);
+        Ok(())
+    }
+
+    /// What is wrong in a pack whose bytes are as they were recorded: that was sealed so, and parity does not change it.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(super) fn contents(&self, name: &PackName, pack: &[u8]) -> Result<PackResult> {
+        let (mut result, mut scratch) = (PackResult::default(), Scratch::new()?);
+        let header = pack.get(..PackHeader::BYTES).unwrap_or_default();
+        let reader = SegmentReader::new(self.repo).open_header(name, header);
+        let opened = reader.and_then(|reader| reader.footer_of(pack).map(|footer| (reader, footer)));
+        match opened {
+            Ok((reader, footer)) => {
+                self.hear(name, &footer, &mut result)?;
+                let mut read = |entry: &SegmentEntry, sealed: &mut Vec<u8>| {
+                    let bytes = pack.get(entry.offset as usize..end_of(entry) as usize).unwrap_or_default();
+                    bytes.clone_into(sealed);
+                    Ok(())
+                };
+                decode(self.repo, &reader, &footer, &mut read, &mut scratch, &mut result)?;
+            }
+            Err(error) => {
+                result.damages.push(unreadable_table(&error));
+                result.lost = true;
+            }
+        }
+        Ok(result)
+    }
 }
 
 /// Adds to what a pack yielded what its parity does; `None` if a prune took both out of force by now.
@@ -165,7 +205,7 @@ fn with_parity(repo: &Repository, name: &PackName, mut result: PackResult) -> Re
     if damage.is_some() && repo.is_out_of_force_by_now(&ObjectName::Pack(*name))? {
         return Ok(None);
     }
-    result.parity = damage;
+    result.others.extend(damage);
     result.bytes += bytes;
     Ok(Some(result))
 }
@@ -175,7 +215,7 @@ fn collect(
     recorder: Option<&mut Recorder<'_>>,
     mode: Mode,
     name: &PackName,
-    mut result: PackResult,
+    result: PackResult,
 ) {
     findings.report.packs_read += 1;
     findings.report.bytes_read += result.bytes;
@@ -185,20 +225,19 @@ fn collect(
     } else if let Some(recorder) = recorder.filter(|_| mode == Mode::Decode) {
         recorder.sound(*name, result.bytes);
     }
-    findings.report.damages.extend(result.parity.take());
     let key = pack_key(name).map_or_else(|_| name.id.to_hex(), |k| k.to_string());
     findings.content(name, &key, result);
 }
 
 /// What reading one pack yields; `None` if a prune took it out of force by now, whatever was left of it.
 fn one(
-    repo: &Repository,
+    reading: &Reading<'_>,
     segments: &SegmentReader<'_>,
     name: &PackName,
     info: &ObjectInfo,
-    mode: Mode,
     scratch: &mut Option<Scratch>,
 ) -> Result<Option<PackResult>> {
+    let repo = reading.repo;
     let mut result = PackResult::default();
     let scratch = match scratch {
         Some(ready) => ready,
@@ -207,7 +246,7 @@ fn one(
     let key = pack_key(name)?;
     let read = (|| {
         let mut pass = Pass::new(&repo.store, key.clone());
-        if mode == Mode::Scrub {
+        if reading.mode == Mode::Scrub {
             let intact = pass.finish()? == info.hash;
             result.bytes = pass.at;
             if intact {
@@ -229,7 +268,11 @@ fn one(
                     // The index still says where the segments are.
                     crate::repository::indexed_footer(repo, name)?
                 }
-                footer => Some(footer?),
+                footer => {
+                    let footer = footer?;
+                    reading.hear(name, &footer, &mut result)?;
+                    Some(footer)
+                }
             };
             Ok((reader, footer))
         });
@@ -275,31 +318,6 @@ fn unreadable_table(error: &Error) -> String {
 
 fn end_of(entry: &SegmentEntry) -> u64 {
     u64::from(entry.offset) + u64::from(entry.stored_len)
-}
-
-/// What is wrong in a pack whose bytes are as they were recorded: that was sealed so, and parity does not change it.
-///
-/// # Errors
-/// No memory to decode with.
-pub(super) fn contents(repo: &Repository, name: &PackName, pack: &[u8]) -> Result<PackResult> {
-    let (mut result, mut scratch) = (PackResult::default(), Scratch::new()?);
-    let reader = SegmentReader::new(repo).open_header(name, pack.get(..PackHeader::BYTES).unwrap_or_default());
-    let opened = reader.and_then(|reader| reader.footer_of(pack).map(|footer| (reader, footer)));
-    match opened {
-        Ok((reader, footer)) => {
-            let mut read = |entry: &SegmentEntry, sealed: &mut Vec<u8>| {
-                sealed.clear();
-                sealed.extend_from_slice(pack.get(entry.offset as usize..end_of(entry) as usize).unwrap_or_default());
-                Ok(())
-            };
-            decode(repo, &reader, &footer, &mut read, &mut scratch, &mut result)?;
-        }
-        Err(error) => {
-            result.damages.push(unreadable_table(&error));
-            result.lost = true;
-        }
-    }
-    Ok(result)
 }
 
 /// Decodes the segments in order; they follow each other without gaps, and `read` yields their sealed bytes.

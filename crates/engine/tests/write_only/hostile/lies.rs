@@ -3,7 +3,7 @@
 use super::*;
 use crate::common::{ALL_DATA, path};
 use decube_backup_core::entry::{Entry, EntryKind, Metadata};
-use decube_backup_engine::options::{Effect, VerifyReport};
+use decube_backup_engine::options::{Effect, Subset, VerifyDepth, VerifyReport};
 use decube_backup_engine::repair::{self, RepairOptions};
 use decube_backup_engine::segments::SegmentReader;
 use decube_backup_format::hash::{ContentHasher, Domain};
@@ -211,4 +211,50 @@ fn a_repair_reads_what_only_a_host_has_and_says_what_is_lost() {
             world.admin.somebody_else().assert_restores(&admins, tree.path(), "repaired");
         }
     }
+}
+
+/// By structure alone, by all data, and by a part of it that is nothing.
+const DEPTHS: [VerifyDepth; 3] = [VerifyDepth::Structure, ALL_DATA, VerifyDepth::Data(Subset::Bytes(0))];
+
+#[test]
+fn what_only_a_host_says_it_has_spares_no_file() {
+    let world = world();
+    let tree = tree_of(&[("file", noise(61, 900_000))]);
+    world.admin.backup(tree.path(), "admin");
+    let lost = data_packs(&world.admin);
+    claim(&world, &steal(&world), &lost);
+    for depth in DEPTHS {
+        let report = world.admin.verify(depth);
+        let lies: Vec<_> = report.damages.iter().map(|found| (&found.object[..6], &found.what[..8])).collect();
+        let expected = if depth == ALL_DATA { vec![("index/", "it names")] } else { vec![] };
+        assert_eq!((lies, report.affected_count), (expected, 0), "{depth:?}: {report:?}");
+    }
+    for pack in &lost {
+        apply(&world.admin, &pack_key(pack).expect("key"), Damage::Remove);
+    }
+    for depth in DEPTHS {
+        let report = world.admin.verify(depth);
+        assert!(affected(&report).iter().any(|path| path.ends_with("file")), "{depth:?}: {report:?}");
+        assert_eq!(report.spared_count, 0, "{depth:?}: {report:?}");
+    }
+}
+
+#[test]
+fn what_a_host_really_has_spares_the_files_of_others() {
+    let world = world();
+    let content = noise(62, 900_000);
+    let tree = tree_of(&[("file", content.clone())]);
+    let admins = world.admin.backup(tree.path(), "admin").snapshot.expect("a snapshot");
+    let lost = data_packs(&world.admin);
+    world.write("the same", &content);
+    world.back_up();
+    for pack in &lost {
+        apply(&world.admin, &pack_key(pack).expect("key"), Damage::Remove);
+    }
+    for depth in DEPTHS {
+        let report = world.admin.verify(depth);
+        assert_eq!(report.affected_count, 0, "{depth:?}: {report:?}");
+        assert!(report.spared_count > 0, "{depth:?}: {report:?}");
+    }
+    world.admin.somebody_else().assert_restores(&admins, tree.path(), "by the host's packs");
 }
