@@ -6,11 +6,16 @@ use decube_backup_core::entry::{Entry, EntryKind, Metadata};
 use decube_backup_engine::options::{Effect, Subset, VerifyDepth, VerifyReport};
 use decube_backup_engine::repair::{self, RepairOptions};
 use decube_backup_engine::segments::SegmentReader;
+use decube_backup_engine::undelete::undelete;
 use decube_backup_format::hash::{ContentHasher, Domain};
 use decube_backup_format::ids::{ChunkId, parity_key};
 use decube_backup_format::pack::PackWriter;
 use decube_backup_format::parity::{Overhead, ParityEncoder};
-use decube_backup_format::tree::{Content, Extent, NodeWriter, TreeBuilder, TreeEntry, TreeRoot};
+use decube_backup_format::tree::{
+    Content, Extent, ListChild, ListNode, NodeWriter, TreeBuilder, TreeEntry, TreeRoot, encode_list,
+};
+use decube_backup_testkit::{Op, RecordingSink};
+use std::sync::Arc;
 
 /// A pack of the host that is in the store.
 struct Stored {
@@ -257,4 +262,64 @@ fn what_a_host_really_has_spares_the_files_of_others() {
         assert!(report.spared_count > 0, "{depth:?}: {report:?}");
     }
     world.admin.somebody_else().assert_restores(&admins, tree.path(), "by the host's packs");
+}
+
+/// A list of `fan_out` to the power of `height + 1` chunks of a byte in so few nodes as one for each level.
+fn endless(stolen: &Stolen, nodes: &mut Made, id: ChunkId, fan_out: usize, height: u8) -> Content {
+    let mut bytes = encode_list(&ListNode::Leaf(vec![Extent::Chunk { id, len: 1 }; fan_out]));
+    let mut len = fan_out as u64;
+    for height in 1..=height {
+        let child = ListChild { id: stolen.id(Domain::Node, &bytes), len };
+        nodes.put_node(child.id, &bytes).expect("kept");
+        bytes = encode_list(&ListNode::Inner { height, children: vec![child; fan_out] });
+        len *= fan_out as u64;
+    }
+    let root = stolen.id(Domain::Node, &bytes);
+    nodes.put_node(root, &bytes).expect("kept");
+    Content::List { root, len, height }
+}
+
+#[test]
+fn list_nodes_that_name_each_other_over_and_over_are_read_once() {
+    // Few enough for who does it the other way to end at all; and more than anybody ever reads.
+    for (fan_out, height) in [(3, 11), (1024, 5)] {
+        let world = world();
+        let stolen = steal(&world);
+        let id = stolen.id(Domain::Content, b"x");
+        let mut pack = stolen.pack(PackKind::Data, &vec![(id.short(), b"x".to_vec())]);
+        // Without its parity, which would bring it back.
+        pack.added.truncate(1);
+        let (name, claims) = (pack.name, [(pack.name, pack.footer.clone())]);
+        let mut nodes = Made::default();
+        let content = endless(&stolen, &mut nodes, id, fan_out, height);
+        stolen.publish(&world.admin, content, nodes, &[pack], &claims);
+        let recording = Arc::new(RecordingSink::new(world.admin.sink.clone()));
+        let admin = world.admin.through(recording.clone());
+        let few = u64::from(height) + 10;
+        for whole in [true, false] {
+            for depth in [VerifyDepth::Structure, VerifyDepth::Data(Subset::Bytes(0))] {
+                recording.reset();
+                let report = admin.verify(depth);
+                assert_eq!(affected(&report).is_empty(), whole, "{fan_out} {depth:?}: {report:?}");
+                let reads = recording.tally(Op::Get, "packs/m/").calls;
+                assert!(reads <= 3 * few, "{fan_out} {depth:?}: {reads} reads for {few} nodes");
+            }
+            recording.reset();
+            let options = RepairOptions { effect: Effect::DryRun, ..RepairOptions::default() };
+            let report = repair::snapshots(&admin.repository(), &options, &Default::default(), &Silent);
+            assert_eq!(report.expect("planned").damaged.is_empty(), whole, "{fan_out}");
+            let reads = recording.tally(Op::Get, "packs/m/").calls;
+            assert!(reads <= 3 * few, "{fan_out}: {reads} reads for {few} nodes");
+            if whole {
+                let forged = live(&world.admin).pop().expect("a snapshot");
+                forget(&admin, forged);
+                recording.reset();
+                let shown = undelete(&admin.repository(), &[forged], Effect::Real, ("", ""), &Silent);
+                assert_eq!(shown.expect("undeleted"), [forged]);
+                let reads = recording.tally(Op::Get, "packs/m/").calls;
+                assert!(reads <= 3 * few, "{fan_out}: {reads} reads for {few} nodes");
+                apply(&world.admin, &pack_key(&name).expect("key"), Damage::Remove);
+            }
+        }
+    }
 }
