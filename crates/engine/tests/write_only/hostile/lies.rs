@@ -1,9 +1,10 @@
 //! What a host says of its packs, and what is in them.
 
 use super::*;
-use crate::common::{ALL_DATA, path};
+use crate::common::{ALL_DATA, path, series};
 use decube_backup_core::entry::{Entry, EntryKind, Metadata};
-use decube_backup_engine::options::{Effect, Subset, VerifyDepth, VerifyReport};
+use decube_backup_engine::backup::backup;
+use decube_backup_engine::options::{BackupOptions, Effect, Subset, VerifyDepth, VerifyReport};
 use decube_backup_engine::repair::{self, RepairOptions};
 use decube_backup_engine::segments::SegmentReader;
 use decube_backup_engine::undelete::undelete;
@@ -322,4 +323,29 @@ fn list_nodes_that_name_each_other_over_and_over_are_read_once() {
             }
         }
     }
+}
+
+#[test]
+fn no_number_of_forged_times_bends_those_of_other_hosts() {
+    let world = world();
+    let stolen = steal(&world);
+    let time = |seconds: i64| Timestamp { seconds, nanoseconds: 0 };
+    let tree = tree_of(&[("file", noise(71, 1000))]);
+    let real = [1_000_000, 2_000_000, 3_000_000].map(|seconds| {
+        let options = BackupOptions { host: "admin".into(), time: Some(time(seconds)), ..series("tree") };
+        let made = backup(&world.admin.repository(), &source_of(tree.path()), &options, &Silent);
+        made.expect("backup").snapshot.expect("a snapshot")
+    });
+    for run in 0..4 {
+        // All begun in 1970.
+        let manifest =
+            SnapshotManifest { host: HOST.into(), name: "tree".into(), run: [run; 16], ..Default::default() };
+        let commit = Payload::Commit { manifest: manifest.encode().expect("encodes") };
+        stolen.append(&world.admin.repository().state(), says(commit));
+    }
+    assert_eq!(live(&world.admin).len(), 7);
+    let repo = world.admin.repository();
+    let selected = |at: i64| repo.select("tree", Some(time(at))).expect("named").0.id;
+    assert_eq!([1_500_000, 2_500_000, 3_500_000].map(selected), real);
+    assert_eq!(repo.select("tree~2", None).expect("named").0.id, real[0]);
 }
