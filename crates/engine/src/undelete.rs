@@ -164,15 +164,17 @@ impl Search<'_> {
         }
         let mut whole = true;
         let gone = std::cell::Cell::new(false);
+        let mut entered = HashSet::new();
         visit_list_nodes(
             self.nodes,
             content,
-            |id, _| {
-                if gone.get() || !self.is_there(id)? {
+            |child, _| {
+                check_stop(self.monitor)?;
+                if gone.get() || !self.is_there(&child.id)? {
                     gone.set(true);
                     return Ok(Visit::Skip);
                 }
-                Ok(Visit::Enter)
+                Ok(if entered.insert(child.id) { Visit::Enter } else { Visit::Skip })
             },
             |extents| {
                 whole = whole && self.all_there(extents)?;

@@ -38,7 +38,7 @@ pub(super) fn content(nodes: &Nodes<'_>, entry: &TreeEntry, see: &See<'_>) -> Re
         list @ Content::List { .. } => visit_list_nodes(
             nodes,
             list,
-            |id, _| see(id, Need::Node),
+            |child, _| see(&child.id, Need::Node),
             |extents| extents.iter().filter_map(|extent| extent.chunk()).try_for_each(chunk),
         ),
         short => for_each_extent(nodes, short, |_, extent| extent.chunk().map_or(Ok(()), chunk)),

@@ -35,6 +35,7 @@ use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use crate::verify::Recording;
 use decube_backup_core::monitor::Monitor;
 use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
 use decube_backup_format::ids::PackName;
 use decube_backup_format::log::{AddedObject, ObjectName, Payload};
@@ -109,9 +110,15 @@ fn overtaken() -> Error {
         .with_hint("nothing is lost; run the same command again")
 }
 
+/// Whether a repair leaves content to `pack`: it stays, and what is said to be in it somebody said who can read it. What a
+/// host with a write-only key says it stored need not be there; at worst it is stored twice.
+fn may_rely(state: &State, pack: &PackName) -> bool {
+    state.may_reuse(pack) && !state.is_hosted(pack)
+}
+
 /// Runs `work` with a writer of new packs; returns what it yields, the packs it made, and those relied on.
 ///
-/// Nothing is relied on that lies in `bad` packs or in those the log says to avoid.
+/// Nothing is relied on that lies in `bad` packs, in those the log says to avoid, or in those of hosts.
 fn with_writer<T>(
     repo: &Repository,
     index: &Arc<LocalIndex>,
@@ -128,7 +135,7 @@ fn with_writer<T>(
         monitor,
     };
     let state = repo.state();
-    let excluded = |pack: &PackName| !state.may_reuse(pack) || bad(pack);
+    let excluded = |pack: &PackName| !may_rely(&state, pack) || bad(pack);
     std::thread::scope(|scope| {
         let writer = ChunkWriter::start(
             scope,

@@ -1,28 +1,28 @@
 //! What is left in damaged packs.
 //!
 //! A damaged pack whose parity suffices is read as it was. Chunks and nodes that still decode, and lie in no sound pack, are
-//! stored again in new packs. Then the log says of the
+//! stored again in new packs. What hosts with write-only keys say is in theirs counts for nothing: it is stored again all the same, and
+//! where nothing else is left, read from there. Then the log says of the
 //! damaged ones that they are, and that they may go: a prune takes one out of force once nothing that lives depends on
 //! it. Until then it stays: somebody may put it back whole from a replica.
 
-use super::{RepairOptions, overtaken, with_writer};
+use super::{RepairOptions, may_rely, overtaken, with_writer};
 use crate::backup::dedup::Dedup;
 use crate::options::{Damage, Effect};
 use crate::pipeline::Lane;
 use crate::publish;
 use crate::repository::{Appended, Repository, Verdict, indexed_footer};
 use crate::rules;
-use crate::segments::{Scratch, SegmentReader, is_damage};
+use crate::segments::{Copies, Scratch, SegmentReader, chunk_in, is_damage};
 use crate::verify::{self, Findings, record_damage};
 use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::codec::Codec;
-use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
 use decube_backup_format::log::Payload;
 use decube_backup_format::manifest::RunId;
-use decube_backup_format::pack::Footer;
+use decube_backup_format::pack::{Footer, SegmentEntry};
 
 /// What a repair of packs found and did.
 #[derive(Clone, Debug, Default)]
@@ -63,12 +63,13 @@ pub fn packs(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) 
     if bad.is_empty() && healed.is_empty() {
         return Ok(report);
     }
-    let mut rescue = Rescue { repo, segments: SegmentReader::new(repo), findings: &findings, bad: &bad, report };
+    let (segments, copies) = (SegmentReader::new(repo), Copies::new(repo)?);
+    let mut rescue = Rescue { repo, segments, copies, findings: &findings, bad: &bad, report };
     let index = repo.index()?;
     let is_bad = |pack: &PackName| bad.contains(pack);
     if options.effect == Effect::DryRun {
         let sound = |id: &ShortId| {
-            let found = index.find(id, &|pack| state.is_reclaimed(pack) || is_bad(pack))?;
+            let found = index.find(id, &|pack| !may_rely(&state, pack) || is_bad(pack))?;
             Ok(if found.is_some() { Kept::Elsewhere } else { Kept::Saved })
         };
         rescue.run(monitor, &mut |_, id, _| sound(id))?;
@@ -115,6 +116,7 @@ enum Kept {
 struct Rescue<'a> {
     repo: &'a Repository,
     segments: SegmentReader<'a>,
+    copies: Copies<'a>,
     findings: &'a Findings,
     bad: &'a [PackName],
     report: PacksReport,
@@ -128,8 +130,10 @@ impl Rescue<'_> {
         let mut scratch = Scratch::new()?;
         for pack in self.bad {
             check_stop(monitor)?;
-            let at_hand = self.segments.bring_back(pack)?;
-            self.report.rebuilt += u64::from(at_hand.is_some());
+            let _at_hand = self.segments.bring_back(pack)?;
+            let object = pack_key(pack)?;
+            let rebuilt = self.findings.report.repairable.iter().any(|found| found.object == object.as_str());
+            self.report.rebuilt += u64::from(rebuilt);
             match self.footer(pack)? {
                 Some(footer) => self.pack(pack, &footer, &mut scratch, keep)?,
                 None => self.report.opaque += 1,
@@ -150,43 +154,65 @@ impl Rescue<'_> {
     }
 
     fn pack(&mut self, pack: &PackName, footer: &Footer, scratch: &mut Scratch, keep: &mut Keep<'_>) -> Result<()> {
-        let domain = if pack.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
         for (number, entry) in footer.segments.iter().enumerate() {
-            let lane = match (pack.kind, entry.codec) {
-                (PackKind::Meta, _) => Lane::Meta,
-                (PackKind::Data, Codec::Stored) => Lane::Stored,
-                (PackKind::Data, _) => Lane::Solid,
-            };
+            let lane = lane(pack, entry);
             let decoded = match self.segments.read(pack, number as u32, entry, scratch) {
                 Ok(()) => true,
                 Err(error) if is_damage(&error) => false,
                 Err(error) => return Err(error),
             };
             for chunk in footer.chunks_of(entry) {
-                let (from, to) = (chunk.offset as usize, (chunk.offset + chunk.len) as usize);
-                let bytes = scratch.raw.get(from..to).unwrap_or_default();
-                if decoded && self.repo.hasher.id(domain, bytes).short() == chunk.id {
-                    match keep(lane, &chunk.id, bytes)? {
-                        Kept::Elsewhere => self.report.elsewhere += 1,
-                        Kept::Saved => {
-                            self.report.saved += 1;
-                            self.report.saved_bytes += bytes.len() as u64;
-                        }
-                    }
-                } else if self.is_elsewhere(&chunk.id)? {
-                    self.report.elsewhere += 1;
-                } else {
-                    self.report.lost += 1;
+                match chunk_in(self.repo, pack.kind, &scratch.raw, chunk) {
+                    Ok(bytes) if decoded => self.report.count(bytes, keep(lane, &chunk.id, bytes)?),
+                    _ if self.is_elsewhere(&chunk.id)? => self.report.elsewhere += 1,
+                    _ if self.save_hosted(&chunk.id, keep)? => {}
+                    _ => self.report.lost += 1,
                 }
             }
         }
         Ok(())
     }
 
+    /// Whether a pack that no host added has a copy that is not known to be damaged.
     fn is_elsewhere(&self, id: &ShortId) -> Result<bool> {
         let state = self.repo.state();
-        let bad = |pack: &PackName| state.is_reclaimed(pack) || self.findings.is_lost(pack, id);
-        let found = self.repo.index()?.find(id, &|pack| bad(pack) || self.bad.contains(pack))?;
-        Ok(found.is_some())
+        let bad = |pack: &PackName| self.bad.contains(pack) || self.findings.is_lost(pack, id);
+        let excluded = |pack: &PackName| state.is_reclaimed(pack) || state.is_hosted(pack) || bad(pack);
+        Ok(self.repo.index()?.find(id, &excluded)?.is_some())
+    }
+
+    /// Stores again what a host says it has, if it does; whether it does.
+    fn save_hosted(&mut self, id: &ShortId, keep: &mut Keep<'_>) -> Result<bool> {
+        let (state, index, findings, bad) = (self.repo.state(), self.repo.index()?, self.findings, self.bad);
+        let excluded = |pack: &PackName| {
+            state.is_reclaimed(pack) || !state.is_hosted(pack) || bad.contains(pack) || findings.is_lost(pack, id)
+        };
+        let found = self.copies.find(&index, id, &excluded)?;
+        if let Some((at, bytes)) = found {
+            self.report.count(bytes, keep(lane(&at.pack, &at.entry), id, bytes)?);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+impl PacksReport {
+    fn count(&mut self, bytes: &[u8], kept: Kept) {
+        match kept {
+            Kept::Elsewhere => self.elsewhere += 1,
+            Kept::Saved => {
+                self.saved += 1;
+                self.saved_bytes += bytes.len() as u64;
+            }
+        }
+    }
+}
+
+/// How what lies in a segment is stored again.
+fn lane(pack: &PackName, entry: &SegmentEntry) -> Lane {
+    match (pack.kind, entry.codec) {
+        (PackKind::Meta, _) => Lane::Meta,
+        (PackKind::Data, Codec::Stored) => Lane::Stored,
+        (PackKind::Data, _) => Lane::Solid,
     }
 }

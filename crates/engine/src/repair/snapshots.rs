@@ -102,7 +102,7 @@ pub fn snapshots(
     let findings = verify::examine(repo, options.content.depth(), monitor)?;
     let state = repo.state();
     let nodes = Nodes::new(repo)?;
-    let mut walk = Walk::new(repo, repo.index()?, &nodes);
+    let mut walk = Walk::new(repo, repo.index()?, &nodes, monitor)?;
     let mut report = SnapshotsReport::default();
     let wanted = |s: &&SnapshotEntry| choice.only.as_ref().is_none_or(|ids| ids.contains(&s.id));
     monitor.phase("snapshots", None, Some(state.live_snapshots().filter(wanted).count() as u64));
@@ -128,16 +128,16 @@ pub fn snapshots(
     Ok(report)
 }
 
-struct Salvage<'a> {
+struct Salvage<'a, 'r> {
     repo: &'a Repository,
-    walk: &'a Walk<'a>,
+    walk: &'a Walk<'r>,
     nodes: &'a Nodes<'a>,
     findings: &'a Findings,
     snapshot: &'a SnapshotEntry,
     monitor: &'a dyn Monitor,
 }
 
-impl Salvage<'_> {
+impl Salvage<'_, '_> {
     fn run(&mut self, state: &State, options: &RepairOptions) -> Result<DamagedSnapshot> {
         let manifest = &self.snapshot.manifest;
         let mut damaged = DamagedSnapshot {

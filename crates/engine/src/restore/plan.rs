@@ -287,6 +287,7 @@ impl<'a> Planner<'a> {
                 let mut buffer = Vec::new();
                 let mut list = ListCursor::new(&self.nodes, content);
                 loop {
+                    check_stop(self.tally.monitor)?;
                     match list.next() {
                         Ok(None) => break,
                         Ok(Some((offset, Extent::Hole { len }))) => {

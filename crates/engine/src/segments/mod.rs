@@ -1,7 +1,9 @@
 //! Reading segments and nodes back: fetch, open, decompress, check.
 
+mod copies;
 mod nodes;
 
+pub(crate) use copies::Copies;
 pub use nodes::Nodes;
 
 use crate::index::{LocalIndex, Location};

@@ -15,12 +15,14 @@
 //! | [`objects`] | log chain, presence, scrub without keys |
 //! | [`checkpoints`] | stored checkpoints against the log |
 //! | [`packs`] | reading packs |
+//! | [`claims`] | what is said of hosts' packs against what is in them |
 //! | [`parity`] | damaged packs that parity brings back |
 //! | [`trees`] | which files are hit |
 //! | [`policy`] | every byte within so much time |
 //! | [`record`] | what was found, in the log |
 
 mod checkpoints;
+mod claims;
 mod objects;
 mod packs;
 mod parity;
@@ -31,6 +33,7 @@ mod trees;
 
 use crate::options::{Damage, Subset, VerifyDepth, VerifyReport};
 use crate::repository::Repository;
+use claims::Claims;
 use decube_backup_core::Result;
 use decube_backup_core::monitor::Monitor;
 use decube_backup_format::header::Access;
@@ -69,12 +72,36 @@ pub(crate) struct Findings {
     resized_packs: HashSet<PackName>,
     /// Chunks whose stored copy in these packs is damaged.
     lost_chunks: HashMap<ShortId, Vec<PackName>>,
+    /// Chunks that an index segment says are in these packs, and are not.
+    absent_chunks: HashMap<ShortId, Vec<PackName>>,
 }
 
 impl Findings {
-    /// Whether the copy of `chunk` in `pack` is known to be damaged.
+    /// Whether the copy of `chunk` in `pack` is known to be damaged, or not to be there.
     pub(crate) fn is_lost(&self, pack: &PackName, chunk: &ShortId) -> bool {
-        self.lost_packs.contains(pack) || self.lost_chunks.get(chunk).is_some_and(|packs| packs.contains(pack))
+        let among =
+            |chunks: &HashMap<ShortId, Vec<PackName>>| chunks.get(chunk).is_some_and(|packs| packs.contains(pack));
+        self.lost_packs.contains(pack) || among(&self.lost_chunks) || among(&self.absent_chunks)
+    }
+
+    /// Whether no copy of anything is lost.
+    fn is_nothing_lost(&self) -> bool {
+        self.lost_packs.is_empty() && self.lost_chunks.is_empty() && self.absent_chunks.is_empty()
+    }
+
+    /// Takes over what was found in `pack`, whose object is called `object`.
+    fn content(&mut self, pack: &PackName, object: &str, found: packs::PackResult) {
+        if found.lost {
+            self.lost_packs.insert(*pack);
+        }
+        for chunk in found.lost_chunks {
+            self.lost_chunks.entry(chunk).or_default().push(*pack);
+        }
+        for chunk in found.absent_chunks {
+            self.absent_chunks.entry(chunk).or_default().push(*pack);
+        }
+        self.report.damages.extend(found.others);
+        found.damages.into_iter().for_each(|what| self.damage(object, what));
     }
 
     fn damage(&mut self, object: impl std::fmt::Display, what: impl Into<String>) {
@@ -153,8 +180,14 @@ fn look(
         Some(Subset::Due(policy)) => policy.budget.seconds.map(|seconds| begun + Duration::from_secs(seconds)),
         _ => None,
     };
-    packs::Reading { repo, mode, ends, monitor }.run(subset, findings, recorder)?;
-    parity::judge(&repo.store, &repo.state(), findings, monitor)
+    let claims = match (subset, mode) {
+        (Some(_), packs::Mode::Decode) => Claims::read(repo, monitor)?,
+        _ => Claims::default(),
+    };
+    let reading = packs::Reading { repo, mode, ends, claims, monitor };
+    reading.run(subset, findings, recorder)?;
+    let contents = |name: &PackName, pack: &[u8]| reading.contents(name, pack);
+    parity::judge(&repo.store, &repo.state(), &contents, findings, monitor)
 }
 
 /// What can be said of every object, for who repairs it.

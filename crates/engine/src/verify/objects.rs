@@ -1,6 +1,7 @@
 //! The log chain and the presence of everything it names.
 
 use super::Findings;
+use super::packs::PackResult;
 use super::parity;
 use super::pass::Pass;
 use crate::environment::Environment;
@@ -246,7 +247,8 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
             }
         }
     }
-    parity::judge(&store, &state, &mut findings, monitor)?;
+    // Without keys nobody knows what should be in a pack.
+    parity::judge(&store, &state, &|_, _| Ok(PackResult::default()), &mut findings, monitor)?;
     tell_of_twins(&state, header.damage.as_slice(), &mut findings)?;
     let mut report = findings.report;
     report.seconds = (env.clock.monotonic() - begun).as_secs_f64();

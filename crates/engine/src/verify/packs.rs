@@ -1,6 +1,7 @@
 //! Reading packs: plain hashes, or everything decoded and every id recomputed.
 
 use super::Findings;
+use super::claims::Claims;
 use super::parity;
 use super::pass::Pass;
 use super::policy;
@@ -14,7 +15,7 @@ use decube_backup_format::checkpoint::ObjectInfo;
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{PackKind, PackName, ShortId, pack_key};
 use decube_backup_format::log::ObjectName;
-use decube_backup_format::pack::{Footer, PackHeader, PackReader};
+use decube_backup_format::pack::{Footer, PackHeader, PackReader, SegmentEntry};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -27,12 +28,14 @@ pub(super) enum Mode {
 
 /// What one pack yielded.
 #[derive(Default)]
-struct PackResult {
-    damages: Vec<String>,
-    lost: bool,
-    lost_chunks: Vec<ShortId>,
-    /// What is wrong with its parity.
-    parity: Option<Damage>,
+pub(super) struct PackResult {
+    pub(super) damages: Vec<String>,
+    pub(super) lost: bool,
+    pub(super) lost_chunks: Vec<ShortId>,
+    /// Chunks that an index segment says it has, and it has not.
+    pub(super) absent_chunks: Vec<ShortId>,
+    /// What is wrong with its parity, and with index segments that speak of it.
+    pub(super) others: Vec<Damage>,
     bytes: u64,
     chunks: u64,
 }
@@ -83,6 +86,8 @@ fn shuffle_and_keep(repo: &Repository, all: &mut Packs, count: impl Fn(&Packs) -
 pub(super) struct Reading<'a> {
     pub(super) repo: &'a Repository,
     pub(super) mode: Mode,
+    /// What is said of hosts' packs.
+    pub(super) claims: Claims,
     /// When the last pack may be begun, by the monotonic clock; the first one is always read.
     pub(super) ends: Option<Duration>,
     pub(super) monitor: &'a dyn Monitor,
@@ -138,7 +143,7 @@ impl Reading<'_> {
                             continue;
                         }
                         let read = check_stop(monitor);
-                        let read = read.and_then(|()| one(repo, &segments, name, info, self.mode, &mut scratch));
+                        let read = read.and_then(|()| one(self, &segments, name, info, &mut scratch));
                         let read = read.and_then(|result| {
                             result.map(|result| with_parity(repo, name, result)).transpose().map(Option::flatten)
                         });
@@ -162,6 +167,41 @@ impl Reading<'_> {
             None => Ok(()),
         }
     }
+
+    /// Holds what index segments say of `pack` against its own table.
+    fn hear(&self, pack: &PackName, own: &Footer, result: &mut PackResult) -> Result<()> {
+        let (damages, absent) = self.claims.check(self.repo, pack, own)?;
+        result.others.extend(damages);
+        result.absent_chunks.extend(absent);
+        Ok(())
+    }
+
+    /// What is wrong in a pack whose bytes are as they were recorded: that was sealed so, and parity does not change it.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(super) fn contents(&self, name: &PackName, pack: &[u8]) -> Result<PackResult> {
+        let (mut result, mut scratch) = (PackResult::default(), Scratch::new()?);
+        let header = pack.get(..PackHeader::BYTES).unwrap_or_default();
+        let reader = SegmentReader::new(self.repo).open_header(name, header);
+        let opened = reader.and_then(|reader| reader.footer_of(pack).map(|footer| (reader, footer)));
+        match opened {
+            Ok((reader, footer)) => {
+                self.hear(name, &footer, &mut result)?;
+                let mut read = |entry: &SegmentEntry, sealed: &mut Vec<u8>| {
+                    let bytes = pack.get(entry.offset as usize..end_of(entry) as usize).unwrap_or_default();
+                    bytes.clone_into(sealed);
+                    Ok(())
+                };
+                decode(self.repo, &reader, &footer, &mut read, &mut scratch, &mut result)?;
+            }
+            Err(error) => {
+                result.damages.push(unreadable_table(&error));
+                result.lost = true;
+            }
+        }
+        Ok(result)
+    }
 }
 
 /// Adds to what a pack yielded what its parity does; `None` if a prune took both out of force by now.
@@ -170,7 +210,7 @@ fn with_parity(repo: &Repository, name: &PackName, mut result: PackResult) -> Re
     if damage.is_some() && repo.is_out_of_force_by_now(&ObjectName::Pack(*name))? {
         return Ok(None);
     }
-    result.parity = damage;
+    result.others.extend(damage);
     result.bytes += bytes;
     Ok(Some(result))
 }
@@ -190,28 +230,19 @@ fn collect(
     } else if let Some(recorder) = recorder.filter(|_| mode == Mode::Decode) {
         recorder.sound(*name, result.bytes);
     }
-    if result.lost {
-        findings.lost_packs.insert(*name);
-    }
-    for chunk in result.lost_chunks {
-        findings.lost_chunks.entry(chunk).or_default().push(*name);
-    }
     let key = pack_key(name).map_or_else(|_| name.id.to_hex(), |k| k.to_string());
-    for what in result.damages {
-        findings.damage(&key, what);
-    }
-    findings.report.damages.extend(result.parity);
+    findings.content(name, &key, result);
 }
 
 /// What reading one pack yields; `None` if a prune took it out of force by now, whatever was left of it.
 fn one(
-    repo: &Repository,
+    reading: &Reading<'_>,
     segments: &SegmentReader<'_>,
     name: &PackName,
     info: &ObjectInfo,
-    mode: Mode,
     scratch: &mut Option<Scratch>,
 ) -> Result<Option<PackResult>> {
+    let repo = reading.repo;
     let mut result = PackResult::default();
     let scratch = match scratch {
         Some(ready) => ready,
@@ -220,7 +251,7 @@ fn one(
     let key = pack_key(name)?;
     let read = (|| {
         let mut pass = Pass::new(&repo.store, key.clone());
-        if mode == Mode::Scrub {
+        if reading.mode == Mode::Scrub {
             let intact = pass.finish()? == info.hash;
             result.bytes = pass.at;
             if intact {
@@ -242,12 +273,19 @@ fn one(
                     // The index still says where the segments are.
                     crate::repository::indexed_footer(repo, name)?
                 }
-                footer => Some(footer?),
+                footer => {
+                    let footer = footer?;
+                    reading.hear(name, &footer, &mut result)?;
+                    Some(footer)
+                }
             };
             Ok((reader, footer))
         });
         match opened {
-            Ok((reader, Some(footer))) => decode(repo, name, &reader, &footer, &mut pass, scratch, &mut result)?,
+            Ok((reader, Some(footer))) => {
+                let mut read = |entry: &SegmentEntry, sealed: &mut Vec<u8>| pass.read_to(end_of(entry), sealed);
+                decode(repo, &reader, &footer, &mut read, scratch, &mut result)?;
+            }
             Ok((_, None)) => result.lost = true,
             Err(error) if is_table_damage(&error) => {
                 result.damages.push(unreadable_table(&error));
@@ -283,20 +321,23 @@ fn unreadable_table(error: &Error) -> String {
     format!("table of contents cannot be read: {}", error.chain())
 }
 
-/// Decodes the segments in order; they follow each other without gaps.
+fn end_of(entry: &SegmentEntry) -> u64 {
+    u64::from(entry.offset) + u64::from(entry.stored_len)
+}
+
+/// Decodes the segments in order; they follow each other without gaps, and `read` yields their sealed bytes.
 fn decode(
     repo: &Repository,
-    name: &PackName,
     reader: &PackReader,
     footer: &Footer,
-    pass: &mut Pass<'_>,
+    read: &mut dyn FnMut(&SegmentEntry, &mut Vec<u8>) -> Result<()>,
     scratch: &mut Scratch,
     result: &mut PackResult,
 ) -> Result<()> {
-    let domain = if name.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
+    let domain = if reader.header().name.kind == PackKind::Meta { Domain::Node } else { Domain::Content };
     for (number, entry) in footer.segments.iter().enumerate() {
         let chunks = footer.chunks_of(entry);
-        pass.read_to(u64::from(entry.offset) + u64::from(entry.stored_len), scratch.sealed_mut())?;
+        read(entry, scratch.sealed_mut())?;
         if let Err(error) = scratch.open(reader, number as u32, entry) {
             result.damages.push(format!("segment {number} cannot be decoded: {}", error.chain()));
             result.lost_chunks.extend(chunks.iter().map(|c| c.id));

@@ -1,6 +1,7 @@
 //! Parity: whether it is whole itself, and whether it brings back what is damaged.
 
 use super::Findings;
+use super::packs::PackResult;
 use super::pass::Pass;
 use crate::options::{Damage, Repairable};
 use crate::parity::rebuild;
@@ -43,25 +44,39 @@ pub(super) fn what_is_left(store: &Store, name: &decube_backup_format::ids::Pari
     Ok(format!("parity is damaged, which costs no data: {left}"))
 }
 
-/// Tries what parity makes of each damaged pack. What it brings back is lost to nobody.
+/// What is wrong in a pack that parity brought back.
+pub(super) type Contents<'a> = dyn Fn(&PackName, &[u8]) -> Result<PackResult> + 'a;
+
+/// Tries what parity makes of each damaged pack. What it brings back is lost to nobody; what `contents` says is wrong in
+/// that was wrong before it was sealed.
 ///
 /// # Errors
 /// The store does not answer; the user stopped it.
-pub(super) fn judge(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn Monitor) -> Result<()> {
+pub(super) fn judge(
+    store: &Store,
+    state: &State,
+    contents: &Contents<'_>,
+    findings: &mut Findings,
+    monitor: &dyn Monitor,
+) -> Result<()> {
     let bad: Vec<PackName> = findings.bad_packs.iter().filter(|pack| state.parity(pack).is_some()).copied().collect();
     for pack in bad {
         check_stop(monitor)?;
         let object = pack_key(&pack)?.to_string();
         match rebuild(store, state, &pack) {
+            // As it was recorded: what is wrong with it parity cannot mend.
+            Ok(Some(rebuilt)) if rebuilt.ranges.is_empty() && !findings.resized_packs.contains(&pack) => {}
             Ok(Some(rebuilt)) => {
+                let left = contents(&pack, &rebuilt.bytes)?;
                 let (ranges, bytes) = (rebuilt.ranges.len() as u64, rebuilt.damaged_bytes());
                 findings.report.damages.retain(|damage| damage.object != object);
                 findings.damage(&object, format!("damaged; repairable by parity: {ranges} ranges, {bytes} bytes"));
-                findings.report.repairable.push(Repairable { object, ranges, bytes });
+                findings.report.repairable.push(Repairable { object: object.clone(), ranges, bytes });
                 findings.lost_packs.remove(&pack);
                 findings.resized_packs.remove(&pack);
                 findings.lost_chunks.values_mut().for_each(|packs| packs.retain(|lost| *lost != pack));
                 findings.lost_chunks.retain(|_, packs| !packs.is_empty());
+                findings.content(&pack, &object, left);
             }
             Ok(None) => {}
             Err(error) if is_damage(&error) => {

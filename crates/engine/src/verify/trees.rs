@@ -5,16 +5,16 @@ use super::Findings;
 use crate::index::LocalIndex;
 use crate::options::AffectedEntry;
 use crate::repository::Repository;
-use crate::segments::{Nodes, is_damage};
+use crate::segments::{Copies, Nodes, is_damage};
 use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_format::checkpoint::{SnapshotEntry, Visibility};
-use decube_backup_format::ids::{ChunkId, SnapshotId};
+use decube_backup_format::ids::{ChunkId, PackName, ShortId, SnapshotId};
 use decube_backup_format::tree::{
-    Content, Extent, ListCursor, NodeVisitor, TreeCursor, TreeEntry, TreeRoot, Visit, visit_nodes,
+    Content, Extent, NodeVisitor, TreeCursor, TreeEntry, TreeRoot, Visit, visit_list_nodes, visit_nodes,
 };
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Affected and spared entries listed by path.
@@ -46,7 +46,7 @@ pub(super) fn check(
     };
     let state = repo.state();
     let nodes = Nodes::new(repo)?;
-    let mut walk = Walk::new(repo, index, &nodes);
+    let mut walk = Walk::new(repo, index, &nodes, monitor)?;
     let wanted = |s: &&SnapshotEntry| only.is_none_or(|ids| ids.contains(&s.id));
     monitor.phase("trees", None, Some(state.live_snapshots().filter(wanted).count() as u64));
     for snapshot in state.live_snapshots().filter(wanted) {
@@ -66,6 +66,12 @@ pub(crate) struct Walk<'a> {
     nodes: &'a Nodes<'a>,
     /// Subtrees found sound: snapshots share most of them.
     sound: HashSet<ChunkId>,
+    /// List nodes found sound, with their height and the file bytes they cover.
+    sound_lists: RefCell<HashSet<(ChunkId, u8, u64)>>,
+    monitor: &'a dyn Monitor,
+    copies: RefCell<Copies<'a>>,
+    /// Whether what only hosts say they have is there, as far as it was asked for.
+    read: RefCell<HashMap<ShortId, bool>>,
 }
 
 /// Whether everything below the nodes not yet known to be sound is sound.
@@ -79,6 +85,7 @@ struct Quick<'w, 'a> {
 
 impl NodeVisitor for Quick<'_, '_> {
     fn node(&mut self, id: &ChunkId, _height: u8) -> Result<Visit> {
+        check_stop(self.walk.monitor)?;
         if self.broken || self.walk.sound.contains(id) {
             return Ok(Visit::Skip);
         }
@@ -99,8 +106,25 @@ impl NodeVisitor for Quick<'_, '_> {
 
 impl<'a> Walk<'a> {
     /// Over the trees of `repo`; `nodes` reads them.
-    pub(crate) fn new(repo: &'a Repository, index: Arc<LocalIndex>, nodes: &'a Nodes<'a>) -> Self {
-        Self { repo, index: RefCell::new(index), nodes, sound: HashSet::new() }
+    ///
+    /// # Errors
+    /// `Internal` if zstd refuses its bounds.
+    pub(crate) fn new(
+        repo: &'a Repository,
+        index: Arc<LocalIndex>,
+        nodes: &'a Nodes<'a>,
+        monitor: &'a dyn Monitor,
+    ) -> Result<Self> {
+        Ok(Self {
+            repo,
+            index: RefCell::new(index),
+            nodes,
+            sound: HashSet::new(),
+            sound_lists: RefCell::default(),
+            monitor,
+            copies: RefCell::new(Copies::new(repo)?),
+            read: RefCell::default(),
+        })
     }
 
     /// Whether all nodes of the tree are readable and all its entries are fine; looks at each distinct node once for all
@@ -172,24 +196,59 @@ impl<'a> Walk<'a> {
     /// Whether an entry's content can be given back whole.
     ///
     /// # Errors
-    /// The store does not answer, or the local index.
+    /// The store does not answer, or the local index; the user stopped it.
     pub(crate) fn hit(&self, entry: &TreeEntry, findings: &Findings) -> Result<Hit> {
-        if matches!(entry.content, Content::None | Content::Inline(_)) {
-            return Ok(Hit::None);
+        match &entry.content {
+            Content::None | Content::Inline(_) => Ok(Hit::None),
+            Content::Extents(extents) => self.extents_hit(extents, findings),
+            list @ Content::List { .. } => self.list_hit(list, findings),
         }
-        let mut list = ListCursor::new(self.nodes, &entry.content);
+    }
+
+    fn extents_hit(&self, extents: &[Extent], findings: &Findings) -> Result<Hit> {
         let mut hit = Hit::None;
-        loop {
-            match list.next() {
-                Ok(None) => return Ok(hit),
-                Ok(Some((_, Extent::Hole { .. }))) => {}
-                Ok(Some((_, Extent::Chunk { id, .. }))) => match self.chunk_hit(&id, findings)? {
-                    Hit::None => {}
-                    Hit::Spared => hit = Hit::Spared,
-                    lost @ Hit::Lost(_) => return Ok(lost),
-                },
-                Err(error) if is_damage(&error) => return Ok(Hit::Lost(error.chain())),
-                Err(error) => return Err(error),
+        for id in extents.iter().filter_map(Extent::chunk) {
+            match self.chunk_hit(id, findings)? {
+                Hit::None => {}
+                Hit::Spared => hit = Hit::Spared,
+                lost @ Hit::Lost(_) => return Ok(lost),
+            }
+        }
+        Ok(hit)
+    }
+
+    /// Looks at each distinct list node once: they may name each other so often that nobody ever counts the extents to the
+    /// end.
+    fn list_hit(&self, list: &Content, findings: &Findings) -> Result<Hit> {
+        let (mut entered, mut spared) = (HashSet::new(), false);
+        let end = RefCell::new(None);
+        let walked = visit_list_nodes(
+            self.nodes,
+            list,
+            |child, height| {
+                check_stop(self.monitor)?;
+                let place = (child.id, height, child.len);
+                let is_known = end.borrow().is_some() || self.sound_lists.borrow().contains(&place);
+                Ok(if is_known || !entered.insert(place) { Visit::Skip } else { Visit::Enter })
+            },
+            |extents| {
+                match self.extents_hit(extents, findings) {
+                    Ok(Hit::None) => {}
+                    Ok(Hit::Spared) => spared = true,
+                    // An error of the index is none of the node that was read.
+                    decided => *end.borrow_mut() = Some(decided),
+                }
+                Ok(())
+            },
+        );
+        match (end.into_inner(), walked) {
+            (Some(decided), _) => decided,
+            (None, Err(error)) if is_damage(&error) => Ok(Hit::Lost(error.chain())),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) if spared => Ok(Hit::Spared),
+            (None, Ok(())) => {
+                self.sound_lists.borrow_mut().extend(entered);
+                Ok(Hit::None)
             }
         }
     }
@@ -198,15 +257,18 @@ impl<'a> Walk<'a> {
         let short = id.short();
         loop {
             let (state, index) = (self.repo.state(), self.index.borrow().clone());
-            let found = index.find(&short, &|pack| state.is_reclaimed(pack) || findings.is_lost(pack, &short))?;
-            if found.is_some() && findings.lost_packs.is_empty() && findings.lost_chunks.is_empty() {
+            let lost = |pack: &PackName| state.is_reclaimed(pack) || findings.is_lost(pack, &short);
+            let found = index.find(&short, &lost)?;
+            if found.is_some() && findings.is_nothing_lost() {
                 return Ok(Hit::None);
             }
             let damaged = index.find(&short, &|pack| state.is_reclaimed(pack) || !findings.is_lost(pack, &short))?;
             match (found, damaged) {
                 (Some(_), None) => return Ok(Hit::None),
-                (Some(_), Some(_)) => return Ok(Hit::Spared),
-                (None, Some(_)) => return Ok(Hit::Lost("every stored copy of a chunk is damaged".into())),
+                (Some(at), Some(_)) if !state.is_hosted(&at.pack) => return Ok(Hit::Spared),
+                // What a host says it has too counts once somebody has read it.
+                (Some(_), Some(_)) if self.is_kept(&index, &short, &lost)? => return Ok(Hit::Spared),
+                (_, Some(_)) => return Ok(Hit::Lost("every stored copy of a chunk is damaged".into())),
                 (None, None) => {}
             }
             // The log was read on since, and says that a prune moved it.
@@ -216,6 +278,20 @@ impl<'a> Walk<'a> {
             }
             self.index.replace(fresh);
         }
+    }
+
+    /// Whether a copy outside the `lost` packs is in a pack that no host added, or else is whole, read now.
+    fn is_kept(&self, index: &LocalIndex, id: &ShortId, lost: &dyn Fn(&PackName) -> bool) -> Result<bool> {
+        let state = self.repo.state();
+        if index.find(id, &|pack| lost(pack) || state.is_hosted(pack))?.is_some() {
+            return Ok(true);
+        }
+        if let Some(known) = self.read.borrow().get(id) {
+            return Ok(*known);
+        }
+        let is_there = self.copies.borrow_mut().find(index, id, lost)?.is_some();
+        self.read.borrow_mut().insert(*id, is_there);
+        Ok(is_there)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A host that was broken into: it has its key and may write any object.
 
+mod lies;
+
 use super::{HOST, World, back_up, live, open_host, ring, tree_of, world};
 use crate::common::damage::{Damage, apply};
 use crate::common::records::{forget, packs};

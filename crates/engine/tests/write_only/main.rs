@@ -3,9 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod claims;
 mod faults;
 mod hostile;
-mod lies;
 mod life;
 mod secrecy;
 

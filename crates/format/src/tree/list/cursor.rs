@@ -176,15 +176,16 @@ pub fn extent_at<R: NodeReader + ?Sized>(reader: &R, content: &Content, offset: 
     cursor.next()
 }
 
-/// Calls `node` for every list node of `content`, parents first, and `leaf` with the extents of each
-/// leaf entered. Extents kept in the tree leaf itself are not shown.
+/// Calls `node` for every list node of `content` and its height, parents first, and `leaf` with the extents of each
+/// leaf entered. Extents kept in the tree leaf itself are not shown. A node may come again and again: six nodes can
+/// name 1024^6 extents, so whoever enters all of them enters each once.
 ///
 /// # Errors
 /// What the callbacks yield; `Corrupt`, or what `reader` yields, at the first unreadable node.
 pub fn visit_list_nodes<R: NodeReader + ?Sized>(
     reader: &R,
     content: &Content,
-    mut node: impl FnMut(&ChunkId, u8) -> Result<Visit>,
+    mut node: impl FnMut(&ListChild, u8) -> Result<Visit>,
     mut leaf: impl FnMut(&[Extent]) -> Result<()>,
 ) -> Result<()> {
     let Content::List { root, len, height } = content else { return Ok(()) };
@@ -196,7 +197,7 @@ pub fn visit_list_nodes<R: NodeReader + ?Sized>(
             frames.pop();
             continue;
         };
-        if node(&child.id, height)? == Visit::Skip {
+        if node(&child, height)? == Visit::Skip {
             continue;
         }
         match load(reader, &child, height)? {

@@ -1,7 +1,9 @@
 //! Extent lists: order, offsets, locality, damage.
 
 use super::*;
-use crate::tree::{LEAF_EXTENTS_MAX, ListBuilder, ListCursor, Visit, extent_at, for_each_extent, visit_list_nodes};
+use crate::tree::{
+    LEAF_EXTENTS_MAX, ListBuilder, ListChild, ListCursor, Visit, extent_at, for_each_extent, visit_list_nodes,
+};
 use decube_backup_core::ErrorKind;
 use std::collections::BTreeSet;
 
@@ -21,7 +23,7 @@ fn build(store: &mut Store, extents: &[Extent]) -> Content {
 
 fn ids(store: &Store, content: &Content) -> BTreeSet<ChunkId> {
     let mut ids = BTreeSet::new();
-    let enter = |id: &ChunkId, _| Ok(if ids.insert(*id) { Visit::Enter } else { Visit::Skip });
+    let enter = |child: &ListChild, _| Ok(if ids.insert(child.id) { Visit::Enter } else { Visit::Skip });
     visit_list_nodes(store, content, enter, |_| Ok(())).expect("whole");
     ids
 }
