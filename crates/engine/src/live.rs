@@ -199,7 +199,7 @@ impl Comparison<'_> {
             }
         }
         let size = old.entry.kind.size();
-        self.report.bytes_read += size;
+        self.report.bytes_read = self.report.bytes_read.saturating_add(size);
         self.monitor.advance(Progress::Bytes, size);
         let end = live.content.finish(&mut now.entry.clone()).map_err(unreadable)?;
         Ok(match (same, end.stable) {

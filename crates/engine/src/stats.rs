@@ -22,7 +22,7 @@ pub fn stats(repo: &Repository) -> Result<StatsReport> {
     };
     for snapshot in state.live_snapshots() {
         report.snapshots += 1;
-        report.bytes_logical += snapshot.manifest.tree.bytes;
+        report.bytes_logical = report.bytes_logical.saturating_add(snapshot.manifest.tree.bytes);
     }
     for (name, info) in state.live_packs() {
         match name.kind {

@@ -87,11 +87,11 @@ impl Counts {
         match difference {
             Difference::Added(entry) => {
                 self.added += 1;
-                self.bytes_added += entry.kind.size();
+                self.bytes_added = self.bytes_added.saturating_add(entry.kind.size());
             }
             Difference::Removed(entry) => {
                 self.removed += 1;
-                self.bytes_removed += entry.kind.size();
+                self.bytes_removed = self.bytes_removed.saturating_add(entry.kind.size());
             }
             Difference::Content(..) => self.content += 1,
             Difference::Attributes(..) => self.attributes += 1,

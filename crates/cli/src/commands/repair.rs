@@ -222,7 +222,7 @@ fn snapshots(session: &Session, args: &RepairSnapshotsArgs) -> Outcome {
         session.console.json(&json!({
             "message_type": "summary", "repair": "snapshots", "dry_run": !args.apply.apply, "sound": sound,
             "checked": report.checked, "damaged_snapshots": report.damaged.len(),
-            "lost_entries": report.damaged.iter().map(|d| d.lost).sum::<u64>(),
+            "lost_entries": report.damaged.iter().fold(0u64, |sum, d| sum.saturating_add(d.lost)),
         }))?;
         return Ok(exit(sound, &args.apply, true));
     }

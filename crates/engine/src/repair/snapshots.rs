@@ -218,7 +218,7 @@ impl Salvage<'_, '_> {
     fn lose(&self, damaged: &mut DamagedSnapshot, path: &[u8], entries: u64, why: String) {
         let problem = Problem::new(ProblemKind::Damaged, path.to_vec(), why);
         self.monitor.problem(&problem);
-        damaged.lost += entries;
+        damaged.lost = damaged.lost.saturating_add(entries);
         if damaged.problems.len() < MANIFEST_PROBLEMS_MAX {
             damaged.problems.push(problem);
         }
@@ -244,7 +244,8 @@ impl Salvage<'_, '_> {
             original.problems.into_iter().for_each(|problem| manifest.add_problem(problem));
         }
         manifest.problems_total = before;
-        *manifest.problems_total.entry(ProblemKind::Damaged).or_default() += damaged.lost;
+        let total = manifest.problems_total.entry(ProblemKind::Damaged).or_default();
+        *total = total.saturating_add(damaged.lost);
         Ok(manifest)
     }
 }

@@ -314,7 +314,7 @@ fn affected(
     if findings.report.damages.is_empty() {
         findings.damage(format!("snapshot {}", snapshot.id), why.to_owned());
     }
-    findings.report.affected_count += count;
+    findings.report.affected_count = findings.report.affected_count.saturating_add(count);
     if findings.report.affected.len() < LISTED_MAX {
         findings.report.affected.push(AffectedEntry { snapshot: snapshot.id.to_hex(), path: path.to_vec() });
     }

@@ -3,10 +3,12 @@
 use super::*;
 use crate::common::{ALL_DATA, path, series};
 use decube_backup_core::entry::{Entry, EntryKind, Metadata};
+use decube_backup_core::monitor::ProblemKind;
 use decube_backup_engine::backup::backup;
 use decube_backup_engine::options::{BackupOptions, Effect, Subset, VerifyDepth, VerifyReport};
 use decube_backup_engine::repair::{self, RepairOptions};
 use decube_backup_engine::segments::SegmentReader;
+use decube_backup_engine::stats::stats;
 use decube_backup_engine::undelete::undelete;
 use decube_backup_format::hash::{ContentHasher, Domain};
 use decube_backup_format::ids::{ChunkId, parity_key};
@@ -348,4 +350,32 @@ fn no_number_of_forged_times_bends_those_of_other_hosts() {
     let selected = |at: i64| repo.select("tree", Some(time(at))).expect("named").0.id;
     assert_eq!([1_500_000, 2_500_000, 3_500_000].map(selected), real);
     assert_eq!(repo.select("tree~2", None).expect("named").0.id, real[0]);
+}
+
+#[test]
+fn numbers_that_a_host_makes_up_overflow_nothing() {
+    let world = world();
+    let stolen = steal(&world);
+    let tree = TreeRoot { id: ChunkId([9; 32]), height: 0, entries: u64::MAX, bytes: u64::MAX };
+    for run in 0..2 {
+        let mut manifest = SnapshotManifest { host: HOST.into(), name: "tree".into(), tree, ..Default::default() };
+        manifest.run = [run; 16];
+        manifest.problems_total.insert(ProblemKind::Damaged, u64::MAX);
+        let commit = Payload::Commit { manifest: manifest.encode().expect("encodes") };
+        stolen.append(&world.admin.repository().state(), says(commit));
+    }
+    let impossible = |id| {
+        let name = PackName { kind: PackKind::Data, id: PackId([id; 16]) };
+        AddedObject { name: ObjectName::Pack(name), len: u64::MAX, hash: [1; 32] }
+    };
+    let added = vec![impossible(1), impossible(2)];
+    stolen.append(&world.admin.repository().state(), Forged { added, ..Forged::default() });
+    assert_eq!(live(&world.admin).len(), 2);
+    assert_eq!(audited(&world.admin).len(), 1);
+    let repo = world.admin.repository();
+    assert_eq!(stats(&repo).expect("counted").bytes_logical, u64::MAX);
+    assert_eq!(world.admin.verify(VerifyDepth::Structure).affected_count, u64::MAX);
+    let options = RepairOptions { effect: Effect::Real, ..RepairOptions::default() };
+    let report = repair::snapshots(&repo, &options, &Default::default(), &Silent).expect("repaired");
+    assert!(report.damaged.len() == 2 && report.damaged.iter().all(|damaged| damaged.lost == u64::MAX), "{report:?}");
 }
