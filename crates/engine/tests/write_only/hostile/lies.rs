@@ -347,9 +347,11 @@ fn no_number_of_forged_times_bends_those_of_other_hosts() {
     }
     assert_eq!(live(&world.admin).len(), 7);
     let repo = world.admin.repository();
-    let selected = |at: i64| repo.select("tree", Some(time(at))).expect("named").0.id;
+    let selected = |at: i64| repo.select("admin:tree", Some(time(at))).expect("named").0.id;
     assert_eq!([1_500_000, 2_500_000, 3_500_000].map(selected), real);
-    assert_eq!(repo.select("tree~2", None).expect("named").0.id, real[0]);
+    assert_eq!(repo.select("admin:tree~2", None).expect("named").0.id, real[0]);
+    // And its tree is taken for nobody else's.
+    assert_eq!(repo.select("tree", None).expect_err("refused").kind(), ErrorKind::Invalid);
 }
 
 #[test]
