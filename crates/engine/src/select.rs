@@ -84,7 +84,8 @@ impl Repository {
     }
 
     /// The same with the time each counts as begun, in the order of these times, equal ones in log order: what `latest` and
-    /// `NAME~1` go by. A clock that is years ahead counts as no later than the next one in the log that is believed.
+    /// `NAME~1` go by. A clock that is years ahead counts as no later than the next one in the log that is
+    /// believed, each host by its own.
     pub fn dated_snapshots(&self, filter: &SnapshotFilter) -> Vec<(Timestamp, Snapshot)> {
         self.dated(self.snapshots(filter))
     }
