@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Every so many records a checkpoint is stored, so that a new client does not read the whole log.
 const CHECKPOINT_EVERY: u64 = 32;
+/// Checkpoints that are tried, newest first, before the whole log is read: the newest may be damaged.
+const CHECKPOINTS_TRIED_MAX: usize = 4;
 
 /// A record to append.
 pub struct NewRecord {
@@ -131,10 +133,13 @@ impl Repository {
             return None;
         }
         // The listing is only a hint at which names to try; what counts is the sealed content.
-        let newest = self.store.list("ckpt/").ok()?.pop()?;
-        let bytes = self.store.get(&newest.key).ok()??;
-        let state = State::decode(&bytes, self.log_keys.log_key(), &self.id()).ok()?;
-        self.continues(&state).then_some(state)
+        let listed = self.store.list("ckpt/").ok()?;
+        let open = |name| {
+            let bytes = self.store.get(name).ok()??;
+            let state = State::decode(&bytes, self.log_keys.log_key(), &self.id()).ok()?;
+            self.continues(&state).then_some(state)
+        };
+        listed.iter().rev().take(CHECKPOINTS_TRIED_MAX).find_map(|object| open(&object.key))
     }
 
     /// Whether the record `state` ends with is the one in the repository.

@@ -1,8 +1,9 @@
 //! From the key to the restored tree, and back again.
 
 use super::{HOST, World, back_up, copy_of, live, open_host, tree_of, world};
+use crate::common::damage::put;
 use crate::common::records::{forget, packs};
-use crate::common::{Harness, noise, series, source_of};
+use crate::common::{Harness, key, noise, series, source_of};
 use decube_backup_core::ErrorKind;
 use decube_backup_core::monitor::Silent;
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
@@ -282,6 +283,8 @@ fn a_log_that_hosts_filled_gets_its_checkpoint_from_the_next_who_can_read() {
     assert_eq!(checkpoints(), 1);
     tags::pin(&world.admin.repository(), &[first], Pin::None).expect("unpinned");
     assert_eq!(checkpoints(), 1);
+    // Whoever may create objects can put one there that is none.
+    put(&world.admin, &key("ckpt/ffffffffffffffff"), bytes::Bytes::from_static(b"rubbish"));
     let newcomer = world.admin.somebody_else();
     let recording = Arc::new(RecordingSink::new(newcomer.sink.clone()));
     let newcomer = newcomer.through(recording.clone());
