@@ -173,7 +173,12 @@ impl<'a> SegmentReader<'a> {
     /// # Errors
     /// The store does not answer.
     pub(crate) fn bring_back(&self, pack: &PackName) -> Result<Option<Arc<Vec<u8>>>> {
-        self.shelf.bring_back(self.repo, pack)
+        let found = self.shelf.bring_back(self.repo, pack)?;
+        if found.is_some() {
+            // A host's header with a flipped byte opens, and yields another key.
+            locked(&self.packs).remove(pack);
+        }
+        Ok(found)
     }
 
     /// Decodes one segment from its sealed bytes into `scratch.raw`.

@@ -254,17 +254,20 @@ fn a_hosts_packs_come_back_by_the_parity_that_came_with_them() {
     let host = world.host.somebody_else().with_parity(20);
     let tree = tree_of(&[("file", noise(7, 300_000))]);
     let id = back_up(&host, &source_of(tree.path()), "file").expect("backup").snapshot.expect("a snapshot");
-    let mut objects = world.admin.memory.objects();
     let state = world.admin.repository().state();
     let hosted: Vec<_> = state.parities().map(|(parity, _)| parity.pack).collect();
     assert!(hosted.len() > 1 && hosted.iter().all(|pack| state.is_hosted(pack)), "{hosted:?}");
-    for pack in &hosted {
-        let object = objects.get_mut(&pack_key(pack).expect("key")).expect("stored");
-        let mut bytes = object.to_vec();
-        bytes[PackHeader::BYTES + 1] ^= 1;
-        *object = bytes.into();
+    // In a segment, and in the key of the run: such a header opens, and yields another key.
+    for at in [PackHeader::BYTES + 1, PackHeader::BYTES - 10] {
+        let mut objects = world.admin.memory.objects();
+        for pack in &hosted {
+            let object = objects.get_mut(&pack_key(pack).expect("key")).expect("stored");
+            let mut bytes = object.to_vec();
+            bytes[at] ^= 1;
+            *object = bytes.into();
+        }
+        world.admin.on_image(objects).assert_restores(&id, tree.path(), &format!("damaged at {at}"));
     }
-    world.admin.on_image(objects).assert_restores(&id, tree.path(), "damaged");
 }
 
 /// Hosts store no checkpoints: whoever can read makes up for it with the next record.
