@@ -7,9 +7,14 @@ pub fn times(usual: u32) -> u32 {
     usual * number("DECUBE_BACKUP_EFFORT").map_or(1, |effort| effort as u32)
 }
 
-/// Another one each time, or the one that is asked for, as printed.
+/// The one that is asked for, as printed; another one each time for `cargo xtask prove`. Else always the same: one commit
+/// gets one verdict.
 pub fn seed() -> u64 {
-    number("DECUBE_BACKUP_SEED").unwrap_or_else(|| RandomState::new().hash_one(0))
+    let usual = || match number("DECUBE_BACKUP_EFFORT") {
+        Some(_) => RandomState::new().hash_one(0),
+        None => 0x2026_1123,
+    };
+    number("DECUBE_BACKUP_SEED").unwrap_or_else(usual)
 }
 
 #[allow(clippy::disallowed_methods)] // a test has nobody who could hand it over
