@@ -264,7 +264,6 @@ fn entry(
     })
 }
 
-/// Names the slots that a record adds and takes out of force, where its payload does not.
 /// How many; nothing for none.
 fn number(packs: &[PackName]) -> String {
     if packs.is_empty() { String::new() } else { packs.len().to_string() }
@@ -279,6 +278,7 @@ fn named(packs: &[PackName]) -> String {
     names.join(",")
 }
 
+/// Names the slots that a record adds and takes out of force, where its payload does not.
 fn keys_changed(envelope: &Envelope, details: &mut BTreeMap<&'static str, String>) {
     let slot = |name: &ObjectName| if let ObjectName::KeySlot(slot) = name { Some(slot.to_hex()) } else { None };
     let added: Vec<String> = envelope.added.iter().filter_map(|object| slot(&object.name)).collect();

@@ -7,14 +7,14 @@
 //! keeps [`KEPT_MAX`] packs.
 
 use crate::repository::Repository;
-use crate::segments::is_damage;
+use crate::segments::{is_damage, locked};
 use crate::store::Store;
 use decube_backup_core::{Error, ErrorKind, Key, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{PackName, pack_key, parity_key};
 use decube_backup_format::parity::{Parity, Rebuilt, SHARD_BYTES};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Rebuilt packs kept for who reads on in them.
 const KEPT_MAX: usize = 2;
@@ -90,10 +90,6 @@ struct Packs {
     at_hand: HashMap<PackName, Weak<Vec<u8>>>,
     /// Those that cannot be brought back.
     hopeless: HashSet<PackName>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shelf {

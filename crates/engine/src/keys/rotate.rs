@@ -92,11 +92,9 @@ pub(super) fn store_next(repo: &Repository, held: &Keyring, key: &Key32, next: N
     let listed = copies::keyring_generations(&repo.store)?;
     let mut generation = held.generation;
     for _ in 0..ATTEMPTS_MAX {
-        while generation < u32::MAX && listed.contains(&(generation + 1)) {
-            generation += 1;
-        }
-        generation = generation
-            .checked_add(1)
+        generation = (generation..=u32::MAX)
+            .skip(1)
+            .find(|next| !listed.contains(next))
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "rotate", "there are no further keyring generations"))?;
         let keyring = match next {
             Next::PackKeys => held.rotated(generation, entropy)?,

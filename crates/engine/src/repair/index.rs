@@ -17,7 +17,7 @@ use decube_backup_format::ids::{PackName, index_key, pack_key};
 use decube_backup_format::log::{ObjectName, Payload};
 use decube_backup_format::manifest::RunId;
 use decube_backup_format::pack::Footer;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// What a repair of the index found and did.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +87,6 @@ fn indexes(state: &State) -> HashSet<ObjectName> {
 fn plan(repo: &Repository, monitor: &dyn Monitor) -> Result<Plan> {
     let state = repo.state();
     let (mut report, mut covered, mut damaged) = (IndexReport::default(), HashSet::new(), Vec::new());
-    let mut legible: HashMap<PackName, Footer> = HashMap::new();
     monitor.phase("index", None, Some(state.indexes().len() as u64));
     for (level, id, info) in state.indexes() {
         check_stop(monitor)?;
@@ -99,24 +98,15 @@ fn plan(repo: &Repository, monitor: &dyn Monitor) -> Result<Plan> {
                 report.damaged.push(found("object is missing".into()));
                 damaged.push(ObjectName::Index { level, id });
             }
-            Ok(Some(bytes)) => {
-                let is_as_written = *blake3::hash(&bytes).as_bytes() == info.hash;
-                match open_segment(repo, level, &id, &bytes) {
-                    Ok(tables) if is_as_written => covered.extend(tables.into_iter().map(|(pack, _)| pack)),
-                    // What is damaged is the part by which a host opens it.
-                    Ok(tables) => {
-                        report.damaged.push(found("content differs from what was written".into()));
-                        damaged.push(ObjectName::Index { level, id });
-                        legible.extend(tables);
-                    }
-                    // Byte for byte what was written: a newer program may know what to make of it.
-                    Err(error) if is_as_written => report.kept.push(found(error.chain())),
-                    Err(error) => {
-                        report.damaged.push(found(error.chain()));
-                        damaged.push(ObjectName::Index { level, id });
-                    }
+            Ok(Some(bytes)) => match open_segment(repo, level, &id, &bytes) {
+                Ok(tables) => covered.extend(tables.into_iter().map(|(pack, _)| pack)),
+                // Byte for byte what was written: a newer program may know what to make of it.
+                Err(error) if *blake3::hash(&bytes).as_bytes() == info.hash => report.kept.push(found(error.chain())),
+                Err(error) => {
+                    report.damaged.push(found(error.chain()));
+                    damaged.push(ObjectName::Index { level, id });
                 }
-            }
+            },
             Err(error) if error.kind() == ErrorKind::Io => report.kept.push(found(error.chain())),
             Err(error) => return Err(error),
         }
@@ -128,10 +118,9 @@ fn plan(repo: &Repository, monitor: &dyn Monitor) -> Result<Plan> {
         check_stop(monitor)?;
         match segments.table(&name, u64::from(info.len)) {
             Ok(footer) => tables.push((name, footer)),
-            Err(error) if is_damage(&error) => match legible.remove(&name) {
-                Some(footer) => tables.push((name, footer)),
-                None => report.unreadable.push(Damage { object: pack_key(&name)?.to_string(), what: error.chain() }),
-            },
+            Err(error) if is_damage(&error) => {
+                report.unreadable.push(Damage { object: pack_key(&name)?.to_string(), what: error.chain() });
+            }
             Err(error) => return Err(error),
         }
     }

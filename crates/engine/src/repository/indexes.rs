@@ -68,13 +68,7 @@ pub(super) fn load(repo: &Repository, trust: Trust) -> Result<LocalIndex> {
             {
                 return load(repo, trust);
             }
-            // A flipped byte may also look like a cipher of the future.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Io
-                ) =>
-            {
+            Err(error) if is_damage(&error) => {
                 tracing::warn!(error = %error.chain(), "an index segment is damaged; its packs say what is in them");
                 damaged = true;
                 continue;

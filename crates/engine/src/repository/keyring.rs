@@ -70,15 +70,16 @@ impl Repository {
         Ok(())
     }
 
-    /// The keys of the run that `tag` names; `None` if it names a reading key that there never was.
+    /// The keys of the run that `tag` names.
     ///
     /// # Errors
-    /// `Corrupt` for a tag nobody's run has; as [`Self::pack_key`].
-    pub(crate) fn run_keys(&self, tag: &RunTag) -> Result<Option<RunKeys>> {
+    /// `Corrupt` for a tag nobody's run has, and for a reading key that there never was; as [`Self::pack_key`].
+    fn run_keys(&self, tag: &RunTag) -> Result<RunKeys> {
         self.follow_reading_key(tag.version)?;
         match self.held_keyring()?.reading_key(tag.version) {
-            Some(key) => RunKeys::open(key, tag, &self.id()).map(Some),
-            None => Ok(None),
+            Some(key) => RunKeys::open(key, tag, &self.id()),
+            None => Err(Error::new(ErrorKind::Corrupt, "keyring", "no reading key of that version")
+                .with("version", tag.version)),
         }
     }
 
@@ -89,11 +90,7 @@ impl Repository {
     pub(crate) fn pack_family(&self, header: &PackHeader) -> Result<Key32> {
         match header.run() {
             None => self.pack_key(header.name.kind, header.key_version),
-            Some(tag) => match self.run_keys(&tag)? {
-                Some(run) => Ok(run.pack_family(header.name.kind)),
-                None => Err(Error::new(ErrorKind::Corrupt, "keyring", "no reading key of that version")
-                    .with("version", tag.version)),
-            },
+            Some(tag) => Ok(self.run_keys(&tag)?.pack_family(header.name.kind)),
         }
     }
 
@@ -103,11 +100,7 @@ impl Repository {
     /// `Corrupt`; as [`Self::run_keys`].
     pub(crate) fn open_sealed(&self, key: &Key32, aad: &[u8], bytes: &[u8]) -> Result<Vec<u8>> {
         let Some(object) = SealedToReader::parse(bytes)? else { return sealed::open(key, aad, bytes) };
-        match self.run_keys(&object.tag)? {
-            Some(run) => run.open_object(aad, &object),
-            None => Err(Error::new(ErrorKind::Corrupt, "keyring", "no reading key of that version")
-                .with("version", object.tag.version)),
-        }
+        self.run_keys(&object.tag)?.open_object(aad, &object)
     }
 
     /// The keyring held, for the secrets that never change.

@@ -25,7 +25,8 @@ const NEAR_BYTES: u64 = 128 << 10;
 /// Read from the end of a pack in one go, bytes: holds most footers.
 const TAIL_BYTES: u64 = 64 << 10;
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// What the mutex guards, also after a panic elsewhere.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
