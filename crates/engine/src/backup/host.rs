@@ -6,7 +6,7 @@
 use super::Before;
 use super::kept_tree::KeptTree;
 use crate::options::BackupOptions;
-use crate::pipeline::{PackSealer, RunPacks};
+use crate::pipeline::PackSealer;
 use crate::repository::{Host, Repository};
 use decube_backup_core::{Error, ErrorKind, Result};
 
@@ -44,9 +44,9 @@ pub(super) fn before<'a>(
 ///
 /// # Errors
 /// No entropy.
-pub(super) fn sealer(repo: &Repository) -> Result<Box<dyn PackSealer>> {
+pub(super) fn sealer(repo: &Repository) -> Result<PackSealer> {
     match repo.host() {
-        Some(host) => Ok(Box::new(RunPacks { run: host.begin_run(repo)?, cipher: host.ring.cipher, mark: host.mark })),
-        None => Ok(Box::new(repo.keyring()?)),
+        Some(host) => Ok(PackSealer::Run { run: host.begin_run(repo)?, cipher: host.ring.cipher, mark: host.mark }),
+        None => Ok(PackSealer::Keyring { keyring: repo.keyring()?, given: None }),
     }
 }

@@ -197,7 +197,7 @@ fn run_pass<'a>(
     let sealer = host::sealer(repo)?;
     let context = WriterContext {
         store: &store,
-        sealer: &*sealer,
+        sealer: &sealer,
         entropy: repo.env.entropy.as_ref(),
         repository: repo.id(),
         monitor,

@@ -7,9 +7,7 @@
 use super::tally::take_kept;
 use crate::index::LocalIndex;
 use crate::index::bitmap::Bitmap;
-use crate::pipeline::{
-    AddedPack, ChunkWriter, HostPacks, Lane, PackSealer, PackedSegment, WriterContext, WriterSettings,
-};
+use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackSealer, PackedSegment, WriterContext, WriterSettings};
 use crate::publish;
 use crate::repository::{Owners, Repository};
 use crate::segments::{Scratch, SegmentReader, chunk_in, is_damage};
@@ -78,16 +76,13 @@ impl Repack<'_> {
         }
         drop(state);
         // What is in a host's packs comes into packs of the same host.
-        groups.into_iter().try_for_each(|(owner, sources)| match owner {
-            None => self.run_group(&keyring, &sources, copied),
-            Some(owner) => {
-                let theirs = HostPacks { keyring: keyring.clone(), mark: HostMark::given(&owner) };
-                self.run_group(&theirs, &sources, copied)
-            }
+        groups.into_iter().try_for_each(|(owner, sources)| {
+            let given = owner.as_ref().map(HostMark::given);
+            self.run_group(&PackSealer::Keyring { keyring: keyring.clone(), given }, &sources, copied)
         })
     }
 
-    fn run_group(&self, sealer: &dyn PackSealer, sources: &[PackName], copied: &mut Copied) -> Result<()> {
+    fn run_group(&self, sealer: &PackSealer, sources: &[PackName], copied: &mut Copied) -> Result<()> {
         let repo = self.repo;
         let settings = WriterSettings::new(&repo.header, repo.store.capabilities().distance, &repo.env, None);
         let context = WriterContext {

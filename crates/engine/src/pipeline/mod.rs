@@ -31,7 +31,6 @@ use std::thread::Scope;
 
 pub use packer::AddedPack;
 pub use sealer::PackSealer;
-pub(crate) use sealer::{HostPacks, RunPacks};
 
 /// Sizes and effort of one writing session.
 #[derive(Clone, Copy, Debug)]
@@ -178,7 +177,7 @@ pub struct WriterContext<'a> {
     /// Where packs go.
     pub store: &'a Store,
     /// Keys.
-    pub sealer: &'a dyn PackSealer,
+    pub sealer: &'a PackSealer,
     /// Pack names.
     pub entropy: &'a dyn Entropy,
     /// Repository.

@@ -30,7 +30,7 @@ pub use snapshots::{Damaged, DamagedSnapshot, Outcome, REPAIRED_TAG, SnapshotsOp
 use crate::backup::dedup::Dedup;
 use crate::index::LocalIndex;
 use crate::options::{Effect, Subset, VerifyDepth};
-use crate::pipeline::{AddedPack, ChunkWriter, WriterContext, WriterSettings};
+use crate::pipeline::{AddedPack, ChunkWriter, PackSealer, WriterContext, WriterSettings};
 use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use crate::verify::Recording;
 use decube_backup_core::monitor::Monitor;
@@ -126,10 +126,10 @@ fn with_writer<T>(
     monitor: &dyn Monitor,
     work: impl FnOnce(&mut Dedup<'_>) -> Result<T>,
 ) -> Result<(T, Vec<AddedPack>, HashSet<PackName>)> {
-    let keyring = repo.keyring()?;
+    let sealer = PackSealer::Keyring { keyring: repo.keyring()?, given: None };
     let context = WriterContext {
         store: &repo.store,
-        sealer: &keyring,
+        sealer: &sealer,
         entropy: repo.env.entropy.as_ref(),
         repository: repo.id(),
         monitor,
