@@ -32,7 +32,7 @@ pub fn list(
     depth: Depth,
     visit: &mut dyn FnMut(&TreeEntry) -> Result<()>,
 ) -> Result<()> {
-    let nodes = Nodes::new(repo)?;
+    let nodes = Nodes::to_look(repo)?;
     let mut cursor = TreeCursor::within(&nodes, &root(snapshot), path)?;
     let mut found = path.is_root();
     while let Some(entry) = cursor.next()? {
@@ -69,7 +69,7 @@ fn after_subtree(path: &EntryPath) -> Option<EntryPath> {
 /// # Errors
 /// `NotFound` if there is none; `Corrupt` where the tree is damaged.
 pub fn entry(repo: &Repository, snapshot: &Snapshot, path: &EntryPath) -> Result<TreeEntry> {
-    let nodes = Nodes::new(repo)?;
+    let nodes = Nodes::to_look(repo)?;
     TreeCursor::new(&nodes, &root(snapshot)).lookup(path)?.ok_or_else(|| no_such_path(path))
 }
 
@@ -89,7 +89,7 @@ pub fn find(
     matcher: &dyn Fn(&Entry) -> bool,
     visit: &mut dyn FnMut(&TreeEntry) -> Result<()>,
 ) -> Result<()> {
-    let nodes = Nodes::new(repo)?;
+    let nodes = Nodes::to_look(repo)?;
     let mut cursor = TreeCursor::new(&nodes, &root(snapshot));
     while let Some(entry) = cursor.next()? {
         if matcher(&entry.entry) {
@@ -109,7 +109,7 @@ pub fn diff(
     b: &Snapshot,
     visit: &mut dyn FnMut(Difference) -> Result<()>,
 ) -> Result<()> {
-    let nodes = Nodes::new(repo)?;
+    let nodes = Nodes::to_look(repo)?;
     tree_diff(&nodes, &root(a), &root(b), |change| {
         visit(match change {
             Change::Added(entry) => Difference::Added(entry.entry),

@@ -143,7 +143,7 @@ pub fn dump_file(repo: &Repository, snapshot: &Snapshot, path: &EntryPath, out: 
             .with("path", path)
             .with_hint("dump a directory with --archive tar"));
     }
-    let nodes = Nodes::new(repo)?;
+    let nodes = Nodes::to_look(repo)?;
     let mut chunks = ChunkReader::new(repo)?;
     let mut reader = ContentReader::new(&mut chunks, &nodes, &entry.content);
     let written = io::copy(&mut reader, out).map_err(out_error)?;
@@ -165,7 +165,7 @@ pub fn dump_tar(
     out: &mut dyn Write,
     monitor: &dyn Monitor,
 ) -> Result<Vec<Problem>> {
-    let nodes = Nodes::new(repo)?;
+    let nodes = Nodes::to_look(repo)?;
     let mut chunks = ChunkReader::new(repo)?;
     let mut archive = tar::Builder::new(out);
     let (mut problems, mut links, mut found) = (Vec::new(), HashMap::new(), path.is_root());

@@ -3,8 +3,12 @@
 mod common;
 
 use common::{Harness, noise, plant, small_packs};
-use decube_backup_testkit::{Op, RecordingSink};
-use std::path::Path;
+use decube_backup_core::entry::EntryPath;
+use decube_backup_engine::browse::{Depth, list};
+use decube_backup_engine::options::SnapshotFilter;
+use decube_backup_testkit::{MemorySink, Op, RecordingSink};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Backs up as a new process with a warm cache; says what it asked for.
@@ -69,4 +73,99 @@ fn a_cold_cache_costs_requests_and_changes_nothing() {
     assert!(damaged >= 3, "state, index segments, slot: {damaged}");
     harness.assert_restores(&id, tree.path(), "a cache that lies");
     assert_eq!(harness.backup(tree.path(), "tree").chunks_new, 0);
+}
+
+/// A store across a network with twelve snapshots of a tree, each with a change elsewhere: the last one has nodes in packs of
+/// all of them.
+fn far_away(tree: &Path) -> Harness {
+    for n in 0..4000 {
+        let folder = tree.join(format!("{:02}", n / 100));
+        std::fs::create_dir_all(&folder).expect("folder");
+        std::fs::write(folder.join(format!("{n:05}")), noise(n, 300)).expect("file");
+    }
+    let harness = Harness::over(Arc::new(MemorySink::new().remote()));
+    harness.init(&small_packs()).expect("init");
+    for round in 0..12 {
+        change(tree, round);
+        harness.backup(tree, "tree");
+    }
+    let packs = harness.memory.objects().keys().filter(|key| key.as_str().starts_with("packs/m/")).count();
+    assert!(packs > 10, "{packs} metadata packs: the bar is about trees in many");
+    harness
+}
+
+fn change(tree: &Path, round: u64) {
+    std::fs::write(tree.join(format!("{:02}/new", round * 3)), noise(round, 300)).expect("file");
+}
+
+#[test]
+fn a_tree_in_many_packs_is_not_read_back_from_far_away() {
+    let tree = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("temp");
+    let harness = far_away(tree.path());
+    for round in [None, Some(12)] {
+        round.into_iter().for_each(|round| change(tree.path(), round));
+        let recording = backup(&harness, tree.path());
+        let context = format!("{round:?}: {:?}", recording.calls());
+        assert!(recording.tally(Op::Put, "").calls <= 4 && recording.tally(Op::Get, "").calls <= 8, "{context}");
+        assert_eq!(recording.tally(Op::Get, "packs/").calls, 0, "{context}");
+    }
+    // Looking costs nothing either.
+    let recording = Arc::new(RecordingSink::new(harness.sink.clone()));
+    let id = harness.repository().snapshots(&SnapshotFilter::default()).last().expect("a snapshot").id;
+    let through = harness.through(recording.clone());
+    let (repo, snapshot) = (through.repository(), through.snapshot(&id));
+    let mut seen = 0;
+    let mut count = |_: &_| {
+        seen += 1;
+        Ok(())
+    };
+    list(&repo, &snapshot, &EntryPath::root(), Depth::Recursive, &mut count).expect("list");
+    assert!(seen > 4000 && recording.tally(Op::Get, "packs/").calls == 0, "{seen}: {:?}", recording.calls());
+}
+
+#[test]
+fn who_meets_a_far_tree_for_the_first_time_fetches_each_pack_once() {
+    let tree = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("temp");
+    let harness = far_away(tree.path());
+    let stranger = harness.somebody_else();
+    let gets = |recording: &RecordingSink| {
+        let gets = recording.calls().into_iter().filter(|call| call.op == Op::Get && call.key.starts_with("packs/m/"));
+        gets.map(|call| call.key).collect::<Vec<_>>()
+    };
+    let fetched = gets(&backup(&stranger, tree.path()));
+    let distinct: BTreeSet<_> = fetched.iter().collect();
+    assert!(fetched.len() > 8 && distinct.len() == fetched.len(), "{fetched:?}");
+    assert_eq!(gets(&backup(&stranger, tree.path())), Vec::<String>::new());
+}
+
+#[test]
+fn kept_packs_that_are_damaged_are_read_from_the_repository_and_those_that_are_gone_are_removed() {
+    let tree = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("temp");
+    let harness = far_away(tree.path());
+    let folder = kept_folder(&harness);
+    let kept = || std::fs::read_dir(&folder).expect("a folder").flatten().map(|file| file.path()).collect::<Vec<_>>();
+    assert!(kept().len() > 10);
+    for (n, path) in kept().into_iter().enumerate() {
+        let mut bytes = std::fs::read(&path).expect("a kept pack");
+        let at = [0, bytes.len() / 3, bytes.len() / 2][n % 3];
+        bytes[at] ^= 1;
+        std::fs::write(&path, &bytes).expect("overwritten");
+    }
+    let report = harness.backup(tree.path(), "tree");
+    assert_eq!((report.chunks_new, report.files_new, report.files_changed), (0, 0, 0));
+    harness.assert_restores(&report.snapshot.expect("a snapshot"), tree.path(), "a cache that lies");
+    std::fs::write(folder.join("0123456789abcdef"), "no pack at all").expect("written");
+    harness.backup(tree.path(), "tree");
+    let names: BTreeSet<_> = harness.memory.objects().into_keys().map(|key| key.as_str().to_owned()).collect();
+    for path in kept() {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        assert!(names.iter().any(|key| key.ends_with(&name)), "{name} is in no repository");
+    }
+}
+
+/// Where the cache of `harness` keeps metadata packs.
+fn kept_folder(harness: &Harness) -> PathBuf {
+    let cache = harness.cache.as_ref().expect("a cache").path();
+    let of_repository = std::fs::read_dir(cache).expect("a folder").flatten().map(|entry| entry.path().join("packs.d"));
+    of_repository.into_iter().find(|folder| folder.is_dir()).expect("kept packs")
 }

@@ -34,7 +34,7 @@ pub mod stat_cache;
 use crate::options::{BackupOptions, BackupReport, ChangeDetection, Effect};
 use crate::pipeline::{AddedPack, ChunkWriter, Failure, WriterContext, WriterSettings};
 use crate::repository::Repository;
-use crate::segments::Nodes;
+use crate::segments::{Absent, KeptPacks, Nodes};
 use commit::{Commit, Committed, Run, Stored};
 use crossbeam_channel::{bounded, unbounded};
 use decube_backup_core::monitor::Monitor;
@@ -178,8 +178,12 @@ fn run_pass<'a>(
     let known = before
         .filter(|_| options.detection == ChangeDetection::StatCache)
         .and_then(|before| StatCacheReader::open(stat_path.as_deref()?, &before.tree.id, before.tree.entries));
+    let kept = KeptPacks::of(repo, Absent::Fetch);
+    if let Some(kept) = &kept {
+        kept.tidy(repo);
+    }
     let stored = match before {
-        Some(Before { kept: None, .. }) => Some(Nodes::new(repo)?.remembering()),
+        Some(Before { kept: None, .. }) => Some(Nodes::through(repo, kept.clone())?.remembering()),
         _ => None,
     };
     let nodes: Option<&(dyn NodeReader + Sync)> = match before.and_then(|before| before.kept.as_ref()) {
@@ -201,6 +205,7 @@ fn run_pass<'a>(
         entropy: repo.env.entropy.as_ref(),
         repository: repo.id(),
         monitor,
+        kept: kept.as_ref().filter(|_| !dry),
     };
     let excluded = |pack: &PackName| match repo.host() {
         Some(host) => !host.may_reuse(&repo.state(), pack),

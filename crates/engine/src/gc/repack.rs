@@ -91,6 +91,7 @@ impl Repack<'_> {
             entropy: repo.env.entropy.as_ref(),
             repository: repo.id(),
             monitor: self.monitor,
+            kept: None,
         };
         std::thread::scope(|scope| {
             let mut writer = ChunkWriter::start(scope, context, settings);

@@ -15,6 +15,7 @@ mod packer;
 mod sealer;
 
 use crate::environment::Environment;
+use crate::segments::KeptPacks;
 use crate::store::Store;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
@@ -184,6 +185,8 @@ pub struct WriterContext<'a> {
     pub repository: RepositoryId,
     /// Told about stored bytes.
     pub monitor: &'a dyn decube_backup_core::monitor::Monitor,
+    /// Keeps the metadata packs that were stored.
+    pub(crate) kept: Option<&'a KeptPacks>,
 }
 
 /// Takes new chunks; owned by the one thread that decides what is new.

@@ -175,6 +175,9 @@ impl<'a> Packer<'a> {
     fn wait_oldest(&mut self) -> Result<()> {
         if let Some(Upload { pack, parity, added }) = self.uploads.pop_front() {
             let buffer = self.context.store.wait(pack).map_err(|e| explain_upload(e, &added.name))?;
+            if let Some(kept) = self.context.kept {
+                kept.keep(&added.name, &buffer);
+            }
             self.pack_pool.push(buffer);
             if let Some(parity) = parity {
                 let buffer = self.context.store.wait(parity).map_err(|e| explain_upload(e, &added.name))?;

@@ -133,6 +133,7 @@ fn with_writer<T>(
         entropy: repo.env.entropy.as_ref(),
         repository: repo.id(),
         monitor,
+        kept: None,
     };
     let state = repo.state();
     let excluded = |pack: &PackName| !may_rely(&state, pack) || bad(pack);

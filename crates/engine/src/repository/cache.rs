@@ -1,5 +1,5 @@
-//! Files under the cache directory: state, local index, index segments, stat caches, and which key slot fits. All
-//! rebuildable; every failure to write one is a warning, never an error.
+//! Files under the cache directory: state, local index, index segments, metadata packs, stat caches, and which key slot
+//! fits. All rebuildable; every failure to write one is a warning, never an error.
 
 use decube_backup_format::host::HostMark;
 use decube_backup_format::ids::{RepositoryId, SlotId, hex};
@@ -74,6 +74,12 @@ impl Cache {
         std::fs::create_dir_all(&folder).ok().map(|()| folder)
     }
 
+    /// The folder that keeps metadata packs as they are in the repository, by id.
+    pub(crate) fn packs(&self) -> Option<PathBuf> {
+        let folder = self.path("packs.d")?;
+        std::fs::create_dir_all(&folder).ok().map(|()| folder)
+    }
+
     /// Where the stat cache of a series of backups is kept.
     pub(crate) fn stat(&self, name: &str, host: &str) -> Option<PathBuf> {
         self.of_series("stat", name, host)
@@ -133,7 +139,7 @@ impl Drop for Temporary {
 }
 
 /// Replaces the file at `path` whole; a failure is only logged.
-pub(super) fn write_atomically(path: &Path, bytes: &[u8]) {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) {
     let temporary = Temporary::beside(path);
     if let Err(error) = std::fs::write(temporary.temp(), bytes).and_then(|()| temporary.replace()) {
         tracing::warn!(%error, path = %path.display(), "a cache file cannot be written");

@@ -44,7 +44,7 @@ use decube_backup_format::keyring::Keyring;
 use decube_backup_format::log::{LogKeys, ObjectName};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-pub(crate) use cache::Temporary;
+pub(crate) use cache::{Temporary, write_atomically};
 pub(crate) use host::{Host, Owners, host_index_key_of};
 pub(crate) use indexes::{index_associated, index_segment, indexed_footer, keep_segment, open_segment};
 pub use log::{Appended, NewRecord, Verdict};

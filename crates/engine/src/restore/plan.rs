@@ -77,7 +77,7 @@ impl<'a> Planner<'a> {
             target,
             tally,
             tasks,
-            nodes: Nodes::new(repo)?,
+            nodes: Nodes::to_look(repo)?,
             index,
             window: Window::default(),
             first_links: HashMap::new(),
@@ -88,7 +88,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn run(mut self, tree: &TreeRoot) -> Result<Afterwards> {
-        let nodes = Nodes::new(self.repo)?;
+        let nodes = Nodes::to_look(self.repo)?;
         // Where the way to the subtree is damaged, the walk from the start says what is lost.
         let mut cursor =
             TreeCursor::within(&nodes, tree, &self.options.subtree).unwrap_or_else(|_| TreeCursor::new(&nodes, tree));

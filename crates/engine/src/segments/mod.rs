@@ -1,9 +1,11 @@
 //! Reading segments and nodes back: fetch, open, decompress, check.
 
 mod copies;
+mod kept;
 mod nodes;
 
 pub(crate) use copies::Copies;
+pub(crate) use kept::{Absent, KeptPacks};
 pub use nodes::Nodes;
 
 use crate::index::{LocalIndex, Location};
@@ -79,12 +81,19 @@ pub struct SegmentReader<'a> {
     damaged: Mutex<HashSet<PackName>>,
     /// Damaged packs that were brought back by their parity.
     shelf: Shelf,
+    /// Metadata packs that need not be asked for.
+    kept: Option<KeptPacks>,
 }
 
 impl<'a> SegmentReader<'a> {
     /// A reader of `repo`'s packs.
     pub fn new(repo: &'a Repository) -> Self {
-        Self { repo, packs: Mutex::default(), damaged: Mutex::default(), shelf: Shelf::default() }
+        Self { repo, packs: Mutex::default(), damaged: Mutex::default(), shelf: Shelf::default(), kept: None }
+    }
+
+    /// The same, which takes what is kept from the cache.
+    pub(crate) fn through(repo: &'a Repository, kept: Option<KeptPacks>) -> Self {
+        Self { kept, ..Self::new(repo) }
     }
 
     /// The opened header of `pack`.
@@ -162,6 +171,11 @@ impl<'a> SegmentReader<'a> {
     /// `NotFound` or `Corrupt`.
     pub(crate) fn fetch(&self, pack: &PackName, offset: u64, len: u64) -> Result<Bytes> {
         let Some(rebuilt) = self.shelf.get(pack) else {
+            if let Some(kept) = &self.kept
+                && let Some(bytes) = kept.read(self.repo, pack, offset, len)?
+            {
+                return Ok(bytes);
+            }
             return self.repo.store.get_exactly(&ids::pack_key(pack)?, offset, len);
         };
         let bytes = rebuilt.get(offset as usize..offset.saturating_add(len) as usize);
@@ -204,6 +218,17 @@ impl<'a> SegmentReader<'a> {
     /// # Errors
     /// `NotFound` or `Corrupt`.
     pub fn read(&self, pack: &PackName, number: u32, entry: &SegmentEntry, scratch: &mut Scratch) -> Result<()> {
+        match self.read_once(pack, number, entry, scratch) {
+            Err(error) if is_damage(&error) && self.kept.as_ref().is_some_and(|kept| kept.discard(pack)) => {
+                tracing::warn!(pack = %pack.id, "a pack in the cache is damaged; it is read from the repository");
+                locked(&self.packs).remove(pack);
+                self.read_once(pack, number, entry, scratch)
+            }
+            done => done,
+        }
+    }
+
+    fn read_once(&self, pack: &PackName, number: u32, entry: &SegmentEntry, scratch: &mut Scratch) -> Result<()> {
         let key = ids::pack_key(pack)?;
         let (from, end) = (u64::from(entry.offset), u64::from(entry.offset) + u64::from(entry.stored_len));
         let sealed = if end <= NEAR_BYTES && !locked(&self.packs).contains_key(pack) {

@@ -1,6 +1,6 @@
 //! Reading tree and list nodes, with the last few segments kept decoded.
 
-use super::{Scratch, SegmentReader, locked};
+use super::{Absent, KeptPacks, Scratch, SegmentReader, locked};
 use crate::index::Location;
 use crate::repository::Repository;
 use bytes::Bytes;
@@ -30,11 +30,27 @@ impl<'a> Nodes<'a> {
     /// # Errors
     /// The index cannot be read; `WrongKey` for a write-only key.
     pub fn new(repo: &'a Repository) -> Result<Self> {
+        Self::through(repo, None)
+    }
+
+    /// The same for who only looks: what the cache keeps is taken from there.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn to_look(repo: &'a Repository) -> Result<Self> {
+        Self::through(repo, KeptPacks::of(repo, Absent::Pass))
+    }
+
+    /// The same, which takes what is kept from the cache.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn through(repo: &'a Repository, kept: Option<KeptPacks>) -> Result<Self> {
         repo.check_reader(Access::Read)?;
         repo.index()?;
         Ok(Self {
             repo,
-            segments: SegmentReader::new(repo),
+            segments: SegmentReader::through(repo, kept),
             cache: Mutex::default(),
             scratch: Mutex::new(Scratch::new()?),
             seen: None,
@@ -48,7 +64,7 @@ impl<'a> Nodes<'a> {
         self
     }
 
-    /// Whether the node was read through this reader, so it is certainly stored.
+    /// Whether the node was read through this reader, so a live pack has it.
     pub fn has_seen(&self, id: &ChunkId) -> bool {
         self.seen.as_ref().is_some_and(|seen| locked(seen).contains(id))
     }
