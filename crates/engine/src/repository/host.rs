@@ -10,7 +10,7 @@ use decube_backup_format::checkpoint::State;
 use decube_backup_format::hash::Key32;
 use decube_backup_format::header::Access;
 use decube_backup_format::host::{HostMark, HostRing, host_index_key};
-use decube_backup_format::ids::{IndexId, PackName, SlotId};
+use decube_backup_format::ids::{IndexId, PackName};
 use decube_backup_format::log::{Envelope, Payload, Stamp, WriterId};
 use decube_backup_format::reading::{RunKeys, SealedToReader, Shared};
 use decube_backup_format::sealed;
@@ -98,8 +98,7 @@ impl Repository {
     /// Whether the host of this handle may append to `state`; always for a holder of all keys.
     pub(super) fn check_admitted(&self, state: &State) -> Result<()> {
         let Some(host) = &self.host else { return Ok(()) };
-        let in_force = state.slots().any(|(slot, _)| slot == self.slot);
-        if in_force && state.host(&host.writer).is_some_and(|known| known.slot == self.slot) {
+        if state.has_slot(&self.slot) && state.host(&host.writer).is_some_and(|known| known.slot == self.slot) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::WrongKey, "open", "this write-only key was removed from the repository")
@@ -210,8 +209,7 @@ pub(crate) struct Owners(BTreeMap<HostMark, WriterId>);
 impl Owners {
     /// As `state` says.
     pub(crate) fn of(state: &State) -> Self {
-        let in_force = |slot: &SlotId| state.slots().any(|(listed, _)| listed == *slot);
-        let hosts = state.hosts().filter(|(_, host)| in_force(&host.slot));
+        let hosts = state.hosts().filter(|(_, host)| state.has_slot(&host.slot));
         let marks =
             |(writer, _)| [HostMark::of, HostMark::given].map(|mark: fn(&WriterId) -> _| (mark(writer), *writer));
         Self(hosts.flat_map(marks).collect())

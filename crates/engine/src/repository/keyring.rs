@@ -131,8 +131,7 @@ impl Repository {
         // because it was replaced, and slots are deleted before keyrings.
         let revoked = match &found {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                !state.slots().any(|(slot, _)| slot == self.slot)
-                    || self.store.stat(&slot_key(&self.slot.to_hex())?)?.is_none()
+                !state.has_slot(&self.slot) || self.store.stat(&slot_key(&self.slot.to_hex())?)?.is_none()
             }
             _ => false,
         };

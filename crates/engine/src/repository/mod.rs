@@ -168,7 +168,7 @@ impl Repository {
             let Err(refused) = repo.check_host() else { return Ok(repo) };
             // A crash may have left a slot without a record, and the same key opens a sound one too.
             let state = repo.state();
-            let in_force = |slot: &SlotId| state.slots().any(|(listed, _)| listed == *slot);
+            let in_force = |slot: &SlotId| state.has_slot(slot);
             let way = unlock::unlock(&store, &header.value.repository, credentials, &in_force).map_err(|_| refused)?;
             let repo = Self::assemble(env, store, header, way)?;
             repo.load_state()?;
@@ -262,7 +262,7 @@ impl Repository {
     /// that counts for nothing, and the same password may open a sound one too.
     fn settle_slot(&mut self, credentials: &Credentials) -> Result<()> {
         let state = self.state();
-        let in_force = |slot: &SlotId| state.slots().any(|(listed, _)| listed == *slot);
+        let in_force = |slot: &SlotId| state.has_slot(slot);
         if !in_force(&self.slot)
             && let Ok(unlocked) =
                 unlock::unlock(&self.store, &self.id(), credentials, &in_force).and_then(unlock::Way::everything)
@@ -275,7 +275,7 @@ impl Repository {
 
     /// A slot object that the log no longer lists must not open the repository.
     fn check_slot_in_force(&self) -> Result<()> {
-        if self.state().slots().any(|(slot, _)| slot == self.slot) {
+        if self.state().has_slot(&self.slot) {
             return Ok(());
         }
         // A lost record may be the one that added it; one that is known to be removed stays so.

@@ -249,6 +249,10 @@ impl State {
     pub fn slots(&self) -> impl ExactSizeIterator<Item = (SlotId, &ObjectInfo)> {
         self.slots.iter().map(|(slot, info)| (*slot, info))
     }
+    /// Whether a key slot is in force.
+    pub fn has_slot(&self, slot: &SlotId) -> bool {
+        self.slots.contains_key(slot)
+    }
     /// Keyring generations in force.
     pub fn keyrings(&self) -> impl ExactSizeIterator<Item = (u32, &ObjectInfo)> {
         self.keyrings.iter().map(|(generation, info)| (*generation, info))
