@@ -66,6 +66,12 @@ impl Store {
         self.runtime.block_on(self.sink.get(key, ByteRange::From { offset, len }))
     }
 
+    /// Starts a [`Self::get_range`].
+    pub fn start_get_range(&self, key: Key, offset: u64, len: u64) -> JoinHandle<Result<Option<Bytes>>> {
+        let sink = self.sink.clone();
+        self.runtime.spawn(async move { sink.get(&key, ByteRange::From { offset, len }).await })
+    }
+
     /// As [`Sink::stat`].
     ///
     /// # Errors

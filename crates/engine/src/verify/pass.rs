@@ -1,7 +1,9 @@
-//! One object, from front to back: hashed whole while its parts are looked at, a part in memory at a time.
+//! One object, from front to back: hashed whole while its parts are looked at, the next part on its way.
 
 use crate::store::Store;
+use bytes::Bytes;
 use decube_backup_core::{Key, Result};
+use tokio::task::JoinHandle;
 
 /// Bytes fetched at once: a fresh buffer of the sink's costs more the larger it is.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -11,16 +13,32 @@ pub(super) struct Pass<'a> {
     store: &'a Store,
     key: Key,
     hasher: blake3::Hasher,
-    /// Bytes read and hashed so far.
+    /// Bytes looked at so far.
     pub(super) at: u64,
     /// Whether there turned out to be no such object.
     pub(super) absent: bool,
+    /// Hashed and not yet looked at.
+    held: Bytes,
+    /// What follows, on its way; `None` before the first piece and behind the last.
+    ahead: Option<JoinHandle<Result<Option<Bytes>>>>,
+    /// Where what follows what is on its way begins.
+    next: u64,
     ended: bool,
 }
 
 impl<'a> Pass<'a> {
     pub(super) fn new(store: &'a Store, key: Key) -> Self {
-        Self { store, key, hasher: blake3::Hasher::new(), at: 0, absent: false, ended: false }
+        Self {
+            store,
+            key,
+            hasher: blake3::Hasher::new(),
+            at: 0,
+            absent: false,
+            held: Bytes::new(),
+            ahead: None,
+            next: 0,
+            ended: false,
+        }
     }
 
     /// Replaces `into` by the bytes from here to offset `to`, or to the object's end if that comes first.
@@ -29,7 +47,12 @@ impl<'a> Pass<'a> {
     /// As [`decube_backup_core::Sink::get`].
     pub(super) fn read_to(&mut self, to: u64, into: &mut Vec<u8>) -> Result<()> {
         into.clear();
-        self.each_piece(to, |piece| into.extend_from_slice(piece))
+        while self.at < to && self.more()? {
+            let len = usize::try_from(to - self.at).unwrap_or(usize::MAX).min(self.held.len());
+            into.extend_from_slice(&self.held.split_to(len));
+            self.at += len as u64;
+        }
+        Ok(())
     }
 
     /// Reads the rest: the BLAKE3 of the whole object.
@@ -37,21 +60,32 @@ impl<'a> Pass<'a> {
     /// # Errors
     /// As [`decube_backup_core::Sink::get`].
     pub(super) fn finish(&mut self) -> Result<[u8; 32]> {
-        self.each_piece(u64::MAX, |_| {})?;
+        while self.more()? {
+            self.at += self.held.len() as u64;
+            self.held.clear();
+        }
         Ok(*self.hasher.finalize().as_bytes())
     }
 
-    fn each_piece(&mut self, to: u64, mut take: impl FnMut(&[u8])) -> Result<()> {
-        while self.at < to && !self.ended {
-            let want = PIECE_BYTES.min(to - self.at);
-            let piece = self.store.get_range(&self.key, self.at, want)?;
+    /// Whether anything is held, by fetching it if need be.
+    fn more(&mut self) -> Result<bool> {
+        if self.held.is_empty() && !self.ended {
+            let task = self.ahead.take().unwrap_or_else(|| self.fetch());
+            let piece = self.store.wait(task)?;
             self.absent |= piece.is_none();
-            let piece = piece.unwrap_or_default();
-            self.hasher.update(&piece);
-            self.at += piece.len() as u64;
-            self.ended = (piece.len() as u64) < want;
-            take(&piece);
+            self.held = piece.unwrap_or_default();
+            self.ended = (self.held.len() as u64) < PIECE_BYTES;
+            if !self.ended {
+                self.ahead = Some(self.fetch());
+            }
+            self.hasher.update(&self.held);
         }
-        Ok(())
+        Ok(!self.held.is_empty())
+    }
+
+    fn fetch(&mut self) -> JoinHandle<Result<Option<Bytes>>> {
+        let from = self.next;
+        self.next += PIECE_BYTES;
+        self.store.start_get_range(self.key.clone(), from, PIECE_BYTES)
     }
 }
