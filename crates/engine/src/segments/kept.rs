@@ -37,8 +37,7 @@ impl KeptPacks {
     /// Those of `repo`; `None` where the storage is as near as the cache, and for a host, which could not read them.
     pub(crate) fn of(repo: &Repository, absent: Absent) -> Option<Self> {
         let useful = repo.store.capabilities().distance == Distance::Remote && repo.host().is_none();
-        let folder = repo.cache.packs().filter(|_| useful)?;
-        Some(Self { folder, absent })
+        if useful { Some(Self { folder: repo.cache.packs()?, absent }) } else { None }
     }
 
     /// Removes what is no longer in the repository, and what there is no room for.
@@ -69,8 +68,8 @@ impl KeptPacks {
 
     /// Keeps a pack that is in the repository. What cannot be kept is only warned of.
     pub(crate) fn keep(&self, pack: &PackName, bytes: &[u8]) {
-        if pack.kind == PackKind::Meta {
-            write_atomically(&self.path(pack), bytes);
+        if let Some(path) = self.path(pack) {
+            write_atomically(&path, bytes);
         }
     }
 
@@ -79,10 +78,8 @@ impl KeptPacks {
     /// # Errors
     /// The store does not answer.
     pub(super) fn read(&self, repo: &Repository, pack: &PackName, offset: u64, len: u64) -> Result<Option<Bytes>> {
-        if pack.kind != PackKind::Meta {
-            return Ok(None);
-        }
-        if let Ok(file) = File::open(self.path(pack)) {
+        let Some(path) = self.path(pack) else { return Ok(None) };
+        if let Ok(file) = File::open(path) {
             let mut bytes = vec![0; len as usize];
             if file.read_exact_at(&mut bytes, offset).is_ok() {
                 return Ok(Some(bytes.into()));
@@ -103,10 +100,11 @@ impl KeptPacks {
 
     /// Forgets a pack that did not open; whether it was kept.
     pub(super) fn discard(&self, pack: &PackName) -> bool {
-        pack.kind == PackKind::Meta && std::fs::remove_file(self.path(pack)).is_ok()
+        self.path(pack).is_some_and(|path| std::fs::remove_file(path).is_ok())
     }
 
-    fn path(&self, pack: &PackName) -> PathBuf {
-        self.folder.join(pack.id.to_hex())
+    /// Where a pack is kept; `None` for one of content.
+    fn path(&self, pack: &PackName) -> Option<PathBuf> {
+        (pack.kind == PackKind::Meta).then(|| self.folder.join(pack.id.to_hex()))
     }
 }

@@ -21,8 +21,6 @@ pub(super) struct Pass<'a> {
     held: Bytes,
     /// What follows, on its way; `None` before the first piece and behind the last.
     ahead: Option<JoinHandle<Result<Option<Bytes>>>>,
-    /// Where what follows what is on its way begins.
-    next: u64,
     ended: bool,
 }
 
@@ -36,7 +34,6 @@ impl<'a> Pass<'a> {
             absent: false,
             held: Bytes::new(),
             ahead: None,
-            next: 0,
             ended: false,
         }
     }
@@ -83,9 +80,8 @@ impl<'a> Pass<'a> {
         Ok(!self.held.is_empty())
     }
 
-    fn fetch(&mut self) -> JoinHandle<Result<Option<Bytes>>> {
-        let from = self.next;
-        self.next += PIECE_BYTES;
-        self.store.start_get_range(self.key.clone(), from, PIECE_BYTES)
+    /// Asks for what follows what is held.
+    fn fetch(&self) -> JoinHandle<Result<Option<Bytes>>> {
+        self.store.start_get_range(self.key.clone(), self.at + self.held.len() as u64, PIECE_BYTES)
     }
 }
