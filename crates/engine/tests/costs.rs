@@ -6,7 +6,7 @@ use common::{Harness, noise, plant, small_packs};
 use decube_backup_core::entry::EntryPath;
 use decube_backup_engine::browse::{Depth, list};
 use decube_backup_engine::options::SnapshotFilter;
-use decube_backup_testkit::{MemorySink, Op, RecordingSink};
+use decube_backup_testkit::{Op, RecordingSink};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,16 +75,15 @@ fn a_cold_cache_costs_requests_and_changes_nothing() {
     assert_eq!(harness.backup(tree.path(), "tree").chunks_new, 0);
 }
 
-/// A store across a network with twelve snapshots of a tree, each with a change elsewhere: the last one has nodes in packs of
+/// A repository with twelve snapshots of a tree, each with a change elsewhere: the last one has nodes in packs of
 /// all of them.
-fn far_away(tree: &Path) -> Harness {
+fn twelve_days(tree: &Path) -> Harness {
     for n in 0..4000 {
         let folder = tree.join(format!("{:02}", n / 100));
         std::fs::create_dir_all(&folder).expect("folder");
         std::fs::write(folder.join(format!("{n:05}")), noise(n, 300)).expect("file");
     }
-    let harness = Harness::over(Arc::new(MemorySink::new().remote()));
-    harness.init(&small_packs()).expect("init");
+    let harness = Harness::with_repository(&small_packs());
     for round in 0..12 {
         change(tree, round);
         harness.backup(tree, "tree");
@@ -99,9 +98,9 @@ fn change(tree: &Path, round: u64) {
 }
 
 #[test]
-fn a_tree_in_many_packs_is_not_read_back_from_far_away() {
+fn a_tree_in_many_packs_is_not_read_back() {
     let tree = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("temp");
-    let harness = far_away(tree.path());
+    let harness = twelve_days(tree.path());
     for round in [None, Some(12)] {
         round.into_iter().for_each(|round| change(tree.path(), round));
         let recording = backup(&harness, tree.path());
@@ -124,9 +123,9 @@ fn a_tree_in_many_packs_is_not_read_back_from_far_away() {
 }
 
 #[test]
-fn who_meets_a_far_tree_for_the_first_time_fetches_each_pack_once() {
+fn who_meets_a_tree_for_the_first_time_fetches_each_pack_once() {
     let tree = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("temp");
-    let harness = far_away(tree.path());
+    let harness = twelve_days(tree.path());
     let stranger = harness.somebody_else();
     let gets = |recording: &RecordingSink| {
         let gets = recording.calls().into_iter().filter(|call| call.op == Op::Get && call.key.starts_with("packs/m/"));
@@ -141,7 +140,7 @@ fn who_meets_a_far_tree_for_the_first_time_fetches_each_pack_once() {
 #[test]
 fn kept_packs_that_are_damaged_are_read_from_the_repository_and_those_that_are_gone_are_removed() {
     let tree = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("temp");
-    let harness = far_away(tree.path());
+    let harness = twelve_days(tree.path());
     let folder = kept_folder(&harness);
     let kept = || std::fs::read_dir(&folder).expect("a folder").flatten().map(|file| file.path()).collect::<Vec<_>>();
     assert!(kept().len() > 10);

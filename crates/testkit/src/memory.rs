@@ -17,16 +17,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Objects in memory. See the module docs for what it refuses.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MemorySink {
     objects: Mutex<BTreeMap<Key, Bytes>>,
-    distance: Distance,
-}
-
-impl Default for MemorySink {
-    fn default() -> Self {
-        Self::from_objects(BTreeMap::new())
-    }
 }
 
 impl MemorySink {
@@ -37,13 +30,7 @@ impl MemorySink {
 
     /// A store that holds `objects`: the other half of [`MemorySink::objects`] for crash tests.
     pub fn from_objects(objects: BTreeMap<Key, Bytes>) -> Self {
-        Self { objects: Mutex::new(objects), distance: Distance::Local }
-    }
-
-    /// The same, which says that it is across a network.
-    #[must_use]
-    pub fn remote(self) -> Self {
-        Self { distance: Distance::Remote, ..self }
+        Self { objects: Mutex::new(objects) }
     }
 
     /// Everything it holds at this moment; cheap, the bytes are shared.
@@ -164,7 +151,7 @@ impl Sink for MemorySink {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { conditional_create: Support::Yes, mutable: Support::Yes, distance: self.distance }
+        Capabilities { conditional_create: Support::Yes, mutable: Support::Yes, distance: Distance::Local }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Metadata packs in the cache, byte for byte as in the repository, for storage where each request takes time and money.
+//! Metadata packs in the cache, byte for byte as in the repository: requests take time, and on many storages money.
 //!
 //! Backups read the tree before, whole; what they store of the next one they keep. Reading what is kept says nothing of the
 //! repository, so whoever judges or repairs it reads past this.
@@ -6,7 +6,6 @@
 use crate::repository::{Repository, write_atomically};
 use bytes::Bytes;
 use decube_backup_core::Result;
-use decube_backup_core::sink::Distance;
 use decube_backup_format::ids::{PackKind, PackName, pack_key};
 use std::collections::HashMap;
 use std::fs::File;
@@ -34,10 +33,12 @@ pub(crate) struct KeptPacks {
 }
 
 impl KeptPacks {
-    /// Those of `repo`; `None` where the storage is as near as the cache, and for a host, which could not read them.
+    /// Those of `repo`; `None` without a cache, and for a host, which could not read them.
     pub(crate) fn of(repo: &Repository, absent: Absent) -> Option<Self> {
-        let useful = repo.store.capabilities().distance == Distance::Remote && repo.host().is_none();
-        if useful { Some(Self { folder: repo.cache.packs()?, absent }) } else { None }
+        if repo.host().is_some() {
+            return None;
+        }
+        Some(Self { folder: repo.cache.packs()?, absent })
     }
 
     /// Removes what is no longer in the repository, and what there is no room for.
