@@ -1,6 +1,6 @@
 //! A window of the plan: wanted chunks grouped by segment, segments into runs fetched together.
 
-use super::work::{FileJob, Piece, SegmentTask, Task};
+use super::work::{Chunk, FileJob, Piece, SegmentTask, Task};
 use crate::index::Location;
 use decube_backup_format::ids::{ChunkId, PackName};
 use std::collections::HashMap;
@@ -35,7 +35,8 @@ impl Window {
             .groups
             .entry((at.pack, at.segment))
             .or_insert_with(|| (self.pieces, SegmentTask { number: at.segment, entry: at.entry, pieces: Vec::new() }));
-        group.pieces.push(Piece { file: file.clone(), id, file_offset, segment_offset: at.offset, len: at.len });
+        let chunk = Chunk { offset: at.offset, len: at.len, id };
+        group.pieces.push(Piece { file: file.clone(), file_offset, chunk });
         self.pieces += 1;
         if self.pieces >= WINDOW_PIECES { Fill::Full } else { Fill::Open }
     }
@@ -47,8 +48,7 @@ impl Window {
         let mut groups: Vec<_> = std::mem::take(&mut self.groups).into_iter().collect();
         groups.sort_unstable_by_key(|(place, _)| *place);
         let mut runs: Vec<(usize, PackName, Vec<SegmentTask>)> = Vec::new();
-        for ((pack, _), (wanted, mut segment)) in groups {
-            segment.pieces.sort_unstable_by_key(|p| (p.segment_offset, p.file_offset));
+        for ((pack, _), (wanted, segment)) in groups {
             match runs.last_mut() {
                 Some((first, last, segments)) if *last == pack && joins(segments, &segment) => {
                     *first = wanted.min(*first);

@@ -44,26 +44,45 @@ pub(super) struct FileJob {
     pub handle: RwLock<Option<Box<dyn TargetFile>>>,
 }
 
-/// One chunk of a file inside a segment.
+/// A chunk in a decoded segment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Chunk {
+    pub offset: u32,
+    pub len: u32,
+    pub id: ChunkId,
+}
+
+impl Chunk {
+    fn end(&self) -> u32 {
+        self.offset + self.len
+    }
+
+    /// Its bytes; none if the segment is too short.
+    fn of<'r>(&self, raw: &'r [u8]) -> &'r [u8] {
+        raw.get(self.offset as usize..self.end() as usize).unwrap_or_default()
+    }
+}
+
+/// One of the places that a chunk goes to.
 pub(super) struct Piece {
     pub file: Arc<FileJob>,
-    pub id: ChunkId,
     pub file_offset: u64,
-    pub segment_offset: u32,
-    pub len: u32,
+    pub chunk: Chunk,
 }
 
 impl Piece {
-    /// Its bytes in its decoded segment; none if the segment is too short.
-    fn of<'r>(&self, raw: &'r [u8]) -> &'r [u8] {
-        raw.get(self.segment_offset as usize..(self.segment_offset + self.len) as usize).unwrap_or_default()
+    /// Whether `next` comes after it both in the file and in the segment.
+    fn is_followed_by(&self, next: &Self) -> bool {
+        Arc::ptr_eq(&self.file, &next.file)
+            && self.file_offset + u64::from(self.chunk.len) == next.file_offset
+            && self.chunk.end() == next.chunk.offset
     }
 }
 
 pub(super) struct SegmentTask {
     pub number: u32,
     pub entry: SegmentEntry,
-    /// Sorted by offset in the segment.
+    /// As they were wanted: file by file, each from front to back.
     pub pieces: Vec<Piece>,
 }
 
@@ -160,14 +179,14 @@ impl WorkContext<'_> {
         // Neighbours here are mostly neighbours there.
         let mut decoded = None;
         for piece in pieces {
-            let found = self.segments.read_other_copy(&self.index, &piece.id, pack, |at| {
+            let found = self.segments.read_other_copy(&self.index, &piece.chunk.id, pack, |at| {
                 if decoded != Some((at.pack, at.segment)) {
                     decoded = None;
                     self.segments.read(&at.pack, at.segment, &at.entry, scratch)?;
                     decoded = Some((at.pack, at.segment));
                 }
                 let bytes = scratch.raw.get(at.offset as usize..(at.offset + at.len) as usize);
-                let bytes = bytes.filter(|bytes| self.repo.hasher.id(Domain::Content, bytes) == piece.id);
+                let bytes = bytes.filter(|bytes| self.repo.hasher.id(Domain::Content, bytes) == piece.chunk.id);
                 self.put(std::slice::from_ref(piece), bytes.ok_or_else(mismatch)?);
                 Ok(())
             });
@@ -181,35 +200,24 @@ impl WorkContext<'_> {
 
     /// Writes all pieces of a decoded segment, neighbours with one call; returns those that are not what their id says.
     fn segment<'p>(&self, pieces: &'p [Piece], raw: &[u8]) -> Vec<&'p Piece> {
-        let mut mismatched = Vec::new();
-        let mut at = 0;
-        while let Some(first) = pieces.get(at) {
-            let (mut run, mut end, mut file_end) =
-                (1, first.segment_offset + first.len, first.file_offset + u64::from(first.len));
-            while let Some(next) = pieces.get(at + run) {
-                if !Arc::ptr_eq(&next.file, &first.file) || next.segment_offset != end || next.file_offset != file_end {
-                    break;
-                }
-                (end, file_end, run) = (end + next.len, file_end + u64::from(next.len), run + 1);
-            }
-            let members = pieces.get(at..at + run).unwrap_or_default();
-            let before = mismatched.len();
-            mismatched.extend(members.iter().filter(|piece| !self.is_whole(piece, raw)));
-            match raw.get(first.segment_offset as usize..end as usize) {
-                Some(bytes) if mismatched.len() == before => self.put(members, bytes),
-                _ => {
-                    for piece in members.iter().filter(|piece| self.is_whole(piece, raw)) {
-                        self.put(std::slice::from_ref(piece), piece.of(raw));
-                    }
-                }
-            }
-            at += run;
+        let mut mismatched: Vec<_> = pieces.iter().map(|piece| piece.chunk).collect();
+        // Checked once, however many places it goes to.
+        mismatched.sort_unstable();
+        mismatched.dedup();
+        mismatched.retain(|chunk| self.repo.hasher.id(Domain::Content, chunk.of(raw)) != chunk.id);
+        let is_whole = |piece: &Piece| mismatched.binary_search(&piece.chunk).is_err();
+        let mut rest = pieces;
+        while let Some(at) = rest.iter().position(is_whole) {
+            rest = rest.get(at..).unwrap_or_default();
+            let joined = |pair: &&[Piece]| matches!(pair, [one, next] if one.is_followed_by(next) && is_whole(next));
+            let run = 1 + rest.windows(2).take_while(joined).count();
+            let (members, after) = rest.split_at(run);
+            let (start, end) =
+                members.first().zip(members.last()).map_or((0, 0), |(a, b)| (a.chunk.offset, b.chunk.end()));
+            self.put(members, raw.get(start as usize..end as usize).unwrap_or_default());
+            rest = after;
         }
-        mismatched
-    }
-
-    fn is_whole(&self, piece: &Piece, raw: &[u8]) -> bool {
-        self.repo.hasher.id(Domain::Content, piece.of(raw)) == piece.id
+        pieces.iter().filter(|piece| !is_whole(piece)).collect()
     }
 
     /// Writes `bytes`, the checked content of `members`: neighbours in one file.
