@@ -3,15 +3,15 @@
 mod common;
 
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
+use common::nowhere::{Into, Nowhere};
 use common::{Harness, noise, path, plant, series, small_packs, source_of};
 use decube_backup_backend_fs::source::{FsSource, MissingRoots, SourceOptions};
-use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Silent};
-use decube_backup_core::target::{Existing, FileMode, Target, TargetFile};
+use decube_backup_core::monitor::{Monitor, Problem, ProblemKind};
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
-use decube_backup_engine::options::{InitOptions, RestoreOptions, SnapshotFilter};
+use decube_backup_engine::options::{RestoreOptions, SnapshotFilter};
 use decube_backup_engine::{backup, restore};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 fn file(name: &str, seed: u64, len: u64, behaviour: Behaviour) -> MadeUpFile {
@@ -123,72 +123,21 @@ fn a_backup_asked_to_stop_stops_and_publishes_nothing() {
 }
 
 /// A destination that cannot take some names.
-#[derive(Default)]
-struct Picky {
-    writes: Arc<AtomicUsize>,
-}
+struct Picky;
 
-fn refused(path: &EntryPath) -> Result<()> {
-    match path.name() {
-        b"text" | b"er" | b"link" => Err(Error::new(ErrorKind::NoSpace, "write", "no room").with("path", path)),
-        _ => Ok(()),
+impl Nowhere for Picky {
+    fn takes(&self, path: &EntryPath) -> Result<()> {
+        match path.name() {
+            b"text" | b"er" | b"link" => Err(Error::new(ErrorKind::NoSpace, "write", "no room").with("path", path)),
+            _ => Ok(()),
+        }
     }
-}
 
-/// Counts what is written to it.
-struct Nowhere(Arc<AtomicUsize>);
-
-impl TargetFile for Nowhere {
-    fn write_at(&self, _: u64, _: &[u8]) -> Result<()> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-    fn read_at(&self, _: u64, _: &mut [u8]) -> Result<usize> {
-        Ok(0)
-    }
-    fn set_len(&self, _: u64) -> Result<()> {
-        Ok(())
-    }
-    fn punch(&self, _: u64, _: u64) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl Target for Picky {
-    fn existing(&self, _: &EntryPath) -> Result<Option<Existing>> {
-        Ok(None)
-    }
-    fn children(&self, _: &EntryPath) -> Result<Vec<Vec<u8>>> {
-        Ok(Vec::new())
-    }
-    fn remove(&self, _: &EntryPath) -> Result<()> {
-        Ok(())
-    }
-    fn create_directory(&self, path: &EntryPath) -> Result<()> {
-        refused(path)
-    }
-    fn create_file(&self, path: &EntryPath, _: FileMode) -> Result<Box<dyn TargetFile>> {
-        refused(path)?;
-        Ok(Box::new(Nowhere(self.writes.clone())))
-    }
-    fn finish_file(&self, _: Box<dyn TargetFile>, entry: &decube_backup_core::Entry) -> Vec<Problem> {
-        let odd = entry.path.name() == b"noise";
-        odd.then(|| Problem::new(ProblemKind::Attribute, entry.path.as_bytes().to_vec(), "no such attribute here"))
+    fn finished(&self, path: &EntryPath) -> Vec<Problem> {
+        let odd = path.name() == b"noise";
+        odd.then(|| Problem::new(ProblemKind::Attribute, path.as_bytes().to_vec(), "no such attribute here"))
             .into_iter()
             .collect()
-    }
-    fn create_special(&self, entry: &decube_backup_core::Entry) -> Result<Vec<Problem>> {
-        refused(&entry.path)?;
-        Ok(Vec::new())
-    }
-    fn link(&self, _: &EntryPath, _: &EntryPath) -> Result<()> {
-        Ok(())
-    }
-    fn finish_existing(&self, _: &decube_backup_core::Entry) -> Vec<Problem> {
-        Vec::new()
-    }
-    fn finish_directory(&self, _: &decube_backup_core::Entry) -> Vec<Problem> {
-        Vec::new()
     }
 }
 
@@ -201,27 +150,10 @@ fn what_a_destination_cannot_take_is_reported_and_the_rest_is_written() {
     let options = RestoreOptions { subtree: common::inside(tree.path()), ..RestoreOptions::default() };
     let listener = Listener::default();
     let report =
-        restore::restore(&harness.repository(), &harness.snapshot(&id), &options, &Picky::default(), &listener)
+        restore::restore(&harness.repository(), &harness.snapshot(&id), &options, &Into(Arc::new(Picky)), &listener)
             .expect("restore");
     let expected = BTreeMap::from([(ProblemKind::Unwritable, 4), (ProblemKind::Attribute, 1)]);
     assert_eq!(report.problems, expected, "{:?}", report.problem_list);
     assert_eq!(listener.problems.lock().expect("lock").len(), 5, "said as it happens, too");
     assert_eq!(report.files_restored, 45 - 2, "all but the refused one and the one in the refused directory");
-}
-
-#[test]
-fn what_several_files_share_is_written_to_each_in_one_piece() {
-    let tree = tempfile::tempdir().expect("temp");
-    for name in ["one", "two", "three"] {
-        std::fs::write(tree.path().join(name), noise(7, 2_000_000)).expect("file");
-    }
-    let harness = Harness::with_repository(&InitOptions::default());
-    let backup = harness.backup(tree.path(), "tree");
-    assert!(backup.chunks_new >= 10, "{} chunks", backup.chunks_new);
-    let snapshot = harness.snapshot(&backup.snapshot.expect("a snapshot"));
-    let target = Picky::default();
-    let report = restore::restore(&harness.repository(), &snapshot, &RestoreOptions::default(), &target, &Silent);
-    assert_eq!(report.expect("restore").bytes_written, 6_000_000);
-    let writes = target.writes.load(Ordering::SeqCst);
-    assert!(writes <= 3 * 2, "{writes} writes of {} chunks", 3 * backup.chunks_new);
 }

@@ -227,12 +227,12 @@ mod tests {
         blake3::Hasher::new_keyed(&[9; 32]).finalize_xof().fill(&mut noise);
         let rows = |step: usize| noise.chunks(step).flat_map(|row| [row, &[0; 120][..]].concat()).collect::<Vec<_>>();
         let (easy, hard) = (rows(20), rows(1000));
-        let mut len = |compressor: &mut Compressor, input: &[u8]| {
+        let len = |compressor: &mut Compressor, input: &[u8]| {
             let mut frame = Vec::new();
             compressor.compress(input, &mut frame).expect("compresses");
             frame.len()
         };
-        let mut fresh = || Compressor::new(Effort::Balanced, 4 << 20).expect("valid");
+        let fresh = || Compressor::new(Effort::Balanced, 4 << 20).expect("valid");
         let mut compressor = fresh();
         let (first, second) = (len(&mut compressor, &easy), len(&mut compressor, &easy));
         assert!(compressor.easy && second <= first + first / 10, "{first} {second} of {}", easy.len());

@@ -7,7 +7,7 @@ use super::work::{FileJob, Length, Task};
 use crate::index::LocalIndex;
 use crate::options::{Effect, Extraneous, Overwrite, RestoreOptions, Sparse};
 use crate::repository::Repository;
-use crate::segments::{Nodes, locate};
+use crate::segments::{Fetch, Nodes, locate};
 use crossbeam_channel::Sender;
 use decube_backup_core::entry::{Entry, EntryKind, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind, Progress, check_stop};
@@ -343,8 +343,10 @@ impl<'a> Planner<'a> {
 
     /// Hands the window to the workers.
     fn flush(&mut self) -> Result<()> {
-        for task in self.window.take() {
-            self.send(task)?;
+        for (pack, segments) in self.window.take() {
+            // What waits in the queue is on its way already.
+            let fetch = Fetch::start(self.repo, &pack, segments.iter().map(|segment| &segment.entry));
+            self.send(Task::Segments { pack, segments, fetch })?;
         }
         Ok(())
     }

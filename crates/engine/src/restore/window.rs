@@ -1,6 +1,6 @@
 //! A window of the plan: wanted chunks grouped by segment, segments into runs fetched together.
 
-use super::work::{Chunk, FileJob, Piece, SegmentTask, Task};
+use super::work::{Chunk, FileJob, Piece, SegmentTask};
 use crate::index::Location;
 use decube_backup_format::ids::{ChunkId, PackName};
 use std::collections::HashMap;
@@ -41,9 +41,9 @@ impl Window {
         if self.pieces >= WINDOW_PIECES { Fill::Full } else { Fill::Open }
     }
 
-    /// Empties the window into tasks: neighbouring segments of a pack together, and those first that are wanted
+    /// Empties the window into what is fetched together: neighbouring segments of a pack, and those first that are wanted
     /// first, so that files are written from front to back.
-    pub(super) fn take(&mut self) -> Vec<Task> {
+    pub(super) fn take(&mut self) -> Vec<(PackName, Vec<SegmentTask>)> {
         self.pieces = 0;
         let mut groups: Vec<_> = std::mem::take(&mut self.groups).into_iter().collect();
         groups.sort_unstable_by_key(|(place, _)| *place);
@@ -58,7 +58,7 @@ impl Window {
             }
         }
         runs.sort_unstable_by_key(|(first, ..)| *first);
-        runs.into_iter().map(|(_, pack, segments)| Task::Segments { pack, segments }).collect()
+        runs.into_iter().map(|(_, pack, segments)| (pack, segments)).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use super::Tally;
 use crate::index::LocalIndex;
 use crate::options::{RestoreOptions, Sparse};
 use crate::repository::Repository;
-use crate::segments::{Scratch, SegmentReader};
+use crate::segments::{Fetch, Scratch, SegmentReader};
 use crossbeam_channel::Receiver;
 use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind, Progress};
@@ -88,7 +88,7 @@ pub(super) struct SegmentTask {
 
 pub(super) enum Task {
     /// Neighbouring segments of one pack, fetched with one request.
-    Segments { pack: PackName, segments: Vec<SegmentTask> },
+    Segments { pack: PackName, segments: Vec<SegmentTask>, fetch: Result<Fetch> },
     /// A file whose whole content is at hand.
     Whole { file: Arc<FileJob>, content: Vec<u8> },
 }
@@ -109,7 +109,7 @@ pub(super) fn run(context: &WorkContext<'_>, queue: &Receiver<Task>) {
     for task in queue {
         match task {
             Task::Whole { file, content } => context.whole(&file, &content),
-            Task::Segments { pack, segments } => {
+            Task::Segments { pack, segments, fetch } => {
                 let scratch = match &mut scratch {
                     Some(ready) => ready,
                     none => match Scratch::new() {
@@ -120,7 +120,7 @@ pub(super) fn run(context: &WorkContext<'_>, queue: &Receiver<Task>) {
                         }
                     },
                 };
-                context.pack(&pack, segments, scratch);
+                context.pack(&pack, segments, fetch, scratch);
             }
         }
     }
@@ -137,23 +137,15 @@ impl WorkContext<'_> {
         self.piece_done(file, 1, result.err().as_ref(), ProblemKind::Unwritable);
     }
 
-    fn pack(&self, pack: &PackName, segments: Vec<SegmentTask>, scratch: &mut Scratch) {
-        let fetched = if segments.len() > 1 { fetch_range(&self.segments, pack, &segments).ok() } else { None };
+    fn pack(&self, pack: &PackName, segments: Vec<SegmentTask>, fetch: Result<Fetch>, scratch: &mut Scratch) {
+        let fetched = fetch.and_then(|fetch| self.segments.arrived(pack, fetch)).ok();
         for segment in segments {
             if self.tally.monitor.stop_requested() {
                 return;
             }
-            let sealed = match &fetched {
-                Some((start, bytes)) => {
-                    let from = (segment.entry.offset - start) as usize;
-                    bytes.get(from..from + segment.entry.stored_len as usize)
-                }
-                // Fetched alone below: a segment by itself, which is decoded where it lands, without a copy; and
-                // the segments of a bad range, which must not cost its neighbours.
-                None => None,
-            };
-            let decoded = match sealed {
+            let decoded = match fetched.as_ref().and_then(|fetched| fetched.segment(&segment.entry)) {
                 Some(sealed) => self.segments.decode(pack, segment.number, &segment.entry, sealed, scratch),
+                // A bad range must not cost all of its segments.
                 None => self.segments.read(pack, segment.number, &segment.entry, scratch),
             };
             match decoded {
@@ -318,12 +310,4 @@ impl WorkContext<'_> {
 
 fn mismatch() -> Error {
     Error::new(ErrorKind::Corrupt, "restore", "content does not match its id")
-}
-
-/// The bytes from the first to the last of `segments`, and where they start.
-fn fetch_range(reader: &SegmentReader<'_>, pack: &PackName, segments: &[SegmentTask]) -> Result<(u32, bytes::Bytes)> {
-    let start = segments.iter().map(|s| s.entry.offset).min().unwrap_or(0);
-    let end = segments.iter().map(|s| s.entry.offset + s.entry.stored_len).max().unwrap_or(0);
-    let bytes = reader.fetch(pack, u64::from(start), u64::from(end - start))?;
-    Ok((start, bytes))
 }

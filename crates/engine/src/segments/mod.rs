@@ -1,9 +1,11 @@
 //! Reading segments and nodes back: fetch, open, decompress, check.
 
+mod ahead;
 mod copies;
 mod kept;
 mod nodes;
 
+pub(crate) use ahead::Fetch;
 pub(crate) use copies::Copies;
 pub(crate) use kept::{Absent, KeptPacks};
 pub use nodes::Nodes;

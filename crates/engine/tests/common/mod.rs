@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod made_up;
 pub mod meddling;
 pub mod moment;
+pub mod nowhere;
 pub mod records;
 pub mod source;
 

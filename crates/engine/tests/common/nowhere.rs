@@ -1,0 +1,77 @@
+//! Destinations that keep nothing, and say what a restore did to them.
+
+use decube_backup_core::Result;
+use decube_backup_core::entry::{Entry, EntryPath};
+use decube_backup_core::monitor::Problem;
+use decube_backup_core::target::{Existing, FileMode, Target, TargetFile};
+use std::sync::Arc;
+
+/// What a destination has to say.
+pub trait Nowhere: Send + Sync + 'static {
+    /// Whether it takes an entry of this name.
+    fn takes(&self, _: &EntryPath) -> Result<()> {
+        Ok(())
+    }
+    /// Before each write.
+    fn write(&self) {}
+    /// What of a finished file could not be set.
+    fn finished(&self, _: &EntryPath) -> Vec<Problem> {
+        Vec::new()
+    }
+}
+
+/// A restore's target made of it.
+pub struct Into<N>(pub Arc<N>);
+
+struct OpenFile<N>(Arc<N>);
+
+impl<N: Nowhere> TargetFile for OpenFile<N> {
+    fn write_at(&self, _: u64, _: &[u8]) -> Result<()> {
+        self.0.write();
+        Ok(())
+    }
+    fn read_at(&self, _: u64, _: &mut [u8]) -> Result<usize> {
+        Ok(0)
+    }
+    fn set_len(&self, _: u64) -> Result<()> {
+        Ok(())
+    }
+    fn punch(&self, _: u64, _: u64) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<N: Nowhere> Target for Into<N> {
+    fn existing(&self, _: &EntryPath) -> Result<Option<Existing>> {
+        Ok(None)
+    }
+    fn children(&self, _: &EntryPath) -> Result<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
+    fn remove(&self, _: &EntryPath) -> Result<()> {
+        Ok(())
+    }
+    fn create_directory(&self, path: &EntryPath) -> Result<()> {
+        self.0.takes(path)
+    }
+    fn create_file(&self, path: &EntryPath, _: FileMode) -> Result<Box<dyn TargetFile>> {
+        self.0.takes(path)?;
+        Ok(Box::new(OpenFile(self.0.clone())))
+    }
+    fn finish_file(&self, _: Box<dyn TargetFile>, entry: &Entry) -> Vec<Problem> {
+        self.0.finished(&entry.path)
+    }
+    fn create_special(&self, entry: &Entry) -> Result<Vec<Problem>> {
+        self.0.takes(&entry.path)?;
+        Ok(Vec::new())
+    }
+    fn link(&self, _: &EntryPath, _: &EntryPath) -> Result<()> {
+        Ok(())
+    }
+    fn finish_existing(&self, _: &Entry) -> Vec<Problem> {
+        Vec::new()
+    }
+    fn finish_directory(&self, _: &Entry) -> Vec<Problem> {
+        Vec::new()
+    }
+}

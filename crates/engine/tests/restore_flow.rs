@@ -1,0 +1,77 @@
+//! How a restore reads and writes: what waits is on its way, what belongs together is written together.
+
+mod common;
+
+use common::nowhere::{Into, Nowhere};
+use common::{Harness, noise, small_packs};
+use decube_backup_core::monitor::Silent;
+use decube_backup_engine::options::{InitOptions, RestoreOptions};
+use decube_backup_engine::restore;
+use decube_backup_testkit::{Op, RecordingSink};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
+impl Nowhere for Counter {
+    fn write(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn what_several_files_share_is_written_to_each_in_one_piece() {
+    let tree = tempfile::tempdir().expect("temp");
+    for name in ["one", "two", "three"] {
+        std::fs::write(tree.path().join(name), noise(7, 2_000_000)).expect("file");
+    }
+    let harness = Harness::with_repository(&InitOptions::default());
+    let backup = harness.backup(tree.path(), "tree");
+    assert!(backup.chunks_new >= 10, "{} chunks", backup.chunks_new);
+    let snapshot = harness.snapshot(&backup.snapshot.expect("a snapshot"));
+    let target = Into(Arc::new(Counter::default()));
+    let report = restore::restore(&harness.repository(), &snapshot, &RestoreOptions::default(), &target, &Silent);
+    assert_eq!(report.expect("restore").bytes_written, 6_000_000);
+    let writes = target.0.0.load(Ordering::SeqCst);
+    assert!(writes <= 3 * 2, "{writes} writes of {} chunks", 3 * backup.chunks_new);
+}
+
+/// Takes nothing before `wanted` reads of content were asked for, and says if it waited in vain.
+struct Patient {
+    recording: Arc<RecordingSink>,
+    wanted: u64,
+    in_vain: AtomicUsize,
+}
+
+impl Nowhere for Patient {
+    fn write(&self) {
+        let asked = || self.recording.tally(Op::Get, "packs/d/").calls >= self.wanted;
+        let mut patience = 2000;
+        while !asked() && self.in_vain.load(Ordering::SeqCst) == 0 {
+            patience -= 1;
+            if patience == 0 {
+                self.in_vain.fetch_add(1, Ordering::SeqCst);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn while_workers_write_what_comes_next_is_fetched() {
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    let tree = tempfile::tempdir().expect("temp");
+    std::fs::write(tree.path().join("file"), noise(7, (4 * workers + 4) << 20)).expect("file");
+    let harness = Harness::with_repository(&small_packs());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let recording = Arc::new(RecordingSink::new(harness.sink.clone()));
+    let through = harness.through(recording.clone());
+    // Each worker alone asks for two things: a pack's header and segments.
+    let patient = Patient { recording, wanted: 2 * workers as u64 + 2, in_vain: AtomicUsize::new(0) };
+    let target = Into(Arc::new(patient));
+    let options = RestoreOptions::default();
+    restore::restore(&through.repository(), &through.snapshot(&id), &options, &target, &Silent).expect("restore");
+    assert_eq!(target.0.in_vain.load(Ordering::SeqCst), 0);
+}
