@@ -69,7 +69,7 @@ fn while_workers_write_what_comes_next_is_fetched() {
     let recording = Arc::new(RecordingSink::new(harness.sink.clone()));
     let through = harness.through(recording.clone());
     // Each worker alone asks for two things: a pack's header and segments.
-    let patient = Patient { recording, wanted: 2 * workers as u64 + 2, in_vain: AtomicUsize::new(0) };
+    let patient = Patient { recording, wanted: 2 * workers as u64 + 1, in_vain: AtomicUsize::new(0) };
     let target = Into(Arc::new(patient));
     let options = RestoreOptions::default();
     restore::restore(&through.repository(), &through.snapshot(&id), &options, &target, &Silent).expect("restore");

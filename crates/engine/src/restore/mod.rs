@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tree cursor → plan (what differs from what stands there) → pieces grouped by segment
-//!     → workers: fetch, decode, check ids, write at offsets, finish files → links → directories last
+//!     → fetches on their way → workers: decode, check ids, write at offsets, finish files → links → directories last
 //! ```
 //! Files are planned in windows, so memory does not grow with the tree. A chunk whose stored copy is
 //! damaged is taken from another pack that holds it; one without a whole copy costs the files it
@@ -20,6 +20,9 @@ use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
 use decube_backup_core::monitor::{Monitor, Problem};
 use decube_backup_core::target::Target;
 use std::sync::{Mutex, PoisonError};
+
+/// Tasks waiting for workers, their bytes on the way, at least: so many requests hide a network's latency.
+const FETCHES_AHEAD_MIN: usize = 4;
 
 /// Counts and problems, shared by planner and workers.
 pub(crate) struct Tally<'a> {
@@ -69,7 +72,7 @@ pub fn restore(
     let tree = crate::browse::root(snapshot);
     monitor.phase("restore", Some(tree.bytes), Some(tree.entries));
     let tally = Tally::new(monitor);
-    let (tasks, queue) = crossbeam_channel::bounded(repo.env.workers() * 2);
+    let (tasks, queue) = crossbeam_channel::bounded(repo.env.workers().max(FETCHES_AHEAD_MIN));
     let index = repo.index()?;
     let context = work::WorkContext {
         repo,
