@@ -92,7 +92,7 @@ impl Compressor {
         Ok(Self { context, effort, easy: false })
     }
 
-    /// Appends a frame of `input` to `output`.
+    /// Replaces `output` by a frame of `input`.
     ///
     /// # Errors
     /// `Internal` only.
@@ -103,20 +103,13 @@ impl Compressor {
             let set = self.context.set_parameter(CParameter::TargetLength(step));
             set.map_err(|code| internal("compressor", code))?;
         }
-        let start = output.len();
+        output.clear();
         output.reserve(compress_bound(input.len()));
-        let mut tail = output.split_off(start);
-        tail.reserve(compress_bound(input.len()));
-        let done = self.context.compress2(&mut tail, input).map_err(|code| internal("compress", code));
+        let len = self.context.compress2(output, input).map_err(|code| internal("compress", code))?;
         if is_telling {
-            self.easy = tail.len() * EASY_RATIO <= input.len();
+            self.easy = len * EASY_RATIO <= input.len();
         }
-        if start == 0 {
-            *output = tail;
-        } else {
-            output.extend_from_slice(&tail);
-        }
-        done.map(|_| ())
+        Ok(())
     }
 }
 
@@ -187,7 +180,10 @@ impl Transform for ZstdTransform {
         "zstd"
     }
     fn apply(&self, _context: &SegmentContext<'_>, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
-        Compressor::new(Effort::Balanced, input.len())?.compress(input, output)
+        let mut frame = Vec::new();
+        Compressor::new(Effort::Balanced, input.len())?.compress(input, &mut frame)?;
+        output.extend_from_slice(&frame);
+        Ok(())
     }
     fn invert(&self, _context: &SegmentContext<'_>, input: &[u8], len_max: usize, output: &mut Vec<u8>) -> Result<()> {
         let len = match zstd::zstd_safe::get_frame_content_size(input) {
@@ -219,6 +215,19 @@ mod tests {
             assert!(decompressor.decompress(&frame, input.len() - 1, &mut output).is_err());
             assert!(decompressor.decompress(&frame, input.len() + 1, &mut output).is_err());
         }
+    }
+
+    #[test]
+    fn the_buffer_of_a_frame_is_used_for_the_next() {
+        let mut compressor = Compressor::new(Effort::Balanced, 1 << 20).expect("valid");
+        let mut frame = Vec::new();
+        compressor.compress(&[7; 1 << 20], &mut frame).expect("compresses");
+        let (at, capacity) = (frame.as_ptr(), frame.capacity());
+        compressor.compress(&[8; 1 << 20], &mut frame).expect("compresses");
+        assert_eq!((frame.as_ptr(), frame.capacity()), (at, capacity));
+        let mut back = Vec::new();
+        Decompressor::new().expect("valid").decompress(&frame, 1 << 20, &mut back).expect("one frame, the last");
+        assert!(back.iter().all(|&byte| byte == 8));
     }
 
     #[test]

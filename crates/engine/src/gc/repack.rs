@@ -7,7 +7,7 @@
 use super::tally::take_kept;
 use crate::index::LocalIndex;
 use crate::index::bitmap::Bitmap;
-use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackSealer, PackedSegment, WriterContext, WriterSettings};
+use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackSealer, Segment, WriterContext, WriterSettings};
 use crate::publish;
 use crate::repository::{Owners, Repository};
 use crate::segments::{Scratch, SegmentReader, chunk_in, is_damage};
@@ -273,11 +273,10 @@ impl Source<'_> {
             for chunk in &needed {
                 taken(chunk)?;
             }
-            let (packed, raw) = self.scratch.take();
             let chunks = needed.iter().map(|chunk| (chunk.id, chunk.len)).collect();
-            let segment = PackedSegment { raw, packed, codec: entry.codec, chunks };
-            let spare = writer.push_packed(self.name.kind, segment).map_err(Failed::Fatal)?;
-            self.scratch.refill(spare);
+            let body = std::mem::take(self.scratch.body_mut(entry.codec));
+            let segment = Segment { body, codec: entry.codec, raw_len: entry.raw_len, chunks };
+            *self.scratch.body_mut(entry.codec) = writer.push_whole(self.name.kind, segment).map_err(Failed::Fatal)?;
             return Ok(raw_bytes);
         }
         for chunk in &needed {

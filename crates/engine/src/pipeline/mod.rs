@@ -12,12 +12,13 @@
 
 mod compress;
 mod packer;
+mod pool;
 mod sealer;
 
 use crate::environment::Environment;
 use crate::segments::KeptPacks;
 use crate::store::Store;
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use decube_backup_core::limits::UPLOADS_IN_FLIGHT_MAX;
 use decube_backup_core::sink::Distance;
 use decube_backup_core::world::Entropy;
@@ -27,6 +28,7 @@ use decube_backup_format::header::Header;
 use decube_backup_format::ids::{PackKind, PackName, RepositoryId, ShortId};
 use decube_backup_format::pack::Footer;
 use decube_backup_format::parity::Overhead;
+use pool::Pools;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
@@ -91,35 +93,35 @@ pub enum Lane {
     Meta,
 }
 
-struct Segment {
+/// A segment being filled.
+struct Filling {
     lane: Lane,
     full_at: usize,
     raw: Vec<u8>,
     chunks: Vec<(ShortId, u32)>,
 }
 
-/// A segment that needs no compressing.
-pub(crate) struct PackedSegment {
-    /// Its chunks one after the other.
-    pub raw: Vec<u8>,
-    /// The same compressed; not looked at if `codec` is `Stored`.
-    pub packed: Vec<u8>,
-    /// How.
+/// A segment on its way through the stages.
+pub(crate) struct Segment {
+    /// Its chunks one after the other, encoded by `codec`.
+    pub body: Vec<u8>,
+    /// `Stored` before it is compressed.
     pub codec: Codec,
+    /// Length of its chunks together.
+    pub raw_len: u32,
     /// Id and length of each chunk.
     pub chunks: Vec<(ShortId, u32)>,
 }
 
-/// A segment on its way through the stages.
+/// A segment to compress.
 struct Job {
     lane: Lane,
-    raw: Vec<u8>,
-    chunks: Vec<(ShortId, u32)>,
-    done: Sender<compress::Compressed>,
+    segment: Segment,
+    done: Sender<Segment>,
 }
 
 enum Ordered {
-    Segment(PackKind, Receiver<compress::Compressed>),
+    Segment(PackKind, Receiver<Segment>),
     /// Close all packs or give them up, wait for all uploads, answer with what was added since the last time.
     Settle(Unfinished, Sender<Vec<AddedPack>>),
 }
@@ -147,31 +149,6 @@ impl Failure {
     }
 }
 
-/// Buffers kept for reuse at most.
-const POOLED_MAX: usize = 32;
-
-/// Buffers travelling back for reuse.
-#[derive(Clone)]
-struct Pool(Sender<Vec<u8>>, Receiver<Vec<u8>>);
-
-impl Pool {
-    fn new() -> Self {
-        let (tx, rx) = unbounded();
-        Self(tx, rx)
-    }
-    fn take(&self) -> Vec<u8> {
-        let mut buffer = self.1.try_recv().unwrap_or_default();
-        buffer.clear();
-        buffer
-    }
-    fn give(&self, buffer: Vec<u8>) {
-        // Segments that come packed bring buffers nobody here took.
-        if self.1.len() < POOLED_MAX {
-            let _ = self.0.send(buffer);
-        }
-    }
-}
-
 /// What the stages need of a repository.
 #[derive(Clone, Copy)]
 pub struct WriterContext<'a> {
@@ -191,11 +168,10 @@ pub struct WriterContext<'a> {
 
 /// Takes new chunks; owned by the one thread that decides what is new.
 pub struct ChunkWriter {
-    segments: [Segment; 3],
+    segments: [Filling; 3],
     jobs: Sender<Job>,
     order: Sender<Ordered>,
-    raw_pool: Pool,
-    packed_pool: Pool,
+    pools: Pools,
     failure: Failure,
 }
 
@@ -206,19 +182,19 @@ impl ChunkWriter {
         context: WriterContext<'env>,
         settings: WriterSettings,
     ) -> Self {
-        let (jobs, jobs_out) = bounded::<Job>(1);
+        let (jobs, jobs_out) = bounded::<Job>(0);
         let (order, order_out) = bounded(settings.workers);
-        let (raw_pool, packed_pool, failure) = (Pool::new(), Pool::new(), Failure::default());
+        let (pools, failure) = (Pools::default(), Failure::default());
         for _ in 0..settings.workers {
-            let (jobs, packed_pool, failure) = (jobs_out.clone(), packed_pool.clone(), failure.clone());
-            scope.spawn(move || compress::run(&jobs, settings, &packed_pool, &failure));
+            let (jobs, pools, failure) = (jobs_out.clone(), pools.clone(), failure.clone());
+            scope.spawn(move || compress::run(&jobs, settings, &pools, &failure));
         }
-        let packer = packer::Packer::new(context, settings, raw_pool.clone(), packed_pool.clone());
+        let packer = packer::Packer::new(context, settings, pools.clone());
         let packer_failure = failure.clone();
         scope.spawn(move || packer.run(&order_out, &packer_failure));
-        let segment = |lane| Segment { lane, full_at: settings.full_at(lane), raw: Vec::new(), chunks: Vec::new() };
-        let segments = [Lane::Solid, Lane::Stored, Lane::Meta].map(segment);
-        Self { segments, jobs, order, raw_pool, packed_pool, failure }
+        let filling = |lane| Filling { lane, full_at: settings.full_at(lane), raw: Vec::new(), chunks: Vec::new() };
+        let segments = [Lane::Solid, Lane::Stored, Lane::Meta].map(filling);
+        Self { segments, jobs, order, pools, failure }
     }
 
     /// Adds a new chunk.
@@ -232,8 +208,7 @@ impl ChunkWriter {
         }
         if let Some(segment) = self.segments.get_mut(at) {
             if segment.raw.capacity() == 0 {
-                segment.raw = self.raw_pool.take();
-                segment.raw.reserve(segment.full_at);
+                segment.raw = self.pools.raw.take(segment.full_at);
             }
             segment.raw.extend_from_slice(bytes);
             segment.chunks.push((id, bytes.len() as u32));
@@ -241,17 +216,16 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// Adds a whole segment as another pack had it, compressed already; returns two buffers for the next one, for its
-    /// packed and its raw bytes.
+    /// Adds a whole segment as another pack had it; returns a buffer in place of its body.
     ///
     /// # Errors
     /// The first error of any later stage.
-    pub(crate) fn push_packed(&mut self, kind: PackKind, segment: PackedSegment) -> Result<(Vec<u8>, Vec<u8>)> {
-        let PackedSegment { raw, packed, codec, chunks } = segment;
+    pub(crate) fn push_whole(&mut self, kind: PackKind, segment: Segment) -> Result<Vec<u8>> {
+        let (codec, len) = (segment.codec, segment.body.len());
         let (done, result) = bounded(1);
-        let _ = done.send(compress::Compressed { raw, packed, codec, chunks });
+        let _ = done.send(segment);
         self.order.send(Ordered::Segment(kind, result)).map_err(|_| self.failure.take("pipeline"))?;
-        Ok((self.packed_pool.take(), self.raw_pool.take()))
+        Ok(self.pools.of(codec).take(len))
     }
 
     fn send(&mut self, at: usize) -> Result<()> {
@@ -265,9 +239,9 @@ impl ChunkWriter {
             return Err(error);
         }
         let (done, result) = bounded(1);
-        let raw = std::mem::take(&mut segment.raw);
-        let chunks = std::mem::take(&mut segment.chunks);
-        let job = Job { lane: segment.lane, raw, chunks, done };
+        let (body, chunks) = (std::mem::take(&mut segment.raw), std::mem::take(&mut segment.chunks));
+        let raw_len = body.len() as u32;
+        let job = Job { lane: segment.lane, segment: Segment { body, codec: Codec::Stored, raw_len, chunks }, done };
         if self.order.send(Ordered::Segment(kind, result)).is_err() || self.jobs.send(job).is_err() {
             return Err(self.failure.take("pipeline"));
         }

@@ -1,11 +1,9 @@
 //! The packing stage: seals segments in order, closes packs, makes their parity, uploads both.
 
-use super::compress::Compressed;
-use super::{Failure, Ordered, Pool, Unfinished, WriterContext, WriterSettings};
+use super::{Failure, Ordered, Pools, Segment, Unfinished, WriterContext, WriterSettings};
 use crossbeam_channel::Receiver;
 use decube_backup_core::monitor::Progress;
 use decube_backup_core::{Error, ErrorKind, Result};
-use decube_backup_format::codec::Codec;
 use decube_backup_format::ids::{self, PackKind, PackName, ParityId, ParityName};
 use decube_backup_format::log::{AddedObject, ObjectName};
 use decube_backup_format::pack::{FinishedPack, Footer, PackWriter};
@@ -45,8 +43,7 @@ struct Upload {
 pub(super) struct Packer<'a> {
     context: WriterContext<'a>,
     settings: WriterSettings,
-    raw_pool: Pool,
-    packed_pool: Pool,
+    pools: Pools,
     pack_pool: Vec<Vec<u8>>,
     data: Option<PackWriter>,
     meta: Option<PackWriter>,
@@ -57,12 +54,11 @@ pub(super) struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    pub(super) fn new(context: WriterContext<'a>, settings: WriterSettings, raw_pool: Pool, packed_pool: Pool) -> Self {
+    pub(super) fn new(context: WriterContext<'a>, settings: WriterSettings, pools: Pools) -> Self {
         Self {
             context,
             settings,
-            raw_pool,
-            packed_pool,
+            pools,
             pack_pool: Vec::new(),
             data: None,
             meta: None,
@@ -99,18 +95,14 @@ impl<'a> Packer<'a> {
         }
     }
 
-    fn segment(&mut self, kind: PackKind, segment: Compressed) -> Result<()> {
+    fn segment(&mut self, kind: PackKind, segment: Segment) -> Result<()> {
         let target = self.target(kind);
         let mut pack = match self.open_pack(kind).take() {
             Some(pack) => pack,
             None => self.new_pack(kind)?,
         };
-        let body = if segment.codec == Codec::Stored { &segment.raw } else { &segment.packed };
-        pack.append(segment.codec, body, segment.raw.len() as u32, &segment.chunks)?;
-        self.raw_pool.give(segment.raw);
-        if segment.packed.capacity() > 0 {
-            self.packed_pool.give(segment.packed);
-        }
+        pack.append(segment.codec, &segment.body, segment.raw_len, &segment.chunks)?;
+        self.pools.of(segment.codec).give(segment.body);
         if pack.is_full(target) {
             return self.close(pack);
         }

@@ -15,7 +15,7 @@ use crate::parity::Shelf;
 use crate::repository::Repository;
 use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
-use decube_backup_format::codec::Decompressor;
+use decube_backup_format::codec::{Codec, Decompressor};
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{self, ChunkId, PackKind, PackName};
 use decube_backup_format::pack::{ChunkEntry, Footer, PackHeader, PackReader, SegmentEntry};
@@ -56,14 +56,12 @@ impl Scratch {
         &mut self.sealed
     }
 
-    /// The segment just decoded, as it was compressed and as it is raw; the buffers are given away.
-    pub(crate) fn take(&mut self) -> (Vec<u8>, Vec<u8>) {
-        (std::mem::take(&mut self.sealed), std::mem::take(&mut self.raw))
-    }
-
-    /// Other buffers in place of those that were given away.
-    pub(crate) fn refill(&mut self, (sealed, raw): (Vec<u8>, Vec<u8>)) {
-        (self.sealed, self.raw) = (sealed, raw);
+    /// The segment just decoded as it is in its pack, encoded by `codec`.
+    pub(crate) fn body_mut(&mut self, codec: Codec) -> &mut Vec<u8> {
+        match codec {
+            Codec::Stored => &mut self.raw,
+            Codec::Zstd => &mut self.sealed,
+        }
     }
 
     /// Decodes the sealed segment into `raw`; its bytes are overwritten.

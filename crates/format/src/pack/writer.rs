@@ -11,7 +11,7 @@ use crate::seal::{Cipher, SealingKey, TAG_BYTES, counter_nonce};
 use crate::wire::Writer;
 use decube_backup_core::{Error, ErrorKind, Result};
 
-/// Compresses `raw` into `out` (cleared first, capacity kept) if that pays.
+/// Compresses `raw` into `out` (replaced, capacity kept) if that pays.
 ///
 /// `Stored` leaves `out` empty: the segment is then stored as it is. Under 2 % gained is not worth
 /// decompressing on every restore.
@@ -19,7 +19,6 @@ use decube_backup_core::{Error, ErrorKind, Result};
 /// # Errors
 /// `Internal` only.
 pub fn compress_segment(raw: &[u8], compressor: &mut Compressor, out: &mut Vec<u8>) -> Result<Codec> {
-    out.clear();
     compressor.compress(raw, out)?;
     if out.len() < raw.len() - raw.len() / 50 {
         return Ok(Codec::Zstd);
