@@ -146,13 +146,28 @@ pub fn parse_end(text: &str) -> Result<Timestamp, String> {
 /// # Errors
 /// `Invalid`.
 pub fn parse_span_seconds(text: &str) -> Result<u64> {
-    let span: Option<Span> = text.trim().parse().ok();
-    let seconds = span.and_then(|span| span.total((jiff::Unit::Second, SpanRelativeTo::days_are_24_hours())).ok());
-    match seconds {
+    match seconds_of(text) {
         Some(seconds) if seconds >= 1.0 => Ok(seconds as u64),
         _ => Err(Error::new(ErrorKind::Invalid, "config", "not a time span; write 1h, 30m or 7d")
             .with("value", format!("{text:?}"))),
     }
+}
+
+/// A span such as `12h`, or none: `0`, `0s`; in seconds.
+///
+/// # Errors
+/// What does not fit, for clap.
+pub fn parse_span_or_none(text: &str) -> Result<u64, String> {
+    match seconds_of(text) {
+        Some(seconds) if seconds >= 0.0 => Ok(seconds as u64),
+        None if text.trim() == "0" => Ok(0),
+        _ => Err(format!("{text:?} is no duration; write 0, 30m, 12h or 2d")),
+    }
+}
+
+fn seconds_of(text: &str) -> Option<f64> {
+    let span: Span = text.trim().parse().ok()?;
+    span.total((jiff::Unit::Second, SpanRelativeTo::days_are_24_hours())).ok()
 }
 
 #[cfg(test)]
@@ -208,7 +223,11 @@ mod tests {
     fn spans_and_counts() {
         assert_eq!(parse_span_seconds("1h").ok(), Some(3600));
         assert_eq!(parse_span_seconds("7 days").ok(), Some(604_800));
-        assert!(parse_span_seconds("soon").is_err());
+        assert!(["soon", "0s", "-1h", "0"].into_iter().all(|bad| parse_span_seconds(bad).is_err()));
+        for (text, seconds) in [("0", 0), ("0s", 0), ("90s", 90), ("2d", 172_800)] {
+            assert_eq!(parse_span_or_none(text), Ok(seconds), "{text}");
+        }
+        assert!(["soon", "", "-1h", "5"].into_iter().all(|bad| parse_span_or_none(bad).is_err()));
         assert_eq!(
             [duration(0.042), duration(1.42), duration(84.2), duration(7300.0)],
             ["42ms", "1.4s", "1m 24s", "2h 01m"]

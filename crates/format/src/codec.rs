@@ -104,7 +104,7 @@ impl Compressor {
             set.map_err(|code| internal("compressor", code))?;
         }
         output.clear();
-        output.reserve(compress_bound(input.len()));
+        output.reserve_exact(compress_bound(input.len()));
         let len = self.context.compress2(output, input).map_err(|code| internal("compress", code))?;
         if is_telling {
             self.easy = len * EASY_RATIO <= input.len();
@@ -137,7 +137,7 @@ impl Decompressor {
     /// `Corrupt` if the frame is damaged or holds another length.
     pub fn decompress(&mut self, input: &[u8], len: usize, output: &mut Vec<u8>) -> Result<()> {
         output.clear();
-        output.reserve(len);
+        output.reserve_exact(len);
         match self.context.decompress(output, input) {
             Ok(n) if n == len => Ok(()),
             _ => Err(corrupt("zstd frame")),

@@ -28,7 +28,7 @@ pub struct PruneArgs {
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub max_repack_size: Option<u64>,
     /// Free packs only when they were marked as going for this long
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = grace)]
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = units::parse_span_or_none)]
     pub grace: u64,
 }
 
@@ -67,16 +67,6 @@ fn max_unused(text: &str) -> Result<MaxUnused, String> {
     units::parse_size(text).map(MaxUnused::Bytes).map_err(|_| wrong())
 }
 
-/// Seconds; 0 for none.
-fn grace(text: &str) -> Result<u64, String> {
-    match text.trim() {
-        "0" => Ok(0),
-        span => {
-            units::parse_span_seconds(span).map_err(|_| format!("{text:?} is no duration; write 0, 30m, 12h or 2d"))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +86,5 @@ mod tests {
         for bad in ["", "101%", "-1%", "NaN%", "x", "%"] {
             assert!(max_unused(bad).is_err(), "{bad}");
         }
-        assert_eq!((grace("0"), grace("12h")), (Ok(0), Ok(43_200)));
-        assert!(grace("soon").is_err());
     }
 }

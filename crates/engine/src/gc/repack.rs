@@ -274,9 +274,9 @@ impl Source<'_> {
                 taken(chunk)?;
             }
             let chunks = needed.iter().map(|chunk| (chunk.id, chunk.len)).collect();
-            let body = std::mem::take(self.scratch.body_mut(entry.codec));
+            let body = self.scratch.take_body(entry.codec);
             let segment = Segment { body, codec: entry.codec, raw_len: entry.raw_len, chunks };
-            *self.scratch.body_mut(entry.codec) = writer.push_whole(self.name.kind, segment).map_err(Failed::Fatal)?;
+            *self.scratch.sealed_mut() = writer.push_whole(self.name.kind, segment).map_err(Failed::Fatal)?;
             return Ok(raw_bytes);
         }
         for chunk in &needed {

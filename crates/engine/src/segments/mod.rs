@@ -56,12 +56,13 @@ impl Scratch {
         &mut self.sealed
     }
 
-    /// The segment just decoded as it is in its pack, encoded by `codec`.
-    pub(crate) fn body_mut(&mut self, codec: Codec) -> &mut Vec<u8> {
-        match codec {
-            Codec::Stored => &mut self.raw,
-            Codec::Zstd => &mut self.sealed,
+    /// The segment just decoded as it is in its pack, encoded by `codec`; the buffer is given away.
+    pub(crate) fn take_body(&mut self, codec: Codec) -> Vec<u8> {
+        if codec == Codec::Stored {
+            // It needed no decoding: it is in the buffer it was sealed in.
+            std::mem::swap(&mut self.raw, &mut self.sealed);
         }
+        std::mem::take(&mut self.sealed)
     }
 
     /// Decodes the sealed segment into `raw`; its bytes are overwritten.
