@@ -3,10 +3,9 @@
 //! ```text
 //! push(chunk) → segment being filled → compress (workers) → seal + assemble (one packer, in order) → upload tasks
 //! ```
-//! Channels between the stages are bounded in segments, so memory is bounded by
-//! `(2 × workers + 4) × segment + (uploads + 2) × pack`, and buffers travel back for reuse: a fresh
-//! page costs more than compressing what is in it. Parity, if asked for, takes one pack more to compute and is part of what is
-//! being uploaded.
+//! Channels between the stages are bounded in segments, so memory is bounded by `(2 × workers + 5) × segment + (uploads + 2) × pack`,
+//! of which what waits for its pack is compressed if that pays. Buffers travel back for reuse: a fresh page costs more than
+//! compressing what is in it. Parity, if asked for, takes one pack more to compute and is part of what is being uploaded.
 //!
 //! Nothing here is visible to anyone before a log record names the packs; a crash leaves orphans only.
 
