@@ -159,7 +159,7 @@ pub fn parse_span_seconds(text: &str) -> Result<u64> {
 /// What does not fit, for clap.
 pub fn parse_span_or_none(text: &str) -> Result<u64, String> {
     match seconds_of(text) {
-        Some(seconds) if seconds >= 0.0 => Ok(seconds as u64),
+        Some(seconds) if seconds >= 0.0 => Ok(seconds.ceil() as u64),
         None if text.trim() == "0" => Ok(0),
         _ => Err(format!("{text:?} is no duration; write 0, 30m, 12h or 2d")),
     }
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(parse_span_seconds("1h").ok(), Some(3600));
         assert_eq!(parse_span_seconds("7 days").ok(), Some(604_800));
         assert!(["soon", "0s", "-1h", "0"].into_iter().all(|bad| parse_span_seconds(bad).is_err()));
-        for (text, seconds) in [("0", 0), ("0s", 0), ("90s", 90), ("2d", 172_800)] {
+        for (text, seconds) in [("0", 0), ("0s", 0), ("90s", 90), ("500ms", 1), ("2d", 172_800)] {
             assert_eq!(parse_span_or_none(text), Ok(seconds), "{text}");
         }
         assert!(["soon", "", "-1h", "5"].into_iter().all(|bad| parse_span_or_none(bad).is_err()));

@@ -12,8 +12,10 @@ pub(super) fn run(jobs: &Receiver<Job>, settings: WriterSettings, pools: &Pools,
         if lane != Lane::Stored
             && let Err(error) = compress(&mut segment, &mut compressor, settings, pools)
         {
-            // The packer sees the dropped channel and stops; what is still queued must not keep its own open.
             failure.set(error);
+            // The packer waits for this segment and stops when it sees that it never comes; who hands over the next ones must
+            // not wait for a worker either.
+            drop(done);
             return jobs.iter().for_each(drop);
         }
         let _ = done.send(segment);

@@ -29,10 +29,11 @@ impl Pool {
     /// Keeps a buffer for others.
     pub(super) fn give(&self, buffer: Vec<u8>) {
         let mut buffers = locked(&self.0);
-        // Segments that come compressed bring buffers nobody here took.
-        if buffers.len() < POOLED_MAX {
-            buffers.push(buffer);
+        // Segments that come whole bring buffers nobody here took, of sizes nobody may ask for.
+        if buffers.len() >= POOLED_MAX {
+            buffers.remove(0);
         }
+        buffers.push(buffer);
     }
 }
 
@@ -71,7 +72,7 @@ mod tests {
         assert_eq!(large.as_ptr(), large_at);
         assert!(pool.take(10).capacity() < 100);
         // What a compressor reserves beyond the input keeps a buffer in its class.
-        large.reserve((4 << 20) + 20_000);
+        large.reserve_exact((4 << 20) + 20_000);
         let grown_at = large.as_ptr();
         pool.give(large);
         let large = pool.take(4 << 20);

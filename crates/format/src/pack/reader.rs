@@ -94,7 +94,7 @@ impl PackReader {
     }
 
     /// Decrypts and decompresses segment `number` from its sealed bytes, which are overwritten, into
-    /// `raw` (cleared first). `scratch`-free: `sealed` is the scratch.
+    /// `raw`, whose former content is lost. A `Stored` one is decrypted in place and changes buffers with `raw`.
     ///
     /// # Errors
     /// `Corrupt`.
