@@ -331,9 +331,10 @@ impl PrunePlan<'_> {
     fn requests(&self, sparse: &[PackUse], small: &[PackUse], deletes: u64, policy: &Policy) -> Requests {
         let mut requests = Requests { deletes, ..Requests::default() };
         let mut copied = BTreeMap::new();
+        let fetch_bytes = repack::fetch_bytes_max(self.repo.store.capabilities().distance);
         for pack in sparse.iter().chain(small) {
             // Header, table of contents, content.
-            requests.gets += 2 + u64::from(pack.len).div_ceil(u64::from(repack::FETCH_BYTES_MAX));
+            requests.gets += 2 + u64::from(pack.len).div_ceil(u64::from(fetch_bytes));
             *copied.entry(pack.name.kind).or_default() += pack.needed;
         }
         for (kind, bytes) in copied {

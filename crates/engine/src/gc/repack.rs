@@ -7,11 +7,12 @@
 use super::tally::take_kept;
 use crate::index::LocalIndex;
 use crate::index::bitmap::Bitmap;
-use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackSealer, Segment, WriterContext, WriterSettings};
+use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackSealer, WholeSegment, WriterContext, WriterSettings};
 use crate::publish;
 use crate::repository::{Owners, Repository};
 use crate::segments::{Scratch, SegmentReader, chunk_in, is_damage};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
+use decube_backup_core::sink::Distance;
 use decube_backup_core::{Error, Result};
 use decube_backup_format::codec::Codec;
 use decube_backup_format::host::HostMark;
@@ -23,12 +24,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Copied bytes after which they are recorded.
 const RECORD_BYTES: u64 = 4 << 30;
-/// Most bytes fetched at once.
-pub(super) const FETCH_BYTES_MAX: u32 = 8 << 20;
+/// Most bytes fetched at once, if they are asked for over a network.
+const FETCH_BYTES_MAX: u32 = 8 << 20;
+/// The same if not: a request costs next to nothing there, and memory that comes and goes does not.
+const FETCH_BYTES_NEAR_MAX: u32 = 1 << 20;
 /// Bytes between two segments that are rather fetched than asked for twice.
 const GAP_BYTES_MAX: u32 = 128 << 10;
 /// A segment needed whole is taken over as it is if it is this part of a full one; smaller ones are put together.
 const WHOLE_SHARE: usize = 4;
+
+/// Most bytes fetched at once from a store at `distance`.
+pub(super) const fn fetch_bytes_max(distance: Distance) -> u32 {
+    match distance {
+        Distance::Local => FETCH_BYTES_NEAR_MAX,
+        Distance::Remote => FETCH_BYTES_MAX,
+    }
+}
 
 /// What copying came to.
 #[derive(Debug, Default)]
@@ -211,6 +222,7 @@ impl Source<'_> {
 
     /// The segments with something needed in them, neighbours together.
     fn stretches(&self, footer: &Footer) -> Result<Vec<Stretch>> {
+        let bytes_max = fetch_bytes_max(self.repack.repo.store.capabilities().distance);
         let mut stretches: Vec<Stretch> = Vec::new();
         for (number, entry) in (0..).zip(&footer.segments) {
             let mut is_needed = false;
@@ -221,10 +233,7 @@ impl Source<'_> {
                 continue;
             }
             let (from, to) = (entry.offset, entry.offset + entry.stored_len);
-            match stretches
-                .last_mut()
-                .filter(|last| from - last.to <= GAP_BYTES_MAX && to - last.from <= FETCH_BYTES_MAX)
-            {
+            match stretches.last_mut().filter(|last| from - last.to <= GAP_BYTES_MAX && to - last.from <= bytes_max) {
                 Some(last) => {
                     last.to = to;
                     last.segments.push(number);
@@ -249,8 +258,7 @@ impl Source<'_> {
         sealed: &[u8],
         writer: &mut ChunkWriter,
     ) -> Result<u64, Failed> {
-        self.scratch.sealed_mut().clear();
-        self.scratch.sealed_mut().extend_from_slice(sealed);
+        self.scratch.load(sealed);
         self.scratch.open(reader, number, entry).map_err(reading)?;
         let chunks = footer.chunks_of(entry);
         let mut needed: Vec<ChunkEntry> = Vec::with_capacity(chunks.len());
@@ -275,7 +283,7 @@ impl Source<'_> {
             }
             let chunks = needed.iter().map(|chunk| (chunk.id, chunk.len)).collect();
             let body = self.scratch.take_body(entry.codec);
-            let segment = Segment { body, codec: entry.codec, raw_len: entry.raw_len, chunks };
+            let segment = WholeSegment { body, codec: entry.codec, raw_len: entry.raw_len, chunks };
             *self.scratch.sealed_mut() = writer.push_whole(self.name.kind, segment).map_err(Failed::Fatal)?;
             return Ok(raw_bytes);
         }

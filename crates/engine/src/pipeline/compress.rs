@@ -22,7 +22,7 @@ pub(super) fn run(jobs: &Receiver<Job>, settings: WriterSettings, pools: &Pools,
     }
 }
 
-/// Compresses a segment if that pays; the buffer that is not needed any more goes back.
+/// Compresses a segment if that pays.
 fn compress(
     segment: &mut Segment,
     compressor: &mut Option<Compressor>,
@@ -35,9 +35,8 @@ fn compress(
     };
     let mut packed = pools.packed.take(segment.body.len());
     segment.codec = compress_segment(&segment.body, compressor, &mut packed)?;
-    match segment.codec {
-        Codec::Stored => pools.packed.give(packed),
-        Codec::Zstd => pools.raw.give(std::mem::replace(&mut segment.body, packed)),
+    if segment.codec == Codec::Zstd {
+        segment.body = packed;
     }
     Ok(())
 }

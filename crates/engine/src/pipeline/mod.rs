@@ -27,7 +27,7 @@ use decube_backup_format::header::Header;
 use decube_backup_format::ids::{PackKind, PackName, RepositoryId, ShortId};
 use decube_backup_format::pack::Footer;
 use decube_backup_format::parity::Overhead;
-use pool::Pools;
+use pool::{Buffer, Pools};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
@@ -96,15 +96,27 @@ pub enum Lane {
 struct Filling {
     lane: Lane,
     full_at: usize,
-    raw: Vec<u8>,
+    raw: Option<Buffer>,
     chunks: Vec<(ShortId, u32)>,
 }
 
 /// A segment on its way through the stages.
-pub(crate) struct Segment {
+struct Segment {
+    /// Its chunks one after the other, encoded by `codec`.
+    body: Buffer,
+    /// `Stored` before it is compressed.
+    codec: Codec,
+    /// Length of its chunks together.
+    raw_len: u32,
+    /// Id and length of each chunk.
+    chunks: Vec<(ShortId, u32)>,
+}
+
+/// A segment as another pack has it.
+pub(crate) struct WholeSegment {
     /// Its chunks one after the other, encoded by `codec`.
     pub body: Vec<u8>,
-    /// `Stored` before it is compressed.
+    /// Of the body.
     pub codec: Codec,
     /// Length of its chunks together.
     pub raw_len: u32,
@@ -188,10 +200,10 @@ impl ChunkWriter {
             let (jobs, pools, failure) = (jobs_out.clone(), pools.clone(), failure.clone());
             scope.spawn(move || compress::run(&jobs, settings, &pools, &failure));
         }
-        let packer = packer::Packer::new(context, settings, pools.clone());
+        let packer = packer::Packer::new(context, settings);
         let packer_failure = failure.clone();
         scope.spawn(move || packer.run(&order_out, &packer_failure));
-        let filling = |lane| Filling { lane, full_at: settings.full_at(lane), raw: Vec::new(), chunks: Vec::new() };
+        let filling = |lane| Filling { lane, full_at: settings.full_at(lane), raw: None, chunks: Vec::new() };
         let segments = [Lane::Solid, Lane::Stored, Lane::Meta].map(filling);
         Self { segments, jobs, order, pools, failure }
     }
@@ -202,14 +214,13 @@ impl ChunkWriter {
     /// The first error of any later stage.
     pub fn push(&mut self, lane: Lane, id: ShortId, bytes: &[u8]) -> Result<()> {
         let at = lane as usize;
-        if self.segments.get(at).is_some_and(|s| !s.raw.is_empty() && s.raw.len() + bytes.len() > s.full_at) {
+        let is_full = |s: &Filling| s.raw.as_ref().is_some_and(|raw| raw.len() + bytes.len() > s.full_at);
+        if self.segments.get(at).is_some_and(is_full) {
             self.send(at)?;
         }
         if let Some(segment) = self.segments.get_mut(at) {
-            if segment.raw.capacity() == 0 {
-                segment.raw = self.pools.raw.take(segment.full_at);
-            }
-            segment.raw.extend_from_slice(bytes);
+            let raw = segment.raw.get_or_insert_with(|| self.pools.raw.take(segment.full_at));
+            raw.extend_from_slice(bytes);
             segment.chunks.push((id, bytes.len() as u32));
         }
         Ok(())
@@ -219,26 +230,25 @@ impl ChunkWriter {
     ///
     /// # Errors
     /// The first error of any later stage.
-    pub(crate) fn push_whole(&mut self, kind: PackKind, segment: Segment) -> Result<Vec<u8>> {
-        let (codec, len) = (segment.codec, segment.body.len());
+    pub(crate) fn push_whole(&mut self, kind: PackKind, segment: WholeSegment) -> Result<Vec<u8>> {
+        let WholeSegment { body, codec, raw_len, chunks } = segment;
+        let len = body.len();
         let (done, result) = bounded(1);
-        let _ = done.send(segment);
+        let _ = done.send(Segment { body: self.pools.whole.adopt(body), codec, raw_len, chunks });
         self.order.send(Ordered::Segment(kind, result)).map_err(|_| self.failure.take("pipeline"))?;
-        Ok(self.pools.of(codec).take(len))
+        Ok(self.pools.whole.take(len).keep())
     }
 
     fn send(&mut self, at: usize) -> Result<()> {
         let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
-        if segment.raw.is_empty() {
-            return Ok(());
-        }
+        let Some(body) = segment.raw.take() else { return Ok(()) };
+        let chunks = std::mem::take(&mut segment.chunks);
         let kind = if segment.lane == Lane::Meta { PackKind::Meta } else { PackKind::Data };
         // The packer takes what comes after a failure and drops it: nothing is read and compressed in vain for long.
         if let Some(error) = self.failure.try_take() {
             return Err(error);
         }
         let (done, result) = bounded(1);
-        let (body, chunks) = (std::mem::take(&mut segment.raw), std::mem::take(&mut segment.chunks));
         let raw_len = body.len() as u32;
         let job = Job { lane: segment.lane, segment: Segment { body, codec: Codec::Stored, raw_len, chunks }, done };
         if self.order.send(Ordered::Segment(kind, result)).is_err() || self.jobs.send(job).is_err() {

@@ -1,6 +1,6 @@
 //! The packing stage: seals segments in order, closes packs, makes their parity, uploads both.
 
-use super::{Failure, Ordered, Pools, Segment, Unfinished, WriterContext, WriterSettings};
+use super::{Failure, Ordered, Segment, Unfinished, WriterContext, WriterSettings};
 use crossbeam_channel::Receiver;
 use decube_backup_core::monitor::Progress;
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -43,7 +43,6 @@ struct Upload {
 pub(super) struct Packer<'a> {
     context: WriterContext<'a>,
     settings: WriterSettings,
-    pools: Pools,
     pack_pool: Vec<Vec<u8>>,
     data: Option<PackWriter>,
     meta: Option<PackWriter>,
@@ -54,11 +53,10 @@ pub(super) struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    pub(super) fn new(context: WriterContext<'a>, settings: WriterSettings, pools: Pools) -> Self {
+    pub(super) fn new(context: WriterContext<'a>, settings: WriterSettings) -> Self {
         Self {
             context,
             settings,
-            pools,
             pack_pool: Vec::new(),
             data: None,
             meta: None,
@@ -102,7 +100,7 @@ impl<'a> Packer<'a> {
             None => self.new_pack(kind)?,
         };
         pack.append(segment.codec, &segment.body, segment.raw_len, &segment.chunks)?;
-        self.pools.of(segment.codec).give(segment.body);
+        drop(segment);
         if pack.is_full(target) {
             return self.close(pack);
         }

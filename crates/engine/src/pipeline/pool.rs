@@ -1,19 +1,19 @@
 //! Buffers of segments, used again: a fresh page costs more than compressing what is in it.
 
 use crate::segments::locked;
-use decube_backup_format::codec::Codec;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
 /// Buffers kept for reuse at most.
-const POOLED_MAX: usize = 8;
+const POOLED_MAX: usize = 4;
 
 /// Buffers waiting for reuse.
 #[derive(Clone, Default)]
 pub(super) struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Pool {
-    /// An empty buffer for `len` bytes: the smallest there is, of those the one given last.
-    pub(super) fn take(&self, len: usize) -> Vec<u8> {
+    /// An empty buffer for `len` bytes: the smallest there is, of those the one given back last.
+    pub(super) fn take(&self, len: usize) -> Buffer {
         // What a compressor reserves beyond its input, or not, decides nothing.
         let len = len.next_power_of_two();
         let mut buffers = locked(&self.0);
@@ -23,13 +23,17 @@ impl Pool {
         drop(buffers);
         buffer.clear();
         buffer.reserve_exact(len);
-        buffer
+        self.adopt(buffer)
     }
 
-    /// Keeps a buffer for others.
-    pub(super) fn give(&self, buffer: Vec<u8>) {
+    /// A buffer from elsewhere, as one of this pool.
+    pub(super) fn adopt(&self, bytes: Vec<u8>) -> Buffer {
+        Buffer { bytes, home: self.clone() }
+    }
+
+    fn give(&self, buffer: Vec<u8>) {
         let mut buffers = locked(&self.0);
-        // Segments that come whole bring buffers nobody here took, of sizes nobody may ask for.
+        // Adopted ones may be of sizes nobody asks for.
         if buffers.len() >= POOLED_MAX {
             buffers.remove(0);
         }
@@ -37,21 +41,51 @@ impl Pool {
     }
 }
 
-/// Buffers for segments, apart because compressed ones are as long and hardly touched.
-#[derive(Clone, Default)]
-pub(super) struct Pools {
-    pub raw: Pool,
-    pub packed: Pool,
+/// A buffer of a pool; goes back there when it is dropped.
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    home: Pool,
 }
 
-impl Pools {
-    /// Those of segments encoded by `codec`.
-    pub(super) fn of(&self, codec: Codec) -> &Pool {
-        match codec {
-            Codec::Stored => &self.raw,
-            Codec::Zstd => &self.packed,
+impl Buffer {
+    /// The buffer, to stay with the caller.
+    pub(super) fn keep(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() > 0 {
+            self.home.give(bytes);
         }
     }
+}
+
+/// Buffers for segments; apart, because they are as long and touched to different lengths.
+#[derive(Clone, Default)]
+pub(super) struct Pools {
+    /// Being filled, or waiting for a compressor.
+    pub raw: Pool,
+    /// Compressed.
+    pub packed: Pool,
+    /// Segments as other packs had them.
+    pub whole: Pool,
 }
 
 #[cfg(test)]
@@ -64,8 +98,8 @@ mod tests {
         let (mut large, mut small) = (pool.take(4 << 20), pool.take(1 << 20));
         small.push(1);
         let (large_at, small_at) = (large.as_ptr(), small.as_ptr());
-        pool.give(small);
-        pool.give(large);
+        drop(small);
+        drop(large);
         let small = pool.take((1 << 20) - 5);
         assert_eq!((small.as_ptr(), small.len()), (small_at, 0));
         large = pool.take((4 << 20) - 70_000);
@@ -74,11 +108,17 @@ mod tests {
         // What a compressor reserves beyond the input keeps a buffer in its class.
         large.reserve_exact((4 << 20) + 20_000);
         let grown_at = large.as_ptr();
-        pool.give(large);
+        drop(large);
         let large = pool.take(4 << 20);
         assert_eq!(large.as_ptr(), grown_at);
+        // One that is kept, or was never filled, is not missed.
+        let before = locked(&pool.0).len();
+        let kept = large.keep();
+        assert_eq!(kept.as_ptr(), grown_at);
+        drop(pool.adopt(Vec::new()));
+        assert_eq!(locked(&pool.0).len(), before);
         for _ in 0..2 * POOLED_MAX {
-            pool.give(Vec::new());
+            drop(pool.adopt(vec![0; 10]));
         }
         assert_eq!(locked(&pool.0).len(), POOLED_MAX);
     }

@@ -56,6 +56,16 @@ impl Scratch {
         &mut self.sealed
     }
 
+    /// Puts a sealed segment where [`Self::open`] looks for it.
+    pub(crate) fn load(&mut self, sealed: &[u8]) {
+        // What is stored as it is changes buffers when it is opened. The longer one is for what becomes longer.
+        if self.sealed.capacity() > self.raw.capacity() {
+            std::mem::swap(&mut self.sealed, &mut self.raw);
+        }
+        self.sealed.clear();
+        self.sealed.extend_from_slice(sealed);
+    }
+
     /// The segment just decoded as it is in its pack, encoded by `codec`; the buffer is given away.
     pub(crate) fn take_body(&mut self, codec: Codec) -> Vec<u8> {
         if codec == Codec::Stored {
@@ -209,8 +219,7 @@ impl<'a> SegmentReader<'a> {
         sealed: &[u8],
         scratch: &mut Scratch,
     ) -> Result<()> {
-        scratch.sealed.clear();
-        scratch.sealed.extend_from_slice(sealed);
+        scratch.load(sealed);
         scratch.open(&*self.pack(pack)?, number, entry)
     }
 
