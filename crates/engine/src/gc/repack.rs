@@ -7,7 +7,7 @@
 use super::tally::take_kept;
 use crate::index::LocalIndex;
 use crate::index::bitmap::Bitmap;
-use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackSealer, WholeSegment, WriterContext, WriterSettings};
+use crate::pipeline::{AddedPack, ChunkWriter, Lane, PackSealer, WriterContext, WriterSettings};
 use crate::publish;
 use crate::repository::{Owners, Repository};
 use crate::segments::{Scratch, SegmentReader, chunk_in, is_damage};
@@ -281,10 +281,9 @@ impl Source<'_> {
             for chunk in &needed {
                 taken(chunk)?;
             }
-            let chunks = needed.iter().map(|chunk| (chunk.id, chunk.len)).collect();
             let body = self.scratch.take_body(entry.codec);
-            let segment = WholeSegment { body, codec: entry.codec, raw_len: entry.raw_len, chunks };
-            *self.scratch.sealed_mut() = writer.push_whole(self.name.kind, segment).map_err(Failed::Fatal)?;
+            let spare = writer.push_whole(self.name.kind, entry, chunks, body).map_err(Failed::Fatal)?;
+            *self.scratch.sealed_mut() = spare;
             return Ok(raw_bytes);
         }
         for chunk in &needed {

@@ -25,7 +25,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::{Codec, Effort};
 use decube_backup_format::header::Header;
 use decube_backup_format::ids::{PackKind, PackName, RepositoryId, ShortId};
-use decube_backup_format::pack::Footer;
+use decube_backup_format::pack::{ChunkEntry, Footer, SegmentEntry};
 use decube_backup_format::parity::Overhead;
 use pool::{Buffer, Pools};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -110,18 +110,6 @@ struct Segment {
     raw_len: u32,
     /// Id and length of each chunk.
     chunks: Vec<(ShortId, u32)>,
-}
-
-/// A segment as another pack has it.
-pub(crate) struct WholeSegment {
-    /// Its chunks one after the other, encoded by `codec`.
-    pub body: Vec<u8>,
-    /// Of the body.
-    pub codec: Codec,
-    /// Length of its chunks together.
-    pub raw_len: u32,
-    /// Id and length of each chunk.
-    pub chunks: Vec<(ShortId, u32)>,
 }
 
 /// A segment to compress.
@@ -226,15 +214,23 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// Adds a whole segment as another pack had it; returns a buffer in place of its body.
+    /// Adds a whole segment as another pack had it: its entry there, its chunks, its decrypted `body`. Returns a buffer in
+    /// place of the body.
     ///
     /// # Errors
     /// The first error of any later stage.
-    pub(crate) fn push_whole(&mut self, kind: PackKind, segment: WholeSegment) -> Result<Vec<u8>> {
-        let WholeSegment { body, codec, raw_len, chunks } = segment;
+    pub(crate) fn push_whole(
+        &mut self,
+        kind: PackKind,
+        entry: &SegmentEntry,
+        chunks: &[ChunkEntry],
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         let len = body.len();
+        let body = self.pools.whole.adopt(body);
+        let chunks = chunks.iter().map(|chunk| (chunk.id, chunk.len)).collect();
         let (done, result) = bounded(1);
-        let _ = done.send(Segment { body: self.pools.whole.adopt(body), codec, raw_len, chunks });
+        let _ = done.send(Segment { body, codec: entry.codec, raw_len: entry.raw_len, chunks });
         self.order.send(Ordered::Segment(kind, result)).map_err(|_| self.failure.take("pipeline"))?;
         Ok(self.pools.whole.take(len).keep())
     }

@@ -42,7 +42,7 @@ impl Pool {
 }
 
 /// A buffer of a pool; goes back there when it is dropped.
-pub(crate) struct Buffer {
+pub(super) struct Buffer {
     bytes: Vec<u8>,
     home: Pool,
 }
