@@ -213,7 +213,8 @@ fn packs_recorded_as_progress_and_reclaimed_meanwhile_are_stored_again() {
 #[test]
 fn a_killed_backup_goes_on_from_its_recorded_progress() {
     let tree = Tree::new();
-    for n in 0..8 {
+    // Several times what is read ahead of what is recorded.
+    for n in 0..24 {
         tree.write(&format!("b{n}"), 60 + n, 1_200_000);
     }
     let harness = Harness::with_repository(&small_packs());

@@ -39,10 +39,10 @@ pub(super) enum Naming {
 /// end. Numbers: docs/adr/0019.
 const WRITEBACK_BYTES: usize = 4 << 20;
 
-/// Starts writing a range to the disk, without waiting for it.
-fn start_writeback(file: &File, offset: u64, len: u64) {
-    // Linux begins with writing back what is dirty, and drops only what is clean by then: next to nothing. Wherever else it
-    // does something different, the sync still follows.
+/// Says that nobody will soon read a range. Linux begins to write back what is dirty, without waiting for it, and drops what is
+/// clean: before a sync next to nothing, after it all.
+fn not_needed(file: &File, offset: u64, len: u64) {
+    // Wherever it does something different, nothing relies on it.
     let _advice = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
 }
 
@@ -93,6 +93,11 @@ impl Store {
         let failed = |what, path: &Path, e| fault::error("put", what, path, e);
         self.write_pieces(&unfinished.file, bytes).map_err(|e| failed("cannot write object", &unfinished.path, e))?;
         unfinished.file.sync_data().map_err(|e| failed("cannot sync object", &unfinished.path, e))?;
+        if bytes.len() >= WRITEBACK_BYTES {
+            // The next object is written into the pages this one gives back: they need not be found, and what the machine
+            // works with stays in memory.
+            not_needed(&unfinished.file, 0, bytes.len() as u64);
+        }
         Ok(unfinished)
     }
 
@@ -101,7 +106,7 @@ impl Store {
         for part in bytes.pieces().iter().flat_map(|piece| piece.chunks(WRITEBACK_BYTES)) {
             pwrite_all(file, part, offset).map_err(|(errno, _)| errno)?;
             if part.len() == WRITEBACK_BYTES {
-                start_writeback(file, offset, part.len() as u64);
+                not_needed(file, offset, part.len() as u64);
             }
             offset += part.len() as u64;
         }

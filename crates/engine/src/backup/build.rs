@@ -2,8 +2,9 @@
 
 use super::dedup::Dedup;
 use super::plan::{Item, Relation, Work};
-use super::read::{RawExtent, ReadEntry, ReadOutcome, Ready, StreamMessage};
+use super::read::{RawExtent, ReadEntry, ReadOutcome, Ready};
 use super::stat_cache::StatCacheWriter;
+use super::stream::{Block, StreamMessage};
 use crate::options::BackupReport;
 use crossbeam_channel::{Receiver, Sender};
 use decube_backup_core::entry::{EntryKind, EntryPath, Identity, Metadata};
@@ -127,9 +128,11 @@ impl<'a> Builder<'a> {
     }
 
     fn stream(&mut self, relation: Relation, blocks: &Receiver<StreamMessage>, seen: Timestamp) -> Result<()> {
+        let ended = || Error::new(ErrorKind::Internal, "backup", "a stream ended early");
         for message in blocks {
             match message {
-                StreamMessage::Block { arena, extents } => {
+                StreamMessage::Block(hashed) => {
+                    let Block { arena, extents } = hashed.recv().map_err(|_| ended())?;
                     self.extents(&extents, &arena)?;
                     let _ = self.arenas.send(arena);
                     self.dedup.checkpoint_if_due()?;
@@ -142,7 +145,7 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        Err(Error::new(ErrorKind::Internal, "backup", "a stream ended early"))
+        Err(ended())
     }
 
     fn read(&mut self, read: ReadEntry, content: Content, seen: Timestamp) -> Result<()> {

@@ -13,6 +13,7 @@
 //! | [`plan`] | change detection |
 //! | [`heal`] | unchanged files whose stored content is damaged |
 //! | [`read`] | the reader pool |
+//! | [`stream`] | large files: read and cut in order, hashed by whoever is idle |
 //! | [`build`] | the builder thread |
 //! | [`dedup`] | known or new |
 //! | [`commit`] | index segment, log record, re-validation |
@@ -30,6 +31,7 @@ mod kept_tree;
 mod plan;
 mod read;
 pub mod stat_cache;
+mod stream;
 
 use crate::options::{BackupOptions, BackupReport, ChangeDetection, Effect};
 use crate::pipeline::{AddedPack, ChunkWriter, Failure, WriterContext, WriterSettings};
@@ -238,11 +240,13 @@ fn run_pass<'a>(
         let writer = ChunkWriter::start(scope, context, settings);
         let (jobs, jobs_out) = bounded(ORDER_DEPTH);
         let (order, order_out) = bounded(ORDER_DEPTH);
+        let (hashers, blocks) = bounded(0);
         for _ in 0..repo.env.workers() {
-            let jobs = jobs_out.clone();
-            scope.spawn(move || readers.run(&jobs));
+            let (jobs, hashers) = (jobs_out.clone(), hashers.clone());
+            scope.spawn(move || readers.run(&jobs, &hashers));
         }
-        drop(jobs_out);
+        scope.spawn(move || stream::hash_blocks(&blocks, hasher));
+        drop((jobs_out, hashers));
         let old =
             nodes.zip(before).map(|(nodes, before)| plan::Parent::new(TreeCursor::new(nodes, &before.tree), known));
         let unfinished = order.clone();

@@ -4,8 +4,9 @@
 //! small files travel to the readers in batches, large ones as streams.
 
 use super::heal::Health;
-use super::read::{ReadJob, StreamMessage};
+use super::read::ReadJob;
 use super::stat_cache::StatCacheReader;
+use super::stream::{BLOCKS_WAITING, StreamMessage};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use decube_backup_core::entry::{EntryKind, EntryPath, Identity};
 use decube_backup_core::monitor::{Monitor, Problem, Progress, check_stop};
@@ -201,7 +202,7 @@ impl<'a> Planner<'a> {
         }
         if size > BATCH_BYTES {
             self.flush()?;
-            let (blocks, result) = bounded(1);
+            let (blocks, result) = bounded(BLOCKS_WAITING);
             let job = ReadJob::Stream { scanned, blocks };
             self.order.send(Work::Stream(relation, result, self.seen)).map_err(|_| Closed)?;
             return self.jobs.send(job).map_err(|_| Closed);

@@ -1,21 +1,19 @@
 //! The reader pool: reads attributes and content, cuts it into chunks, hashes them.
 //!
-//! Several files share one arena of up to a few MiB; a large file streams through blocks of 1 MiB.
-//! Arenas travel back through a pool.
+//! Several files share one arena of up to a few MiB; a large file streams through blocks of 1 MiB
+//! ([`super::stream`]). Arenas travel back through a pool.
 
 use super::plan::{Item, Relation};
+use super::stream::{HashJob, Outlets, StreamMessage, chunk};
 use crossbeam_channel::{Receiver, Sender};
 use decube_backup_core::entry::{EntryKind, EntryPath, Identity};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress};
 use decube_backup_core::source::{Content, ContentEnd, Piece, SIZE_UNKNOWN, Scanned, Source, Stability};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::chunker::Chunker;
-use decube_backup_format::hash::{ContentHasher, Domain};
+use decube_backup_format::hash::ContentHasher;
 use decube_backup_format::ids::ChunkId;
 use decube_backup_format::tree::TreeEntry;
-
-/// Bytes read between hand-overs of a stream.
-const BLOCK_BYTES: usize = 1 << 20;
 
 /// One piece of content inside an arena.
 pub(super) enum RawExtent {
@@ -62,11 +60,6 @@ pub(super) struct BatchResult {
     pub items: Vec<Ready>,
 }
 
-pub(super) enum StreamMessage {
-    Block { arena: Vec<u8>, extents: Vec<RawExtent> },
-    End(Box<ReadEntry>),
-}
-
 pub(super) enum ReadJob {
     Batch { items: Vec<Item>, done: Sender<BatchResult> },
     Stream { scanned: Scanned, blocks: Sender<StreamMessage> },
@@ -91,20 +84,13 @@ impl ReadContext<'_> {
         arena
     }
 
-    /// A block of a stream: of full length, old bytes in it.
-    fn block(&self, max: usize) -> Vec<u8> {
-        let mut block = self.arenas.1.try_recv().unwrap_or_default();
-        block.resize(BLOCK_BYTES + max, 0);
-        block
-    }
-
-    pub(super) fn run(&self, jobs: &Receiver<ReadJob>) {
+    pub(super) fn run(&self, jobs: &Receiver<ReadJob>, hashers: &Sender<HashJob>) {
         for job in jobs {
             match job {
                 ReadJob::Batch { items, done } => {
                     let _ = done.send(self.batch(items));
                 }
-                ReadJob::Stream { scanned, blocks } => self.stream(scanned, &blocks),
+                ReadJob::Stream { scanned, blocks } => self.stream(scanned, &Outlets { blocks, hashers }),
             }
         }
     }
@@ -177,82 +163,8 @@ impl ReadContext<'_> {
         while from < to {
             let rest = arena.get(from..to).unwrap_or_default();
             let len = self.chunker.cut(rest).max(1);
-            extents.push(self.chunk(arena, from, len));
+            extents.push(chunk(self.hasher, arena, from, len));
             from += len;
-        }
-    }
-
-    fn chunk(&self, arena: &[u8], start: usize, len: usize) -> RawExtent {
-        let bytes = arena.get(start..start + len).unwrap_or_default();
-        RawExtent::Chunk { id: self.hasher.id(Domain::Content, bytes), start: start as u32, len: len as u32 }
-    }
-
-    fn stream(&self, scanned: Scanned, blocks: &Sender<StreamMessage>) {
-        let relation = Relation::New; // the builder knows the real one
-        let mut read =
-            ReadEntry { scanned, relation, extents: Vec::new(), problems: Vec::new(), outcome: ReadOutcome::Whole };
-        self.monitor.at(read.scanned.entry.path.as_bytes());
-        let result = self.source.open(&read.scanned).and_then(|mut content| {
-            let len = self.stream_content(content.as_mut(), blocks)?;
-            Ok((len, content.finish(&mut read.scanned.entry)?))
-        });
-        match result {
-            Ok((len, end)) => settle(&mut read, len, end),
-            Err(error) => lose(&mut read, &error),
-        }
-        let _ = blocks.send(StreamMessage::End(Box::new(read)));
-    }
-
-    fn stream_content(&self, content: &mut dyn Content, blocks: &Sender<StreamMessage>) -> Result<u64> {
-        let max = self.chunker.params().max as usize;
-        let closed = || Error::new(ErrorKind::Interrupted, "read", "backup ended");
-        let (mut arena, mut extents) = (self.block(max), Vec::new());
-        // arena[..cut] is chunked, arena[cut..have] is not yet.
-        let (mut cut, mut have, mut total) = (0, 0, 0u64);
-        loop {
-            let mut end = None;
-            while have < arena.len() {
-                match content.read(arena.get_mut(have..).unwrap_or_default())? {
-                    Piece::Data(n) => have += n,
-                    other => {
-                        end = Some(other);
-                        break;
-                    }
-                }
-            }
-            let before = have - cut;
-            while have - cut >= max || (end.is_some() && cut < have) {
-                let len = self.chunker.cut(arena.get(cut..have).unwrap_or_default()).max(1);
-                extents.push(self.chunk(&arena, cut, len));
-                cut += len;
-            }
-            let done = (before - (have - cut)) as u64;
-            total += done;
-            self.monitor.advance(Progress::Bytes, done);
-            if let Some(Piece::Hole(hole)) = end {
-                extents.push(RawExtent::Hole(hole));
-                total += hole;
-            }
-            if end.is_none() || end == Some(Piece::End) || extents.len() >= 1024 {
-                let mut next = self.block(max);
-                let rest = arena.get(cut..have).unwrap_or_default();
-                next.get_mut(..rest.len()).unwrap_or_default().copy_from_slice(rest);
-                (cut, have) = (0, rest.len());
-                let full = std::mem::replace(&mut arena, next);
-                let message = StreamMessage::Block { arena: full, extents: std::mem::take(&mut extents) };
-                blocks.send(message).map_err(|_| closed())?;
-            }
-            if end == Some(Piece::End) {
-                let _ = self.arenas.0.send(arena);
-                return Ok(total);
-            }
-            // After a hole with little data around it the arena is kept and filled on.
-            if have + max > arena.len() && end.is_some() {
-                let message =
-                    StreamMessage::Block { arena: std::mem::take(&mut arena), extents: std::mem::take(&mut extents) };
-                blocks.send(message).map_err(|_| closed())?;
-                (arena, cut, have) = (self.block(max), 0, 0);
-            }
         }
     }
 }
@@ -302,7 +214,7 @@ fn read_small(content: &mut dyn Content, arena: &mut Vec<u8>, expected: usize) -
     }
 }
 
-fn settle(read: &mut ReadEntry, len: u64, end: ContentEnd) {
+pub(super) fn settle(read: &mut ReadEntry, len: u64, end: ContentEnd) {
     read.problems.extend(end.problems);
     let entry = &mut read.scanned.entry;
     let announced = entry.kind.size();
@@ -320,7 +232,7 @@ fn settle(read: &mut ReadEntry, len: u64, end: ContentEnd) {
     read.scanned.entry.kind = EntryKind::File { size: len };
 }
 
-fn lose(read: &mut ReadEntry, error: &Error) {
+pub(super) fn lose(read: &mut ReadEntry, error: &Error) {
     let kind = if error.kind() == ErrorKind::NotFound { ProblemKind::Vanished } else { ProblemKind::Unreadable };
     read.problems.push(Problem::from_error(kind, read.scanned.entry.path.as_bytes().to_vec(), error));
     read.outcome = ReadOutcome::Lost;

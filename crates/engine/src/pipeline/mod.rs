@@ -3,7 +3,7 @@
 //! ```text
 //! push(chunk) → segment being filled → compress (workers) → seal + assemble (one packer, in order) → upload tasks
 //! ```
-//! Channels between the stages are bounded in segments, so memory is bounded by `(2 × workers + 5) × segment + (uploads + 2) × pack`,
+//! Channels between the stages are bounded in segments, so memory is bounded by `(3 × workers + 5) × segment + (uploads + 2) × pack`,
 //! of which what waits for its pack is compressed if that pays. Buffers travel back for reuse: a fresh page costs more than
 //! compressing what is in it. Parity, if asked for, takes one pack more to compute and is part of what is being uploaded.
 //!
@@ -33,6 +33,10 @@ use std::thread::Scope;
 
 pub use packer::AddedPack;
 pub use sealer::PackSealer;
+
+/// Segments on their way to the packer, for each worker. While it waits for one that takes long to compress, what comes behind
+/// it must not stop: with one, an image of mixed content took 7 % longer to store.
+const SEGMENTS_WAITING: usize = 2;
 
 /// Sizes and effort of one writing session.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +186,7 @@ impl ChunkWriter {
         settings: WriterSettings,
     ) -> Self {
         let (jobs, jobs_out) = bounded::<Job>(0);
-        let (order, order_out) = bounded(settings.workers);
+        let (order, order_out) = bounded(SEGMENTS_WAITING * settings.workers);
         let (pools, failure) = (Pools::default(), Failure::default());
         for _ in 0..settings.workers {
             let (jobs, pools, failure) = (jobs_out.clone(), pools.clone(), failure.clone());
