@@ -3,13 +3,17 @@
 mod common;
 
 use common::nowhere::{Into, Nowhere};
-use common::{Harness, noise, small_packs};
+use common::{Harness, inside, noise, plant, small_packs};
+use decube_backup_core::Timestamp;
+use decube_backup_core::entry::{EntryKind, EntryPath};
 use decube_backup_core::monitor::Silent;
+use decube_backup_core::target::Existing;
 use decube_backup_engine::options::{InitOptions, RestoreOptions};
 use decube_backup_engine::restore;
 use decube_backup_testkit::{Op, RecordingSink};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[derive(Default)]
@@ -74,4 +78,31 @@ fn while_workers_write_what_comes_next_is_fetched() {
     let options = RestoreOptions::default();
     restore::restore(&through.repository(), &through.snapshot(&id), &options, &target, &Silent).expect("restore");
     assert_eq!(target.0.in_vain.load(Ordering::SeqCst), 0);
+}
+
+/// Holds two directories, and notes what it was asked for.
+#[derive(Default)]
+struct Partly(Mutex<BTreeSet<Vec<u8>>>);
+
+impl Nowhere for Partly {
+    fn existing(&self, path: &EntryPath) -> Option<Existing> {
+        self.0.lock().expect("lock").insert(path.as_bytes().to_vec());
+        let there = [&b""[..], b"a"].contains(&path.as_bytes());
+        there.then_some(Existing { kind: EntryKind::Directory, mtime: Timestamp { seconds: 0, nanoseconds: 0 } })
+    }
+}
+
+#[test]
+fn in_a_directory_that_was_not_there_nothing_is_looked_for() {
+    let tree = tempfile::tempdir().expect("temp");
+    plant(tree.path(), 5);
+    let harness = Harness::with_repository(&small_packs());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let target = Into(Arc::new(Partly::default()));
+    let options = RestoreOptions { subtree: inside(tree.path()), ..RestoreOptions::default() };
+    let report = restore::restore(&harness.repository(), &harness.snapshot(&id), &options, &target, &Silent);
+    assert_eq!(report.expect("restore").files_restored, 45);
+    let asked = target.0.0.lock().expect("lock").clone();
+    let wanted = ["", "a", "a/deep", "a/text", "b", "empty", "inline", "link"];
+    assert_eq!(asked, wanted.iter().map(|path| path.as_bytes().to_vec()).collect());
 }

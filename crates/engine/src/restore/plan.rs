@@ -1,9 +1,10 @@
 //! The restore plan: walks the tree, compares with what stands at the destination, groups pieces.
 
 use super::Tally;
+use super::afterwards::Afterwards;
 use super::extraneous::Extraneous as Watch;
 use super::window::{Fill, Window};
-use super::work::{FileJob, Length, Task};
+use super::work::{FileJob, Length, Task, WholeFile};
 use crate::index::LocalIndex;
 use crate::options::{Effect, Extraneous, Overwrite, RestoreOptions, Sparse};
 use crate::repository::Repository;
@@ -21,30 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 
 /// From this size on an existing file is rewritten in place, chunk by chunk.
 const IN_PLACE_MIN: u64 = 1 << 20;
-
-/// What is left to do once all content is written.
-#[derive(Default)]
-pub(super) struct Afterwards {
-    links: Vec<(EntryPath, EntryPath)>,
-    directories: Vec<(EntryPath, Entry)>,
-}
-
-impl Afterwards {
-    pub(super) fn finish(self, target: &dyn Target, tally: &Tally<'_>) {
-        for (original, path) in self.links {
-            match target.link(&original, &path) {
-                Ok(()) => tally.update(|r| r.files_restored += 1),
-                Err(error) => {
-                    tally.problem(Problem::from_error(ProblemKind::Unwritable, path.as_bytes().to_vec(), &error))
-                }
-            }
-        }
-        for (path, mut entry) in self.directories.into_iter().rev() {
-            entry.path = path;
-            tally.problems(target.finish_directory(&entry));
-        }
-    }
-}
+/// Files with nothing to fetch go to a worker so many at a time: a message each costs more than writing a small one.
+const WHOLE_FILES: usize = 64;
 
 pub(super) struct Planner<'a> {
     repo: &'a Repository,
@@ -59,7 +38,16 @@ pub(super) struct Planner<'a> {
     afterwards: Afterwards,
     watch: Watch,
     /// Directories made, from the root down to where the walk is.
-    inside: Vec<EntryPath>,
+    inside: Vec<Inside>,
+    /// Files with nothing to fetch that wait for more of them.
+    whole: Vec<WholeFile>,
+}
+
+/// A directory that the walk is in.
+struct Inside {
+    path: EntryPath,
+    /// Nothing stood there before, so nothing stands in it.
+    fresh: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -84,6 +72,7 @@ impl<'a> Planner<'a> {
             afterwards: Afterwards::default(),
             watch: Watch::default(),
             inside: Vec::new(),
+            whole: Vec::new(),
         })
     }
 
@@ -116,6 +105,7 @@ impl<'a> Planner<'a> {
                 .with("path", &self.options.subtree)
                 .with_hint("list what is there with `decube-backup ls SNAPSHOT`; paths are absolute"));
         }
+        self.flush_whole()?;
         self.flush()?;
         self.delete_extraneous(None)?;
         Ok(self.afterwards)
@@ -135,14 +125,8 @@ impl<'a> Planner<'a> {
         {
             return Ok(());
         }
-        let is_directory = entry.entry.kind == EntryKind::Directory;
         match self.make_way(&path).and_then(|()| self.place(&path, entry)) {
-            Ok(()) => {
-                if is_directory {
-                    self.inside.push(path);
-                }
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
             Err(error) => {
                 self.tally.problem(Problem::from_error(ProblemKind::Unwritable, path.as_bytes().to_vec(), &error));
@@ -153,20 +137,34 @@ impl<'a> Planner<'a> {
 
     /// Makes the directories above `path` that no entry made: they were lost with a damaged node or filtered out.
     fn make_way(&mut self, path: &EntryPath) -> Result<()> {
-        while self.inside.pop_if(|above| !path.is_within(above)).is_some() {}
+        while self.inside.pop_if(|above| !path.is_within(&above.path)).is_some() {}
         let mut missing = Vec::new();
         let mut above = path.parent();
-        while let Some(folder) = above.filter(|folder| !folder.is_root() && self.inside.last() != Some(folder)) {
+        while let Some(folder) =
+            above.filter(|folder| !folder.is_root() && self.inside.last().is_none_or(|last| last.path != *folder))
+        {
             above = folder.parent();
             missing.push(folder);
         }
-        for folder in missing.into_iter().rev() {
-            if self.options.effect == Effect::Real {
-                self.target.create_directory(&folder)?;
-            }
-            self.inside.push(folder);
+        missing.iter().rev().try_for_each(|folder| self.enter(folder))
+    }
+
+    /// Makes a directory that the walk goes into.
+    fn enter(&mut self, path: &EntryPath) -> Result<()> {
+        let fresh = self.existing(path)?.is_none();
+        if self.options.effect == Effect::Real {
+            self.target.create_directory(path)?;
         }
+        self.inside.push(Inside { path: path.clone(), fresh });
         Ok(())
+    }
+
+    /// What stands at `path`, whose directory is the innermost one the walk is in.
+    fn existing(&self, path: &EntryPath) -> Result<Option<Existing>> {
+        match self.inside.last() {
+            Some(Inside { fresh: true, .. }) => Ok(None),
+            _ => self.target.existing(path),
+        }
     }
 
     fn place(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
@@ -175,17 +173,15 @@ impl<'a> Planner<'a> {
             EntryKind::Directory => {
                 self.tally.update(|r| r.directories += 1);
                 self.tally.monitor.advance(Progress::Entries, 1);
-                if real {
-                    self.target.create_directory(path)?;
-                    if !path.is_root() || !self.options.subtree.is_root() {
-                        self.afterwards.directories.push((path.clone(), entry.entry));
-                    }
+                self.enter(path)?;
+                if real && (!path.is_root() || !self.options.subtree.is_root()) {
+                    self.afterwards.directories.push((path.clone(), entry.entry));
                 }
                 Ok(())
             }
             EntryKind::File { .. } => self.file(path, entry),
             _ => {
-                let existing = self.target.existing(path)?;
+                let existing = self.existing(path)?;
                 if existing.is_some() && self.options.overwrite == Overwrite::Never {
                     self.tally.update(|r| r.files_skipped += 1);
                     return Ok(());
@@ -212,7 +208,7 @@ impl<'a> Planner<'a> {
             }
             self.first_links.insert(group.clone(), path.clone());
         }
-        let existing = self.target.existing(path)?;
+        let existing = self.existing(path)?;
         let placed = Entry { path: path.clone(), ..entry.entry };
         if let Some(existing) = &existing
             && self.keep(existing, &placed)
@@ -269,13 +265,10 @@ impl<'a> Planner<'a> {
             })
         };
         match content {
-            Content::None => {
-                self.send(Task::Whole { file: job(1, Vec::new(), mode, Length::Set, entry), content: Vec::new() })
+            Content::None => self.whole(job(1, Vec::new(), mode, Length::Set, entry), Vec::new()),
+            Content::Inline(bytes) => {
+                self.whole(job(1, Vec::new(), FileMode::Replace, Length::ByContent, entry), bytes.clone())
             }
-            Content::Inline(bytes) => self.send(Task::Whole {
-                file: job(1, Vec::new(), FileMode::Replace, Length::ByContent, entry),
-                content: bytes.clone(),
-            }),
             _ => {
                 let old = match mode {
                     FileMode::InPlace => Some(self.target.create_file(path, FileMode::InPlace)?),
@@ -320,11 +313,14 @@ impl<'a> Planner<'a> {
                     }
                 }
                 drop(old);
-                let file = job(wanted.len() as u32 + 1, holes, mode, length, entry);
+                let file = job(wanted.len().max(1) as u32, holes, mode, length, entry);
                 if let Some(error) = lost {
                     file.failed.store(true, std::sync::atomic::Ordering::Relaxed);
                     let message = format!("part of its content is missing: {}", error.chain());
                     self.tally.problem(Problem::new(ProblemKind::Damaged, path.as_bytes().to_vec(), message));
+                }
+                if wanted.is_empty() {
+                    return self.whole(file, Vec::new());
                 }
                 for (file_offset, id, location) in wanted {
                     // A huge file may fill many windows.
@@ -332,8 +328,21 @@ impl<'a> Planner<'a> {
                         self.flush()?;
                     }
                 }
-                self.send(Task::Whole { file, content: Vec::new() })
+                Ok(())
             }
+        }
+    }
+
+    /// A file that needs nothing fetched.
+    fn whole(&mut self, file: Arc<FileJob>, content: Vec<u8>) -> Result<()> {
+        self.whole.push(WholeFile { file, content });
+        if self.whole.len() < WHOLE_FILES { Ok(()) } else { self.flush_whole() }
+    }
+
+    fn flush_whole(&mut self) -> Result<()> {
+        match std::mem::take(&mut self.whole) {
+            files if files.is_empty() => Ok(()),
+            files => self.send(Task::Whole(files)),
         }
     }
 

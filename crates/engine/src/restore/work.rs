@@ -89,8 +89,14 @@ pub(super) struct SegmentTask {
 pub(super) enum Task {
     /// Neighbouring segments of one pack, fetched with one request.
     Segments { pack: PackName, segments: Vec<SegmentTask>, fetch: Result<Fetch> },
-    /// A file whose whole content is at hand.
-    Whole { file: Arc<FileJob>, content: Vec<u8> },
+    /// Files with nothing to fetch.
+    Whole(Vec<WholeFile>),
+}
+
+/// A file whose whole content is at hand.
+pub(super) struct WholeFile {
+    pub file: Arc<FileJob>,
+    pub content: Vec<u8>,
 }
 
 pub(super) struct WorkContext<'a> {
@@ -108,7 +114,7 @@ pub(super) fn run(context: &WorkContext<'_>, queue: &Receiver<Task>) {
     let mut scratch = None;
     for task in queue {
         match task {
-            Task::Whole { file, content } => context.whole(&file, &content),
+            Task::Whole(files) => files.iter().for_each(|whole| context.whole(&whole.file, &whole.content)),
             Task::Segments { pack, segments, fetch } => {
                 let scratch = match &mut scratch {
                     Some(ready) => ready,

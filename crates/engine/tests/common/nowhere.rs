@@ -12,6 +12,10 @@ pub trait Nowhere: Send + Sync + 'static {
     fn takes(&self, _: &EntryPath) -> Result<()> {
         Ok(())
     }
+    /// What stands there already.
+    fn existing(&self, _: &EntryPath) -> Option<Existing> {
+        None
+    }
     /// Before each write.
     fn write(&self) {}
     /// What of a finished file could not be set.
@@ -42,8 +46,8 @@ impl<N: Nowhere> TargetFile for OpenFile<N> {
 }
 
 impl<N: Nowhere> Target for Into<N> {
-    fn existing(&self, _: &EntryPath) -> Result<Option<Existing>> {
-        Ok(None)
+    fn existing(&self, path: &EntryPath) -> Result<Option<Existing>> {
+        Ok(self.0.existing(path))
     }
     fn children(&self, _: &EntryPath) -> Result<Vec<Vec<u8>>> {
         Ok(Vec::new())
