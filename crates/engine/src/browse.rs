@@ -5,6 +5,9 @@ use crate::repository::Repository;
 use crate::segments::Nodes;
 use decube_backup_core::entry::{Entry, EntryKind, EntryPath};
 use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::ids::log_key;
+use decube_backup_format::log::{Envelope, Payload};
+use decube_backup_format::manifest::SnapshotManifest;
 use decube_backup_format::tree::{Change, TreeCursor, TreeEntry, TreeRoot, diff as tree_diff};
 
 /// How far below a path a listing goes.
@@ -21,10 +24,25 @@ pub(crate) fn root(snapshot: &Snapshot) -> TreeRoot {
     snapshot.manifest.tree
 }
 
+/// All that was recorded of `snapshot`: what it was listed with has neither excludes nor problems.
+///
+/// # Errors
+/// `Corrupt` if its record is damaged; what reading yields.
+pub fn whole_manifest(repo: &Repository, snapshot: &Snapshot) -> Result<SnapshotManifest> {
+    let key = log_key(snapshot.seq)?;
+    let lost = |what| Error::new(ErrorKind::Corrupt, "browse", what).with("key", &key);
+    let bytes = repo.store.get(&key)?.ok_or_else(|| lost("the snapshot's record is missing"))?;
+    match repo.open_record(&repo.state(), &Envelope::decode(&bytes)?, &bytes)? {
+        Some((_, Payload::Commit { manifest, .. })) if manifest.id() == snapshot.id => manifest.decode(),
+        _ => Err(lost("the snapshot's record says something else")),
+    }
+}
+
 /// Calls `visit` for `path` and what is below it, in path order.
 ///
 /// # Errors
-/// `NotFound` if there is no such path; `Corrupt` where the tree is damaged; what `visit` yields.
+/// `NotFound` if there is no such path; `Corrupt` where the tree is damaged, after everything else was visited; what `visit`
+/// yields.
 pub fn list(
     repo: &Repository,
     snapshot: &Snapshot,
@@ -34,8 +52,8 @@ pub fn list(
 ) -> Result<()> {
     let nodes = Nodes::to_look(repo)?;
     let mut cursor = TreeCursor::within(&nodes, &root(snapshot), path)?;
-    let mut found = path.is_root();
-    while let Some(entry) = cursor.next()? {
+    let (mut found, mut damage) = (path.is_root(), None);
+    while let Some(entry) = next_readable(&mut cursor, &mut damage)? {
         let here = &entry.entry.path;
         if !here.is_within(path) {
             break;
@@ -52,7 +70,21 @@ pub fn list(
             }
         }
     }
-    if found { Ok(()) } else { Err(no_such_path(path)) }
+    match damage {
+        Some(error) => Err(error),
+        None if found => Ok(()),
+        None => Err(no_such_path(path)),
+    }
+}
+
+/// The next entry that can be read; keeps the first damage on the way there.
+fn next_readable(cursor: &mut TreeCursor<'_, Nodes<'_>>, damage: &mut Option<Error>) -> Result<Option<TreeEntry>> {
+    loop {
+        match cursor.next() {
+            Err(error) if error.kind() == ErrorKind::Corrupt => _ = damage.get_or_insert(error),
+            answer => return answer,
+        }
+    }
 }
 
 /// The first path that sorts after everything below `path`.
@@ -82,7 +114,7 @@ fn no_such_path(path: &EntryPath) -> Error {
 /// Calls `visit` for every entry `matcher` accepts.
 ///
 /// # Errors
-/// `Corrupt` where the tree is damaged; what `visit` yields.
+/// `Corrupt` where the tree is damaged, after everything else was visited; what `visit` yields.
 pub fn find(
     repo: &Repository,
     snapshot: &Snapshot,
@@ -90,13 +122,13 @@ pub fn find(
     visit: &mut dyn FnMut(&TreeEntry) -> Result<()>,
 ) -> Result<()> {
     let nodes = Nodes::to_look(repo)?;
-    let mut cursor = TreeCursor::new(&nodes, &root(snapshot));
-    while let Some(entry) = cursor.next()? {
+    let (mut cursor, mut damage) = (TreeCursor::new(&nodes, &root(snapshot)), None);
+    while let Some(entry) = next_readable(&mut cursor, &mut damage)? {
         if matcher(&entry.entry) {
             visit(&entry)?;
         }
     }
-    Ok(())
+    damage.map_or(Ok(()), Err)
 }
 
 /// Calls `visit` for every difference from `a` to `b`, in path order; cost grows with the changes.

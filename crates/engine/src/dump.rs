@@ -169,7 +169,9 @@ pub fn dump_tar(
     let mut chunks = ChunkReader::new(repo)?;
     let mut archive = tar::Builder::new(out);
     let (mut problems, mut links, mut found) = (Vec::new(), HashMap::new(), path.is_root());
-    let mut cursor = TreeCursor::within(&nodes, &browse::root(snapshot), path)?;
+    // Where the way to the subtree is damaged, the walk from the start says what is lost.
+    let tree = browse::root(snapshot);
+    let mut cursor = TreeCursor::within(&nodes, &tree, path).unwrap_or_else(|_| TreeCursor::new(&nodes, &tree));
     loop {
         check_stop(monitor)?;
         let entry = match cursor.next() {

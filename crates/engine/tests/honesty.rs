@@ -29,6 +29,7 @@ fn every_way_a_file_can_fail_is_counted_and_the_others_are_kept() {
         (Behaviour::Shrinks, Some(ProblemKind::Changed), true),
         (Behaviour::Changes, Some(ProblemKind::Changed), true),
         (Behaviour::Shy, Some(ProblemKind::Attribute), true),
+        (Behaviour::Overloaded, Some(ProblemKind::Attribute), true),
         (Behaviour::Unlisted, Some(ProblemKind::Unreadable), false),
     ];
     // Stored in the tree, in a chunk, as a stream.

@@ -4,7 +4,7 @@ use crate::attributes::{Handle, LOCKING};
 use crate::target::FsTarget;
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 impl FsTarget {
@@ -28,7 +28,8 @@ impl FsTarget {
         }
     }
 
-    /// Removes `path` and all below it. Directories are opened anew on the way back instead of kept
+    /// Removes `path` and all below it, but nothing from where something else is mounted below the root: a snapshot that
+    /// stayed on one file system knows nothing of it. Directories are opened anew on the way back instead of kept
     /// open: depth costs no descriptors.
     pub(crate) fn remove_tree(&self, path: &EntryPath) -> Result<()> {
         self.parents.forget(path.as_bytes());
@@ -39,6 +40,10 @@ impl FsTarget {
                 Err(Errno::NOENT) => return Ok(()),
                 Err(e) => return Err(self.error("cannot remove", path, e)),
             };
+            let above = path.parent().unwrap_or_default();
+            if !above.is_root() && is_mount_point(&parent).map_err(|e| self.error("cannot remove", path, e))? {
+                return Err(mounted(above.as_bytes()));
+            }
             match unlink(&parent, name) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::ISDIR) => {}
@@ -46,7 +51,10 @@ impl FsTarget {
             }
         }
         while let Some(directory) = stack.last().cloned() {
-            let below = self.empty(&directory).map_err(|e| self.error("cannot empty directory", path, e))?;
+            let below = match self.empty(&directory) {
+                Err(Errno::XDEV) => return Err(mounted(&directory)),
+                emptied => emptied.map_err(|e| self.error("cannot empty directory", path, e))?,
+            };
             if !below.is_empty() {
                 stack.extend(below);
                 continue;
@@ -61,7 +69,7 @@ impl FsTarget {
         Ok(())
     }
 
-    /// Unlinks all but the directories in `path`; returns those.
+    /// Unlinks all but the directories in `path`; returns those. `XDEV` if something else is mounted there.
     fn empty(&self, path: &[u8]) -> rustix::io::Result<Vec<Vec<u8>>> {
         let open = || self.root.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
         let fd = match open() {
@@ -72,6 +80,9 @@ impl FsTarget {
             }
             opened => opened?,
         };
+        if !path.is_empty() && is_mount_point(&fd)? {
+            return Err(Errno::XDEV);
+        }
         let handle = Handle::Open(fd.as_fd());
         if handle.stat().is_ok_and(|stat| stat.stx_mode & 0o700 != 0o700) {
             // Where it is not allowed, it is not needed, or the removal says so.
@@ -88,6 +99,18 @@ impl FsTarget {
         }
         Ok(directories)
     }
+}
+
+/// Whether something is mounted on the open directory: what is in it is not what the directory below has.
+pub(crate) fn is_mount_point(fd: &OwnedFd) -> rustix::io::Result<bool> {
+    let stat = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::TYPE)?;
+    Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+pub(crate) fn mounted(directory: &[u8]) -> Error {
+    Error::new(ErrorKind::Unsupported, "restore", "something is mounted here; nothing in it was deleted")
+        .with("path", format_args!("{:?}", String::from_utf8_lossy(directory)))
+        .with_hint("unmount it, or delete by hand")
 }
 
 /// The names in an open directory, unsorted, with their types where it tells them.

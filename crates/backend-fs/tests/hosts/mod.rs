@@ -3,12 +3,16 @@
 //! A child speaks to its parent in lines on standard output, and dies loudly.
 #![allow(clippy::panic, clippy::print_stdout)]
 
+mod mounts;
+
 use super::{child_put, child_sink};
 use bytes::Bytes;
 use decube_backup_core::PutOutcome;
 use std::io::{self, BufRead, BufReader, Error};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+pub use mounts::{Mounted, can_mount};
 
 const THREADS: usize = 2;
 
@@ -103,40 +107,8 @@ pub fn run_and_kill(action: &str, dir: &Path, arg: &str, steps: u32) -> io::Resu
     child.wait().map(drop)
 }
 
-/// Whether this process may mount.
-pub fn can_mount() -> Result<(), &'static str> {
-    if !rustix::process::geteuid().is_root() {
-        return Err("only root may mount");
-    }
-    Mounted::tmpfs("size=64k").map(drop).map_err(|_| "this root may not mount")
-}
-
-/// A small file system of its own, unmounted when dropped.
-pub struct Mounted {
-    dir: tempfile::TempDir,
-}
-
 impl Mounted {
-    pub fn tmpfs(options: &str) -> io::Result<Self> {
-        let dir = tempfile::tempdir()?;
-        mount(&["-t", "tmpfs", "-o", options, "tmpfs"], dir.path())?;
-        Ok(Self { dir })
-    }
-    pub fn path(&self) -> &Path {
-        self.dir.path()
-    }
     pub fn remount_read_only(&self) -> io::Result<()> {
-        mount(&["-o", "remount,ro"], self.path())
+        mounts::mount(&["-o", "remount,ro"], self.path())
     }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _unmounted = Command::new("umount").arg(self.dir.path()).status();
-    }
-}
-
-fn mount(args: &[&str], on: &Path) -> io::Result<()> {
-    let done = Command::new("mount").args(args).arg(on).stderr(Stdio::null()).status()?;
-    if done.success() { Ok(()) } else { Err(Error::other("mount failed")) }
 }

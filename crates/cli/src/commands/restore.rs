@@ -75,14 +75,19 @@ fn wanted(args: &RestoreArgs) -> Result<Option<EntryFilter>> {
 fn with_directories_above(repository: &Repository, snapshot: &Snapshot, wanted: EntryFilter) -> Result<EntryFilter> {
     let mut above: HashSet<EntryPath> = HashSet::new();
     let matcher = wanted.clone();
-    browse::find(repository, snapshot, &move |entry: &Entry| matcher(entry), &mut |found| {
+    let looked = browse::find(repository, snapshot, &move |entry: &Entry| matcher(entry), &mut |found| {
         let mut path = found.entry.path.parent();
         while let Some(directory) = path.filter(|directory| !above.contains(directory)) {
             path = directory.parent();
             above.insert(directory);
         }
         Ok(())
-    })?;
+    });
+    match looked {
+        // Everything else comes back; the restore itself says what is lost.
+        Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
+        _ => {}
+    }
     Ok(Arc::new(move |entry: &Entry| wanted(entry) || above.contains(&entry.path)))
 }
 

@@ -5,7 +5,7 @@ use crate::config::locate::{Lines, Path};
 use crate::config::model::{Backup, Document};
 use crate::surroundings;
 use config::{Config, File, FileFormat};
-use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_core::{Error, ErrorKind, Result, Secret};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,8 +25,16 @@ pub(crate) struct Configuration {
     /// Its `backup` section, overrides applied.
     pub(crate) backup: Backup,
     /// Variables by the path they override.
-    pub(super) overrides: BTreeMap<Path, String>,
+    pub(super) overrides: BTreeMap<Path, Override>,
     pub(super) lines: Lines,
+}
+
+/// A variable that stands in for a value of the file.
+#[derive(Clone, Debug)]
+pub(super) struct Override {
+    pub(super) variable: String,
+    /// As it was written. Whatever it looks like, where text is wanted it is the text.
+    pub(super) text: Secret<String>,
 }
 
 /// One thing wrong with a configuration.
@@ -104,7 +112,7 @@ impl Configuration {
         }
     }
 
-    /// The typed section. A number or truth value of a variable that has to be text becomes text.
+    /// The typed section. What a variable says is taken as JSON where that fits, and as the text it is where text is wanted.
     fn typed(&self, value: &mut Value) -> Result<Backup> {
         for _ in 0..=self.overrides.len() {
             let error = match serde_path_to_error::deserialize::<_, Document>(&*value) {
@@ -113,10 +121,10 @@ impl Configuration {
             };
             let path: Path = error.path().iter().filter_map(segment).collect();
             if let Some(found) = at_mut(value, &path)
-                && self.overrides.contains_key(&path)
-                && (found.is_number() || found.is_boolean())
+                && let Some(Override { text, .. }) = self.overrides.get(&path)
+                && found.as_str() != Some(text.expose())
             {
-                *found = Value::String(found.to_string());
+                *found = Value::String(text.expose().clone());
                 continue;
             }
             let finding = Finding { path, message: error.inner().to_string() };
@@ -128,7 +136,7 @@ impl Configuration {
     /// `file:line: path: message`.
     pub(super) fn say(&self, finding: &Finding) -> String {
         let path = finding.path.join(".");
-        if let Some(variable) = self.overrides.get(&finding.path) {
+        if let Some(Override { variable, .. }) = self.overrides.get(&finding.path) {
             return format!("variable {variable}: {path}: {}", finding.message);
         }
         match self.lines.nearest(&finding.path) {
@@ -149,7 +157,7 @@ impl Configuration {
     /// Where the value at `path` is from: `file:line`, a variable, or `default`.
     pub(super) fn origin(&self, path: &[String]) -> String {
         let mut prefixes = (1..=path.len()).rev().filter_map(|len| path.get(..len));
-        if let Some(variable) = prefixes.find_map(|prefix| self.overrides.get(prefix)) {
+        if let Some(Override { variable, .. }) = prefixes.find_map(|prefix| self.overrides.get(prefix)) {
             return format!("variable {variable}");
         }
         match self.lines.exact(path) {
@@ -182,7 +190,7 @@ fn at_mut<'v>(value: &'v mut Value, path: &[String]) -> Option<&'v mut Value> {
 }
 
 /// Applies `DECUBE_BACKUP__A__B=value`; keys match whatever their case, `-` being `_`.
-fn override_values(value: &mut Value, variables: &[(String, String)]) -> BTreeMap<Path, String> {
+fn override_values(value: &mut Value, variables: &[(String, String)]) -> BTreeMap<Path, Override> {
     let mut applied = BTreeMap::new();
     for (variable, text) in variables {
         let Some(keys) = variable.strip_prefix(OVERRIDE_PREFIX) else { continue };
@@ -197,8 +205,12 @@ fn override_values(value: &mut Value, variables: &[(String, String)]) -> BTreeMa
             at = &mut at[key.as_str()];
             path.push(key);
         }
-        *at = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
-        applied.insert(path, variable.clone());
+        *at = match serde_json::from_str(text) {
+            // A password in quotes has them; one that says null is not absent.
+            Ok(Value::String(_) | Value::Null) | Err(_) => Value::String(text.clone()),
+            Ok(value) => value,
+        };
+        applied.insert(path, Override { variable: variable.clone(), text: Secret::new(text.clone()) });
     }
     applied
 }

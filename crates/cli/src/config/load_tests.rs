@@ -75,6 +75,14 @@ fn variables_override_single_values() {
 }
 
 #[test]
+fn a_password_in_a_variable_is_taken_to_the_letter() {
+    for password in ["12345", "1e5", "1234567890123456789012345", "null", "true", "\"quoted\"", "[1]", "{}", " x "] {
+        let read = parse("c.yaml", GOOD, &[("DECUBE_BACKUP__SINKS__FAR__PASSWORD", password)]).expect("good");
+        assert_eq!(read.backup.sinks["far"].password.as_deref(), Some(password));
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_place() {
     let changed = |from: &str, to: &str| GOOD.replace(from, to);
     let cases = [

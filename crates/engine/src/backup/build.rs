@@ -210,7 +210,18 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn push(&mut self, entry: TreeEntry, identity: Option<Identity>, seen: Timestamp) -> Result<()> {
+    /// Puts an entry into the tree. What a tree cannot hold of it is a problem of this entry, not of the backup.
+    fn push(&mut self, mut entry: TreeEntry, identity: Option<Identity>, seen: Timestamp) -> Result<()> {
+        if let Err(error) = entry.check() {
+            let path = entry.entry.path.as_bytes().to_vec();
+            entry.entry.meta.xattrs = Vec::new();
+            if entry.check().is_err() {
+                self.problem(Problem::from_error(ProblemKind::Unreadable, path, &error));
+                return Ok(());
+            }
+            let message = format!("stored without its extended attributes: {}", error.chain());
+            self.problem(Problem::new(ProblemKind::Attribute, path, message));
+        }
         self.report.entries += 1;
         self.report.bytes += entry.entry.kind.size();
         if let Some(stat) = &mut self.stat

@@ -2,45 +2,46 @@
 
 use super::Tally;
 use super::afterwards::Afterwards;
-use super::extraneous::Extraneous as Watch;
-use super::window::{Fill, Window};
-use super::work::{FileJob, Length, Task, WholeFile};
+use super::extraneous::Sweeper;
+use super::window::Window;
+use super::work::{Task, WholeFile};
 use crate::index::LocalIndex;
-use crate::options::{Effect, Extraneous, Overwrite, RestoreOptions, Sparse};
+use crate::options::{Effect, Extraneous, Overwrite, RestoreOptions, Snapshot};
 use crate::repository::Repository;
-use crate::segments::{Fetch, Nodes, locate};
+use crate::segments::Nodes;
 use crossbeam_channel::Sender;
 use decube_backup_core::entry::{Entry, EntryKind, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind, Progress, check_stop};
 use decube_backup_core::target::{Existing, FileMode, Target};
 use decube_backup_core::{Error, ErrorKind, Result};
-use decube_backup_format::hash::Domain;
-use decube_backup_format::tree::{Content, Extent, ListCursor, TreeCursor, TreeEntry, TreeRoot};
+use decube_backup_format::tree::{TreeCursor, TreeEntry};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
 
 /// From this size on an existing file is rewritten in place, chunk by chunk.
 const IN_PLACE_MIN: u64 = 1 << 20;
-/// Files with nothing to fetch go to a worker so many at a time: a message each costs more than writing a small one.
-const WHOLE_FILES: usize = 64;
 
 pub(super) struct Planner<'a> {
-    repo: &'a Repository,
-    options: &'a RestoreOptions,
-    target: &'a dyn Target,
-    tally: &'a Tally<'a>,
-    tasks: Sender<Task>,
-    nodes: Nodes<'a>,
-    index: Arc<LocalIndex>,
-    window: Window,
+    pub(super) repo: &'a Repository,
+    pub(super) options: &'a RestoreOptions,
+    pub(super) target: &'a dyn Target,
+    pub(super) tally: &'a Tally<'a>,
+    pub(super) tasks: Sender<Task>,
+    /// Reads lists of extents.
+    pub(super) nodes: Rc<Nodes<'a>>,
+    pub(super) index: Arc<LocalIndex>,
+    pub(super) window: Window,
+    /// Where the first restored member of each group of hard links is.
     first_links: HashMap<EntryPath, EntryPath>,
     afterwards: Afterwards,
-    watch: Watch,
+    sweeper: Option<Sweeper<'a>>,
     /// Directories made, from the root down to where the walk is.
     inside: Vec<Inside>,
+    /// What stands here stays, so nothing below it can be restored.
+    left_alone: Option<EntryPath>,
     /// Files with nothing to fetch that wait for more of them.
-    whole: Vec<WholeFile>,
+    pub(super) whole: Vec<WholeFile>,
 }
 
 /// A directory that the walk is in.
@@ -53,6 +54,7 @@ struct Inside {
 impl<'a> Planner<'a> {
     pub(super) fn new(
         repo: &'a Repository,
+        snapshot: &Snapshot,
         options: &'a RestoreOptions,
         target: &'a dyn Target,
         tally: &'a Tally<'a>,
@@ -65,19 +67,26 @@ impl<'a> Planner<'a> {
             target,
             tally,
             tasks,
-            nodes: Nodes::to_look(repo)?,
+            nodes: Rc::new(Nodes::to_look(repo)?),
             index,
             window: Window::default(),
             first_links: HashMap::new(),
             afterwards: Afterwards::default(),
-            watch: Watch::default(),
+            sweeper: match options.extraneous {
+                Extraneous::Keep => None,
+                Extraneous::Delete => {
+                    Some(Sweeper::new(options, crate::browse::whole_manifest(repo, snapshot), target, tally))
+                }
+            },
             inside: Vec::new(),
+            left_alone: None,
             whole: Vec::new(),
         })
     }
 
-    pub(super) fn run(mut self, tree: &TreeRoot) -> Result<Afterwards> {
+    pub(super) fn run(mut self, snapshot: &Snapshot) -> Result<Afterwards> {
         let nodes = Nodes::to_look(self.repo)?;
+        let tree = &crate::browse::root(snapshot);
         // Where the way to the subtree is damaged, the walk from the start says what is lost.
         let mut cursor =
             TreeCursor::within(&nodes, tree, &self.options.subtree).unwrap_or_else(|_| TreeCursor::new(&nodes, tree));
@@ -97,6 +106,9 @@ impl<'a> Planner<'a> {
                     let lost = cursor.gap().map_or(0, |g| g.entries);
                     let message = format!("{lost} entries from here on cannot be read: {}", error.chain());
                     self.tally.problem(Problem::new(ProblemKind::Damaged, from, message));
+                    if let Some(sweeper) = &mut self.sweeper {
+                        sweeper.stop("the snapshot's names cannot all be read");
+                    }
                 }
             }
         }
@@ -107,7 +119,9 @@ impl<'a> Planner<'a> {
         }
         self.flush_whole()?;
         self.flush()?;
-        self.delete_extraneous(None)?;
+        if let Some(sweeper) = &mut self.sweeper {
+            sweeper.leave(None);
+        }
         Ok(self.afterwards)
     }
 
@@ -116,13 +130,16 @@ impl<'a> Planner<'a> {
         if path.is_root() && entry.entry.kind != EntryKind::Directory {
             path = EntryPath::new(entry.entry.path.name())?;
         }
-        if self.options.extraneous == Extraneous::Delete && self.options.effect == Effect::Real {
-            self.delete_extraneous(Some(&path))?;
-            self.watch.see(&path, entry.entry.kind == EntryKind::Directory);
+        if let Some(sweeper) = &mut self.sweeper {
+            sweeper.see(&path, entry.entry.kind == EntryKind::Directory);
         }
         if let Some(filter) = &self.options.filter
             && !filter(&entry.entry)
         {
+            return Ok(());
+        }
+        if self.left_alone.as_ref().is_some_and(|above| path.is_within(above)) {
+            self.tally.update(|r| r.files_skipped += 1);
             return Ok(());
         }
         match self.make_way(&path).and_then(|()| self.place(&path, entry)) {
@@ -151,12 +168,22 @@ impl<'a> Planner<'a> {
 
     /// Makes a directory that the walk goes into.
     fn enter(&mut self, path: &EntryPath) -> Result<()> {
-        let fresh = self.existing(path)?.is_none();
-        if self.options.effect == Effect::Real {
-            self.target.create_directory(path)?;
+        let existing = self.existing(path)?;
+        self.enter_over(path, existing.as_ref())
+    }
+
+    fn enter_over(&mut self, path: &EntryPath, existing: Option<&Existing>) -> Result<()> {
+        match self.options.effect {
+            Effect::Real => self.target.create_directory(path)?,
+            Effect::DryRun if existing.is_none() => self.would_restore(path),
+            Effect::DryRun => {}
         }
-        self.inside.push(Inside { path: path.clone(), fresh });
+        self.inside.push(Inside { path: path.clone(), fresh: existing.is_none() });
         Ok(())
+    }
+
+    fn would_restore(&self, path: &EntryPath) {
+        self.tally.monitor.note(&format!("would restore {path}"));
     }
 
     /// What stands at `path`, whose directory is the innermost one the walk is in.
@@ -167,13 +194,32 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Whether what stands in the way of `wanted` stays there; counts it.
+    fn leaves_alone(&self, existing: Option<&Existing>, wanted: &Entry) -> bool {
+        let stays = existing.is_some_and(|existing| match self.options.overwrite {
+            Overwrite::Never => true,
+            Overwrite::IfNewer => existing.mtime >= wanted.meta.mtime,
+            Overwrite::IfChanged | Overwrite::Always => false,
+        });
+        if stays {
+            self.tally.update(|r| r.files_skipped += 1);
+        }
+        stays
+    }
+
     fn place(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
         let real = self.options.effect == Effect::Real;
         match &entry.entry.kind {
             EntryKind::Directory => {
+                let existing = self.existing(path)?;
+                let in_the_way = existing.as_ref().filter(|there| there.kind != EntryKind::Directory);
+                if self.leaves_alone(in_the_way, &entry.entry) {
+                    self.left_alone = Some(path.clone());
+                    return Ok(());
+                }
                 self.tally.update(|r| r.directories += 1);
                 self.tally.monitor.advance(Progress::Entries, 1);
-                self.enter(path)?;
+                self.enter_over(path, existing.as_ref())?;
                 if real && (!path.is_root() || !self.options.subtree.is_root()) {
                     self.afterwards.directories.push((path.clone(), entry.entry));
                 }
@@ -182,8 +228,7 @@ impl<'a> Planner<'a> {
             EntryKind::File { .. } => self.file(path, entry),
             _ => {
                 let existing = self.existing(path)?;
-                if existing.is_some() && self.options.overwrite == Overwrite::Never {
-                    self.tally.update(|r| r.files_skipped += 1);
+                if self.leaves_alone(existing.as_ref(), &entry.entry) {
                     return Ok(());
                 }
                 self.tally.update(|r| r.others += 1);
@@ -191,6 +236,8 @@ impl<'a> Planner<'a> {
                 if real {
                     let placed = Entry { path: path.clone(), ..entry.entry };
                     self.tally.problems(self.target.create_special(&placed)?);
+                } else {
+                    self.would_restore(path);
                 }
                 Ok(())
             }
@@ -199,25 +246,31 @@ impl<'a> Planner<'a> {
 
     fn file(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
         let real = self.options.effect == Effect::Real;
-        if let Some(group) = &entry.entry.meta.link_group {
-            if let Some(first) = self.first_links.get(group) {
+        let existing = self.existing(path)?;
+        let group = entry.entry.meta.link_group.clone();
+        let placed = Entry { path: path.clone(), ..entry.entry };
+        if self.leaves_alone(existing.as_ref(), &placed) {
+            // Its group's next name is the first one restored: what stands here is not the snapshot's.
+            return Ok(());
+        }
+        if let Some(group) = group {
+            if let Some(first) = self.first_links.get(&group) {
                 if real {
                     self.afterwards.links.push((first.clone(), path.clone()));
+                } else {
+                    self.tally.update(|r| r.files_restored += 1);
+                    self.would_restore(path);
                 }
                 return Ok(());
             }
-            self.first_links.insert(group.clone(), path.clone());
+            self.first_links.insert(group, path.clone());
         }
-        let existing = self.existing(path)?;
-        let placed = Entry { path: path.clone(), ..entry.entry };
-        if let Some(existing) = &existing
-            && self.keep(existing, &placed)
-        {
+        if existing.as_ref().is_some_and(|existing| self.is_same(existing, &placed)) {
             return Ok(());
         }
         if !real {
             self.tally.update(|r| r.files_restored += 1);
-            self.tally.monitor.note(&format!("would restore {path}"));
+            self.would_restore(path);
             return Ok(());
         }
         let in_place =
@@ -226,162 +279,17 @@ impl<'a> Planner<'a> {
         self.contents(path, placed, &entry.content, mode)
     }
 
-    /// Whether an existing file stays; counts it.
-    fn keep(&self, existing: &Existing, wanted: &Entry) -> bool {
+    /// Whether an existing file is taken for the wanted one; counts it, and sets its attributes.
+    fn is_same(&self, existing: &Existing, wanted: &Entry) -> bool {
         let same = existing.kind == wanted.kind && existing.mtime == wanted.meta.mtime;
-        match self.options.overwrite {
-            Overwrite::IfChanged if same => {
-                if self.options.effect == Effect::Real {
-                    self.tally.problems(self.target.finish_existing(wanted));
-                }
-                self.tally.update(|r| r.files_unchanged += 1);
-                self.tally.monitor.advance(Progress::Bytes, wanted.kind.size());
-                true
-            }
-            Overwrite::Never => {
-                self.tally.update(|r| r.files_skipped += 1);
-                true
-            }
-            Overwrite::IfNewer if existing.mtime >= wanted.meta.mtime => {
-                self.tally.update(|r| r.files_skipped += 1);
-                true
-            }
-            _ => false,
+        if !same || self.options.overwrite != Overwrite::IfChanged {
+            return false;
         }
-    }
-
-    fn contents(&mut self, path: &EntryPath, entry: Entry, content: &Content, mode: FileMode) -> Result<()> {
-        let job = |remaining, holes, mode, length, entry| {
-            Arc::new(FileJob {
-                path: path.clone(),
-                entry,
-                mode,
-                length,
-                remaining: AtomicU32::new(remaining),
-                opened: AtomicBool::new(false),
-                failed: AtomicBool::new(false),
-                holes,
-                handle: Default::default(),
-            })
-        };
-        match content {
-            Content::None => self.whole(job(1, Vec::new(), mode, Length::Set, entry), Vec::new()),
-            Content::Inline(bytes) => {
-                self.whole(job(1, Vec::new(), FileMode::Replace, Length::ByContent, entry), bytes.clone())
-            }
-            _ => {
-                let old = match mode {
-                    FileMode::InPlace => Some(self.target.create_file(path, FileMode::InPlace)?),
-                    FileMode::Replace => None,
-                };
-                let (mut wanted, mut holes, mut lost) = (Vec::new(), Vec::new(), None);
-                let dense = mode == FileMode::Replace && self.options.sparse == Sparse::AsRecorded;
-                let mut length = if dense { Length::ByContent } else { Length::Set };
-                let mut buffer = Vec::new();
-                let mut list = ListCursor::new(&self.nodes, content);
-                loop {
-                    check_stop(self.tally.monitor)?;
-                    match list.next() {
-                        Ok(None) => break,
-                        Ok(Some((offset, Extent::Hole { len }))) => {
-                            length = Length::Set;
-                            if old.is_some() {
-                                holes.push((offset, len));
-                            }
-                        }
-                        Ok(Some((offset, Extent::Chunk { id, len }))) => {
-                            if let Some(old) = &old {
-                                buffer.resize(len as usize, 0);
-                                let read = old.read_at(offset, &mut buffer).unwrap_or(0);
-                                if read == len as usize && self.repo.hasher.id(Domain::Content, &buffer) == id {
-                                    self.tally.monitor.advance(Progress::Bytes, u64::from(len));
-                                    continue;
-                                }
-                            }
-                            match locate(self.repo, &self.index, &id) {
-                                Ok(location) if location.len == len => wanted.push((offset, id, location)),
-                                Ok(_) => {
-                                    lost = Some(
-                                        Error::new(ErrorKind::Corrupt, "restore", "chunk has another length")
-                                            .with("chunk", id),
-                                    )
-                                }
-                                Err(error) => lost = Some(error),
-                            }
-                        }
-                        Err(error) => lost = Some(error),
-                    }
-                }
-                drop(old);
-                let file = job(wanted.len().max(1) as u32, holes, mode, length, entry);
-                if let Some(error) = lost {
-                    file.failed.store(true, std::sync::atomic::Ordering::Relaxed);
-                    let message = format!("part of its content is missing: {}", error.chain());
-                    self.tally.problem(Problem::new(ProblemKind::Damaged, path.as_bytes().to_vec(), message));
-                }
-                if wanted.is_empty() {
-                    return self.whole(file, Vec::new());
-                }
-                for (file_offset, id, location) in wanted {
-                    // A huge file may fill many windows.
-                    if self.window.add(&file, id, file_offset, &location) == Fill::Full {
-                        self.flush()?;
-                    }
-                }
-                Ok(())
-            }
+        if self.options.effect == Effect::Real {
+            self.tally.problems(self.target.finish_existing(wanted));
         }
-    }
-
-    /// A file that needs nothing fetched.
-    fn whole(&mut self, file: Arc<FileJob>, content: Vec<u8>) -> Result<()> {
-        self.whole.push(WholeFile { file, content });
-        if self.whole.len() < WHOLE_FILES { Ok(()) } else { self.flush_whole() }
-    }
-
-    fn flush_whole(&mut self) -> Result<()> {
-        match std::mem::take(&mut self.whole) {
-            files if files.is_empty() => Ok(()),
-            files => self.send(Task::Whole(files)),
-        }
-    }
-
-    fn send(&self, task: Task) -> Result<()> {
-        self.tasks.send(task).map_err(|_| Error::new(ErrorKind::Internal, "restore", "the restore workers ended early"))
-    }
-
-    /// Hands the window to the workers.
-    fn flush(&mut self) -> Result<()> {
-        for (pack, segments) in self.window.take() {
-            // What waits in the queue is on its way already.
-            let fetch = Fetch::start(self.repo, &pack, segments.iter().map(|segment| &segment.entry));
-            self.send(Task::Segments { pack, segments, fetch })?;
-        }
-        Ok(())
-    }
-
-    /// Removes what the snapshot does not have from directories the walk has left.
-    fn delete_extraneous(&mut self, next: Option<&EntryPath>) -> Result<()> {
-        for (directory, names) in self.watch.left(next) {
-            let there = match self.target.children(&directory) {
-                Ok(there) => there,
-                Err(_) => continue,
-            };
-            for name in there.into_iter().filter(|n| !names.contains(n)) {
-                let Ok(path) = directory.join(&name) else { continue };
-                match self.target.remove(&path) {
-                    Ok(()) => {
-                        self.tally.update(|r| r.deleted += 1);
-                        self.tally.monitor.note(&format!("deleted {path}"));
-                    }
-                    Err(error) => self.tally.problem(Problem::from_error(
-                        ProblemKind::Unwritable,
-                        path.as_bytes().to_vec(),
-                        &error,
-                    )),
-                }
-            }
-        }
-        Ok(())
+        self.tally.update(|r| r.files_unchanged += 1);
+        self.tally.monitor.advance(Progress::Bytes, wanted.kind.size());
+        true
     }
 }

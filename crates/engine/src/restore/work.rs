@@ -13,11 +13,16 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{ChunkId, PackName};
 use decube_backup_format::pack::SegmentEntry;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 /// Unfinished files kept open by all workers together; beyond, they are reopened for each piece.
 const OPEN_FILES_MAX: usize = 256;
+
+/// How much earlier than recorded the time of a file is that is not whole, seconds: told apart by every file system, and still
+/// older than the snapshot's.
+const FAILED_SECONDS_EARLIER: i64 = 4;
 
 /// Whether writing all pieces gives the file its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +38,49 @@ pub(super) struct FileJob {
     pub entry: Entry,
     pub mode: FileMode,
     pub length: Length,
-    /// Pieces still to come.
-    pub remaining: AtomicU32,
+    /// Pieces still to come, and one while they are being planned.
+    pub remaining: AtomicU64,
     /// Whether it was opened before: later opens keep what is there.
     pub opened: AtomicBool,
     pub failed: AtomicBool,
-    /// Holes to make in a file rewritten in place.
-    pub holes: Vec<(u64, u64)>,
+    /// Whether what no piece writes is more than nothing.
+    pub has_holes: AtomicBool,
     /// Writers share it; who opens or closes has it alone.
     pub handle: RwLock<Option<Box<dyn TargetFile>>>,
+}
+
+impl FileJob {
+    /// A file of one piece, or one that is being planned.
+    pub(super) fn new(path: EntryPath, entry: Entry, mode: FileMode, length: Length) -> Self {
+        Self {
+            path,
+            entry,
+            mode,
+            length,
+            remaining: AtomicU64::new(1),
+            opened: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            has_holes: AtomicBool::new(false),
+            handle: RwLock::default(),
+        }
+    }
+
+    /// Whether the last byte written is the last byte of the file.
+    fn is_as_long_as_written(&self) -> bool {
+        let falls_short = self.has_holes.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed);
+        self.length == Length::ByContent && !falls_short
+    }
+
+    /// What is set in the end. A file that is not whole gets a time of its own: by the recorded one, whoever restores it again
+    /// would take it for the same.
+    fn attributes(&self) -> Cow<'_, Entry> {
+        if !self.failed.load(Ordering::Relaxed) {
+            return Cow::Borrowed(&self.entry);
+        }
+        let mut entry = self.entry.clone();
+        entry.meta.mtime.seconds = entry.meta.mtime.seconds.saturating_sub(FAILED_SECONDS_EARLIER);
+        Cow::Owned(entry)
+    }
 }
 
 /// A chunk in a decoded segment.
@@ -232,7 +271,7 @@ impl WorkContext<'_> {
             );
         self.tally.monitor.advance(Progress::Bytes, bytes.len() as u64);
         self.tally.update(|r| r.bytes_written += bytes.len() as u64);
-        self.piece_done(&first.file, members.len() as u32, result.err().as_ref(), ProblemKind::Unwritable);
+        self.piece_done(&first.file, members.len() as u64, result.err().as_ref(), ProblemKind::Unwritable);
     }
 
     fn lose(&self, piece: &Piece, error: &Error) {
@@ -268,7 +307,7 @@ impl WorkContext<'_> {
     }
 
     /// Accounts for finished pieces; the last one finishes the file.
-    fn piece_done(&self, file: &Arc<FileJob>, pieces: u32, error: Option<&Error>, kind: ProblemKind) {
+    fn piece_done(&self, file: &Arc<FileJob>, pieces: u64, error: Option<&Error>, kind: ProblemKind) {
         if let Some(error) = error
             && !file.failed.swap(true, Ordering::Relaxed)
         {
@@ -277,13 +316,8 @@ impl WorkContext<'_> {
         if file.remaining.fetch_sub(pieces, Ordering::AcqRel) != pieces {
             return;
         }
-        let size = file.entry.kind.size();
         let settled = self.with_handle(file, |handle| {
-            for (offset, len) in &file.holes {
-                handle.punch(*offset, *len)?;
-            }
-            let exact = file.length == Length::ByContent && !file.failed.load(Ordering::Relaxed);
-            if exact { Ok(()) } else { handle.set_len(size) }
+            if file.is_as_long_as_written() { Ok(()) } else { handle.set_len(file.entry.kind.size()) }
         });
         let handle = file.handle.write().unwrap_or_else(PoisonError::into_inner).take();
         let handle = match (settled, handle) {
@@ -296,9 +330,10 @@ impl WorkContext<'_> {
         };
         match handle {
             Ok(handle) => {
-                let problems = self.target.finish_file(handle, &file.entry);
+                let problems = self.target.finish_file(handle, &file.attributes());
                 self.tally.problems(problems);
-                self.tally.update(|r| r.files_restored += 1);
+                let whole = !file.failed.load(Ordering::Relaxed);
+                self.tally.update(|r| r.files_restored += u64::from(whole));
             }
             Err(error) => {
                 if !file.failed.swap(true, Ordering::Relaxed) {

@@ -1,7 +1,7 @@
 //! A source that exists only in memory and misbehaves as told.
 
 use super::noise;
-use decube_backup_core::entry::{Entry, EntryKind, EntryPath, Identity, Metadata};
+use decube_backup_core::entry::{Entry, EntryKind, EntryPath, Identity, Metadata, Xattr};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::source::{Content, ContentEnd, Piece, Scan, ScanItem, Scanned, Source, SourceInfo, Stability};
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
@@ -23,6 +23,8 @@ pub enum Behaviour {
     Changes,
     /// An attribute cannot be read.
     Shy,
+    /// It has more attributes than a tree holds of one entry.
+    Overloaded,
     /// Not even listed.
     Unlisted,
 }
@@ -72,8 +74,13 @@ impl Scan for MadeUpScan {
     }
 }
 
-fn detail(behaviour: Behaviour, entry: &Entry) -> Vec<Problem> {
+fn detail(behaviour: Behaviour, entry: &mut Entry) -> Vec<Problem> {
     match behaviour {
+        Behaviour::Overloaded => {
+            let xattr = |n: u8| Xattr { name: vec![b'a' + n / 26, b'a' + n % 26], value: vec![0; 64 << 10] };
+            entry.meta.xattrs = (0..65).map(xattr).collect();
+            Vec::new()
+        }
         Behaviour::Shy => {
             vec![Problem::new(ProblemKind::Attribute, entry.path.as_bytes().to_vec(), "no attributes today")]
         }

@@ -50,7 +50,7 @@ impl Extent {
 /// The content of one entry. Its length is the entry's size.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Content {
-    /// Nothing: not a file, an empty file, or a later member of a hard-link group whose first holds it.
+    /// Nothing: not a file, or an empty one.
     #[default]
     None,
     /// The bytes themselves, `1..=INLINE_BYTES_MAX`.

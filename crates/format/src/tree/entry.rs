@@ -50,7 +50,7 @@ impl TreeEntry {
     }
 
     pub(super) fn broken_rule(&self) -> Option<&'static str> {
-        let Entry { path, kind, meta } = &self.entry;
+        let Entry { kind, meta, .. } = &self.entry;
         let legal_time = |nanoseconds: u32| nanoseconds < 1_000_000_000;
         if meta.mode > 0o7777 {
             return Some("mode has bits beyond the permissions");
@@ -85,7 +85,7 @@ impl TreeEntry {
             return Some("file is too long");
         }
         let shape_is_legal = match &self.content {
-            Content::None => *size == 0 || meta.link_group.as_ref().is_some_and(|first| first != path),
+            Content::None => *size == 0,
             Content::Inline(bytes) => (1..=INLINE_BYTES_MAX).contains(&bytes.len()),
             Content::Extents(extents) => {
                 (1..=LEAF_EXTENTS_MAX).contains(&extents.len()) && !extents.iter().any(|e| e.is_empty())
@@ -95,7 +95,7 @@ impl TreeEntry {
         if !shape_is_legal {
             return Some("content is not in a legal shape");
         }
-        let agrees = self.content == Content::None || self.content.len() == Some(*size);
+        let agrees = self.content.len() == Some(*size);
         (!agrees).then_some("content is not as long as the file's size")
     }
 }

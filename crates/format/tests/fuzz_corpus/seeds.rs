@@ -359,7 +359,7 @@ pub fn tree_leaf() -> Vec<Vec<u8>> {
             m.xattrs = vec![Xattr { name: b"user.a".to_vec(), value: vec![1, 2] }];
         }),
         entry("sparse", EntryKind::File { size }, Content::Extents(extents()), |_| {}),
-        entry("twin", EntryKind::File { size: 3 }, Content::None, |m| {
+        entry("twin", EntryKind::File { size: 3 }, Content::Inline(b"hi\n".to_vec()), |m| {
             m.link_group = Some(must(EntryPath::new("small.rs")));
         }),
     ];
