@@ -157,6 +157,12 @@ impl Tree {
             rustix::fs::utimensat(&parent, name.as_str(), &times, AtFlags::SYMLINK_NOFOLLOW)?;
             self.report.entries += 1;
         }
+        let (parent, _) = self.root.open_parent(b"links/x")?;
+        rustix::fs::mknodat(&parent, "pipe a", FileType::Fifo, Mode::RUSR, 0)?;
+        for (from, to) in [("symlink 0", "other/symlink"), ("pipe a", "pipe b")] {
+            rustix::fs::linkat(&parent, from, &parent, to, AtFlags::empty())?;
+        }
+        self.report.entries += 3;
         Ok(())
     }
 

@@ -156,12 +156,10 @@ impl<'a> Builder<'a> {
         if outcome == ReadOutcome::Lost {
             return Ok(());
         }
-        if let (EntryKind::File { size }, Some(identity)) = (&scanned.entry.kind, scanned.identity)
-            && identity.links > 1
-        {
+        if scanned.entry.kind != EntryKind::Directory && scanned.identity.is_some_and(|identity| identity.links > 1) {
             let path = scanned.entry.path.clone();
             scanned.entry.meta.link_group = Some(path.clone());
-            let kind = EntryKind::File { size: *size };
+            let kind = scanned.entry.kind.clone();
             self.links.insert(path, LinkGroup { kind, content: content.clone(), meta: scanned.entry.meta.clone() });
         }
         self.count_changed(&scanned.entry.kind, relation);

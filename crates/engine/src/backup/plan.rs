@@ -188,18 +188,19 @@ impl<'a> Planner<'a> {
             });
             return self.flush_if_full();
         }
-        let EntryKind::File { size } = scanned.entry.kind else {
-            self.to_read += 1;
-            self.items.push(Item::Read(Box::new(scanned), relation));
-            return self.flush_if_full();
-        };
-        if let Some(identity) = scanned.identity.filter(|i| i.links > 1) {
+        // A directory's number of links counts what is in it.
+        if let Some(identity) = scanned.identity.filter(|i| i.links > 1 && scanned.entry.kind != EntryKind::Directory) {
             let path = scanned.entry.path.clone();
             if let Some((first, _)) = self.first_name(&identity, &path, &path) {
                 self.items.push(Item::Link(Box::new(scanned), relation, first));
                 return self.flush_if_full();
             }
         }
+        let EntryKind::File { size } = scanned.entry.kind else {
+            self.to_read += 1;
+            self.items.push(Item::Read(Box::new(scanned), relation));
+            return self.flush_if_full();
+        };
         if size > BATCH_BYTES {
             self.flush()?;
             let (blocks, result) = bounded(BLOCKS_WAITING);

@@ -1,7 +1,7 @@
 //! The restore plan: walks the tree, compares with what stands at the destination, groups pieces.
 
 use super::Tally;
-use super::afterwards::Afterwards;
+use super::afterwards::{Afterwards, Link};
 use super::extraneous::Sweeper;
 use super::window::Window;
 use super::work::{Task, WholeFile};
@@ -226,49 +226,45 @@ impl<'a> Planner<'a> {
                 Ok(())
             }
             EntryKind::File { .. } => self.file(path, entry),
-            _ => {
-                let existing = self.existing(path)?;
-                if self.leaves_alone(existing.as_ref(), &entry.entry) {
-                    return Ok(());
-                }
-                self.tally.update(|r| r.others += 1);
-                self.tally.monitor.advance(Progress::Entries, 1);
-                if real {
-                    let placed = Entry { path: path.clone(), ..entry.entry };
-                    self.tally.problems(self.target.create_special(&placed)?);
-                } else {
-                    self.would_restore(path);
-                }
-                Ok(())
-            }
+            _ => self.special(path, entry.entry),
         }
     }
 
-    fn file(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
-        let real = self.options.effect == Effect::Real;
+    fn special(&mut self, path: &EntryPath, entry: Entry) -> Result<()> {
         let existing = self.existing(path)?;
-        let group = entry.entry.meta.link_group.clone();
+        let placed = Entry { path: path.clone(), ..entry };
+        if self.leaves_alone(existing.as_ref(), &placed) {
+            return Ok(());
+        }
+        self.tally.monitor.advance(Progress::Entries, 1);
+        if self.is_linked(&placed) {
+            return Ok(());
+        }
+        match self.options.effect {
+            Effect::Real => {
+                let problems = self.target.create_special(&placed)?;
+                self.tally.problems(problems);
+            }
+            Effect::DryRun => self.would_restore(path),
+        }
+        self.tally.update(|r| r.others += 1);
+        Ok(())
+    }
+
+    fn file(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
+        let existing = self.existing(path)?;
         let placed = Entry { path: path.clone(), ..entry.entry };
         if self.leaves_alone(existing.as_ref(), &placed) {
             // Its group's next name is the first one restored: what stands here is not the snapshot's.
             return Ok(());
         }
-        if let Some(group) = group {
-            if let Some(first) = self.first_links.get(&group) {
-                if real {
-                    self.afterwards.links.push((first.clone(), path.clone()));
-                } else {
-                    self.tally.update(|r| r.files_restored += 1);
-                    self.would_restore(path);
-                }
-                return Ok(());
-            }
-            self.first_links.insert(group, path.clone());
+        if self.is_linked(&placed) {
+            return Ok(());
         }
         if existing.as_ref().is_some_and(|existing| self.is_same(existing, &placed)) {
             return Ok(());
         }
-        if !real {
+        if self.options.effect == Effect::DryRun {
             self.tally.update(|r| r.files_restored += 1);
             self.would_restore(path);
             return Ok(());
@@ -277,6 +273,28 @@ impl<'a> Planner<'a> {
             matches!(existing, Some(Existing { kind: EntryKind::File { size }, .. }) if size >= IN_PLACE_MIN);
         let mode = if in_place && placed.kind.size() >= IN_PLACE_MIN { FileMode::InPlace } else { FileMode::Replace };
         self.contents(path, placed, &entry.content, mode)
+    }
+
+    /// Whether `entry` is another name of what is restored already; then it is made one in the end.
+    fn is_linked(&mut self, entry: &Entry) -> bool {
+        let Some(group) = &entry.meta.link_group else { return false };
+        let Some(original) = self.first_links.get(group).cloned() else {
+            self.first_links.insert(group.clone(), entry.path.clone());
+            return false;
+        };
+        match self.options.effect {
+            Effect::Real => {
+                self.afterwards.links.push(Link { original, path: entry.path.clone(), kind: entry.kind.clone() });
+            }
+            Effect::DryRun => {
+                self.would_restore(&entry.path);
+                self.tally.update(|r| match entry.kind {
+                    EntryKind::File { .. } => r.files_restored += 1,
+                    _ => r.others += 1,
+                });
+            }
+        }
+        true
     }
 
     /// Whether an existing file is taken for the wanted one; counts it, and sets its attributes.
