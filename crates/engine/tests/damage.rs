@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::damage::{apply, every, swap};
+use common::damage::{Damage, apply, every, swap};
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
 use common::{ALL_DATA, Harness, inside, plant, small_packs};
 use decube_backup_backend_fs::compare::{CompareOptions, compare_trees};
@@ -143,6 +143,24 @@ fn a_damaged_index_segment_is_named_and_costs_no_file() {
         let again = harness.backup(tree.path(), "again").snapshot.expect("a snapshot");
         harness.assert_restores(&again, tree.path(), context);
     });
+}
+
+#[test]
+fn an_object_of_another_length_is_told_of_once() {
+    let world = world();
+    let slot = decube_backup_engine::keys::add(&world.harness.repository(), &common::key_file(99), "other");
+    let slot = format!("keys/{}", slot.expect("added").slot);
+    let objects = world.harness.memory.objects();
+    for prefix in [slot.as_str(), "index/", "copy/format", "copy/keyring/", "packs/d/", "packs/m/"] {
+        let key = objects.keys().find(|key| key.as_str().starts_with(prefix)).expect(prefix);
+        let harness = world.harness.on_image(objects.clone());
+        apply(&harness, key, Damage::Shorten);
+        let told = |report: VerifyReport| report.damages.into_iter().filter(|d| d.object == key.as_str()).count();
+        assert_eq!(told(scrub(&harness.environment(), &Silent).expect(prefix)), 1, "{key}, scrubbed");
+        if !prefix.starts_with("packs/") {
+            assert_eq!(told(harness.verify(ALL_DATA)), 1, "{key}");
+        }
+    }
 }
 
 #[test]

@@ -185,7 +185,7 @@ pub struct AuditArgs {
     #[arg(long, value_name = "TIME", value_parser = crate::units::parse_time)]
     pub since: Option<Timestamp>,
     /// Only records of these kinds: init, commit, add, forget, restore_forgotten, condemn, reclaim, pin, unpin,
-    /// keyring, key_slot, tag_change, note
+    /// keyring, key_slot, tag_change, note, damaged, verified
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     pub kind: Vec<String>,
     /// Only records of this host

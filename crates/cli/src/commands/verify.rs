@@ -13,6 +13,7 @@ use decube_backup_core::{ErrorKind, Result};
 use decube_backup_engine::options::{AffectedEntry, Subset, VerifyDepth, VerifyReport};
 use decube_backup_engine::verify::{self, Budget, Policy, Recording, VerifyOptions};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Entries listed for a person; JSON has all that were kept.
 const ENTRIES_SHOWN: usize = 50;
@@ -177,7 +178,9 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         };
         return console.summary(what);
     }
-    let damages = units::count(report.damages.len() as u64, "damaged object");
+    // Several things may be wrong with one.
+    let objects: BTreeSet<&str> = report.damages.iter().map(|damage| damage.object.as_str()).collect();
+    let damages = units::count(objects.len() as u64, "damaged object");
     match report.affected_count {
         0 => console.warn(format_args!("{damages}; no file in a snapshot is known to be hit")),
         n => console.warn(format_args!("{damages}; {} cannot be given back whole", units::count(n, "entry"))),

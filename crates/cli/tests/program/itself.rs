@@ -18,6 +18,15 @@ fn help_manual_and_completions_tell_everything() {
 }
 
 #[test]
+fn the_audit_says_which_kinds_of_records_there_are() {
+    let help = World::new().run(&["audit", "--help"]).expect(0).out;
+    let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let kinds = "init, commit, add, forget, restore_forgotten, condemn, reclaim, pin, unpin, keyring, key_slot, \
+                 tag_change, note, damaged, verified";
+    assert!(words.contains(kinds), "{help}");
+}
+
+#[test]
 fn storage_is_checked() {
     let world = World::new();
     let place = world.shown("store");

@@ -158,7 +158,24 @@ impl Repository {
         bytes: &[u8],
     ) -> Result<Option<&'static str>> {
         let said = self.open_record(state, envelope, bytes)?;
-        state.apply_opened(envelope, said.as_ref().map(|(_, payload)| payload))
+        self.apply_said(state, envelope, said.as_ref())
+    }
+
+    /// As [`Self::fold_into`], of a record that [`Self::open_record`] opened as `said`.
+    ///
+    /// # Errors
+    /// As [`State::apply`].
+    pub(super) fn apply_said(
+        &self,
+        state: &mut State,
+        envelope: &Envelope,
+        said: Option<&Said>,
+    ) -> Result<Option<&'static str>> {
+        match self.host {
+            // A write-only key opens no payload at all: that says nothing about the record.
+            Some(_) => state.apply_plain(envelope),
+            None => state.apply_opened(envelope, said.map(|(_, payload)| payload)),
+        }
     }
 
     /// The table in an index segment that a host may open.

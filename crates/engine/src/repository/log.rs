@@ -215,7 +215,7 @@ impl Repository {
         // Opened before the lock is taken: it may read the keyring.
         let said = self.open_record(&self.state(), envelope, bytes)?;
         let mut guard = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let refusal = Arc::make_mut(&mut guard).apply_opened(envelope, said.as_ref().map(|(_, payload)| payload))?;
+        let refusal = self.apply_said(Arc::make_mut(&mut guard), envelope, said.as_ref())?;
         drop(guard);
         if let Some(why) = refusal {
             tracing::error!(

@@ -8,6 +8,7 @@ mod faults;
 mod hostile;
 mod life;
 mod secrecy;
+mod told;
 
 use common::source::Counting;
 use common::{Harness, key, key_file, plant, series, small_packs, source_of};

@@ -16,7 +16,7 @@ impl State {
     /// object's length is beyond every bound, or if a manifest does not decode.
     pub fn apply(&mut self, envelope: &Envelope, payload: &Payload) -> Result<()> {
         if self.refusal(envelope, Some(payload)).is_some() {
-            return self.apply_plain(envelope);
+            return self.apply_plain(envelope).map(drop);
         }
         self.check_next(envelope)?;
         if (envelope.seq == 0) != (*payload == Payload::Init) {
@@ -36,14 +36,15 @@ impl State {
     }
 
     /// Folds in the plain part alone, for who holds no keys, and of a host's record that cannot be opened: objects are
-    /// known then, snapshots are not.
+    /// known then, snapshots are not. Says of a host's record why its plain part has no effect.
     ///
     /// # Errors
     /// As [`Self::apply`], for the plain part.
-    pub fn apply_plain(&mut self, envelope: &Envelope) -> Result<()> {
+    pub fn apply_plain(&mut self, envelope: &Envelope) -> Result<Option<&'static str>> {
         self.check_next(envelope)?;
+        let refusal = self.plain_refusal(envelope);
         self.fold_envelope(envelope);
-        Ok(())
+        Ok(refusal)
     }
 
     /// Goes on with `envelope` as the next record although records before it are damaged or missing.

@@ -80,7 +80,7 @@ impl State {
         let refusal = self.refusal(envelope, payload);
         match payload {
             Some(payload) => self.apply(envelope, payload)?,
-            None => self.apply_plain(envelope)?,
+            None => _ = self.apply_plain(envelope)?,
         }
         Ok(refusal)
     }

@@ -1,3 +1,5 @@
+mod leopard;
+
 use super::*;
 use crate::ids::{PackId, PackKind, PackName, RepositoryId};
 
