@@ -160,20 +160,19 @@ pub fn copy(from: &Path, target: &dyn Target, mode: FileMode) -> Vec<Problem> {
         problems.extend(source.detail(&mut scanned.entry));
         let mut entry = scanned.entry.clone();
         entry.path = relative;
+        if let Some(identity) = scanned.identity.filter(|i| i.links > 1 && entry.kind != EntryKind::Directory) {
+            if let Some(first) = firsts.get(&(identity.dev, identity.inode)) {
+                target.link(first, &entry.path).unwrap();
+                continue;
+            }
+            firsts.insert((identity.dev, identity.inode), entry.path.clone());
+        }
         match entry.kind {
             EntryKind::Directory => {
                 target.create_directory(&entry.path).unwrap();
                 directories.push(entry);
             }
             EntryKind::File { size } => {
-                let identity = scanned.identity.unwrap();
-                if let Some(first) = firsts.get(&(identity.dev, identity.inode)) {
-                    target.link(first, &entry.path).unwrap();
-                    continue;
-                }
-                if identity.links > 1 {
-                    firsts.insert((identity.dev, identity.inode), entry.path.clone());
-                }
                 let mut content = match source.open(&scanned) {
                     Ok(content) => content,
                     Err(e) => {
