@@ -8,9 +8,15 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Longest path handed to one system call, bytes: Linux `PATH_MAX` without its NUL.
 const CALL_BYTES_MAX: usize = 4095;
+/// How often the kernel may answer "try again" before there is a pause.
+const TRIES_AT_ONCE: u32 = 32;
+/// And in all: about a minute. Linux breaks a lease after 45 s (`/proc/sys/fs/lease-break-time`).
+const TRIES_MAX: u32 = TRIES_AT_ONCE + 600;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A directory that paths are opened below.
 #[derive(Debug)]
@@ -65,10 +71,18 @@ impl Root {
             return rustix::fs::openat(from, ".", flags, mode);
         }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let mut tries = 0;
         while !self.component_wise.load(Ordering::Relaxed) {
             match rustix::fs::openat2(from, path, flags, mode, resolve) {
                 Err(Errno::NOSYS) => self.component_wise.store(true, Ordering::Relaxed),
-                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::INTR) => {}
+                // A rename elsewhere that the kernel wants to see the end of, or a lease that its holder has to give up.
+                Err(Errno::AGAIN) if tries < TRIES_MAX => {
+                    tries += 1;
+                    if tries > TRIES_AT_ONCE {
+                        std::thread::sleep(PAUSE);
+                    }
+                }
                 opened => return opened,
             }
         }

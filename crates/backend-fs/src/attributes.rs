@@ -5,7 +5,7 @@
 //! exactly the inode the descriptor holds and cannot be redirected.
 
 use decube_backup_core::entry::Xattr;
-use decube_backup_core::limits::{XATTR_VALUE_BYTES_MAX, XATTRS_MAX};
+use decube_backup_core::limits::XATTR_VALUE_BYTES_MAX;
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, Gid, IFlags, Mode, Statx, StatxFlags, Timestamps, Uid, XattrFlags};
 use rustix::io::{Errno, Result};
@@ -117,7 +117,7 @@ impl<'fd> Handle<'fd> {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
             Err(e) => return Err(e),
         };
-        Ok(listed.split(|&b| b == 0).filter(|n| !n.is_empty()).take(XATTRS_MAX).map(<[u8]>::to_vec).collect())
+        Ok(listed.split(|&b| b == 0).filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect())
     }
 
     fn list_into(self, buf: &mut [u8]) -> Result<usize> {

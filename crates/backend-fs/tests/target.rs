@@ -20,6 +20,7 @@ fn main() {
         ("a_link_at_the_end_is_replaced_or_left_never_followed", Needs::Nothing, links_at_the_end),
         ("nothing_is_wider_than_0600_or_0700_while_it_is_written", Needs::Nothing, never_wider),
         ("an_existing_file_is_rewritten_in_place_behind_0600", Needs::Nothing, in_place),
+        ("a_file_begun_is_continued_or_left_alone", Needs::Nothing, continued),
         ("other_names_of_a_file_never_see_new_content", Needs::Nothing, hard_links_outside),
         ("what_is_in_the_way_is_replaced_unless_it_is_a_full_directory", Needs::Nothing, in_the_way),
         ("content_lands_at_its_offsets_from_several_threads", Needs::Nothing, several_writers),
@@ -150,6 +151,22 @@ fn in_place() {
     assert_eq!(target.finish_file(file, &entry("file", EntryKind::File { size: 5 }, 0o640)), []);
     assert_eq!((std::fs::read(&existing).unwrap(), mode_of(&existing)), (b"new c".to_vec(), 0o640));
     assert_eq!(std::fs::metadata(&existing).unwrap().ino(), inode);
+}
+
+fn continued() {
+    let scratch = Scratch::new();
+    let root = scratch.directory("target");
+    let target = target(&root);
+    target.create_file(&path("file"), FileMode::Replace).unwrap().write_at(0, b"begun").unwrap();
+    // A snapshot of the target taken meanwhile gives the file another name; that is no reason to begin anew.
+    std::fs::hard_link(root.join("file"), root.join("other name")).unwrap();
+    target.create_file(&path("file"), FileMode::Continue).unwrap().write_at(5, b" and done").unwrap();
+    assert_eq!(std::fs::read(root.join("file")).unwrap(), b"begun and done");
+    std::fs::remove_file(root.join("file")).unwrap();
+    assert!(target.create_file(&path("file"), FileMode::Continue).is_err());
+    symlink("other name", root.join("file")).unwrap();
+    assert!(target.create_file(&path("file"), FileMode::Continue).is_err());
+    assert_eq!(std::fs::read(root.join("other name")).unwrap(), b"begun and done");
 }
 
 fn hard_links_outside() {

@@ -26,8 +26,11 @@ pub struct Existing {
 pub enum FileMode {
     /// Whatever non-directory stands there is replaced; starts empty.
     Replace,
-    /// An existing regular file is kept and rewritten in place (chunk-level delta).
+    /// An existing regular file is kept and rewritten in place (chunk-level delta). Whatever else stands there is replaced.
+    /// What was written is durable before the file gets its attributes: its old time would vouch for it.
     InPlace,
+    /// A file that this restore opened before. It is opened as it is, or not at all.
+    Continue,
 }
 
 /// An open file of a target. `Any`, so that [`Target::finish_file`] finds its own type again.

@@ -14,6 +14,8 @@ pub(crate) struct FsFile {
     pub(crate) path: EntryPath,
     /// Whether it may carry attributes that nobody set: it existed before, or its directory hands some down.
     pub(crate) attributes_before: bool,
+    /// Whether it held something before it was opened.
+    pub(crate) content_before: bool,
 }
 
 impl FsFile {

@@ -6,10 +6,14 @@
 
 use crate::attributes::{Handle, SETTABLE};
 use crate::source::timestamp;
+use crate::target::acl;
 use decube_backup_core::entry::{Entry, EntryKind, Timestamp, Xattr, display_bytes};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use rustix::fs::{IFlags, Statx, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
+
+/// Where Linux keeps an ACL.
+const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
 
 /// What the inode may carry before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +26,7 @@ pub(crate) enum Before {
 
 /// Sets everything `entry` records on the inode behind `handle`.
 pub(crate) fn finish(handle: Handle<'_>, entry: &Entry, owner: Option<(u32, u32)>, before: Before) -> Vec<Problem> {
-    let mut task = Task { handle, entry, problems: Vec::new() };
+    let mut task = Task { handle, entry, problems: Vec::new(), withheld: 0 };
     match handle.stat() {
         Ok(stat) => task.run(&stat, owner, before),
         Err(e) => task.problem(format!("cannot read attributes back: {e}")),
@@ -34,6 +38,8 @@ struct Task<'a> {
     handle: Handle<'a>,
     entry: &'a Entry,
     problems: Vec<Problem>,
+    /// Bits of the recorded mode that would say something else here.
+    withheld: u32,
 }
 
 impl Task<'_> {
@@ -49,6 +55,9 @@ impl Task<'_> {
             flags_now = self.unlock();
         }
         let mut owned = (stat.stx_uid, stat.stx_gid);
+        if before == Before::Attributes {
+            self.close(mode_now, owner.is_some_and(|wanted| wanted != owned));
+        }
         if let Some(wanted) = owner.filter(|wanted| *wanted != owned) {
             owned = self.chown(owned, wanted);
             mode_now = u32::MAX;
@@ -80,6 +89,23 @@ impl Task<'_> {
         // If it fails, so will what follows, and be reported there.
         self.handle.set_flags(flags.difference(locking)).ok()?;
         Some(flags.difference(locking))
+    }
+
+    /// Takes from an inode that others may use already what they would have of it in between: group bits are another
+    /// group's after a change of owner, and without its ACL the bits of its mask are the group's.
+    fn close(&self, now: u32, owner_changes: bool) {
+        let meta = &self.entry.meta;
+        let acl = |xattrs: &[Xattr]| xattrs.iter().find(|x| x.name == ACCESS_ACL).map(|x| x.value.clone());
+        let acl_changes = || self.handle.xattr(ACCESS_ACL).unwrap_or_default() != acl(&meta.xattrs);
+        if matches!(self.entry.kind, EntryKind::Symlink { .. }) || !(owner_changes || acl_changes()) {
+            return;
+        }
+        let of_owner = if owner_changes { meta.mode & 0o700 } else { 0o700 };
+        let closed = now & (of_owner | meta.mode & 0o007);
+        if closed != now {
+            // Where this is not permitted, neither is what follows, and is reported there.
+            let _unchanged = self.handle.chmod(closed);
+        }
     }
 
     /// Returns who owns it then.
@@ -125,6 +151,10 @@ impl Task<'_> {
             let same = before == Before::Attributes && matches!(self.handle.xattr(name), Ok(Some(v)) if v == *value);
             if !same && let Err(e) = self.handle.set_xattr(name, value) {
                 fail("", name, e);
+                if name == ACCESS_ACL {
+                    // The mode's group bits are the ACL's mask: more than the group itself had.
+                    self.withheld = 0o070 & !(acl::group_bits(value) << 3);
+                }
             }
         }
         if !failed.is_empty() {
@@ -140,6 +170,7 @@ impl Task<'_> {
         if !owner_is_right && !directory {
             mode &= !0o6000;
         }
+        mode &= !self.withheld;
         if mode != now
             && let Err(e) = self.handle.chmod(mode)
         {
@@ -152,9 +183,11 @@ impl Task<'_> {
             self.handle.stat().map_or(mode, |stat| u32::from(stat.stx_mode) & 0o7777)
         };
         if got != wanted {
-            self.problem(format!(
-                "cannot set mode {wanted:04o}, it stays {got:04o}: the owner is not the recorded one"
-            ));
+            let why = match self.withheld & wanted {
+                0 => "the owner is not the recorded one",
+                _ => "without its ACL the group would have more than it had",
+            };
+            self.problem(format!("cannot set mode {wanted:04o}, it stays {got:04o}: {why}"));
         }
     }
 

@@ -8,12 +8,16 @@
 //! |---|---|
 //! | `parents` | a few open directories |
 //! | `file` | a file while it is written |
+//! | `folding` | names that a file system does not tell apart |
+//! | `acl` | what an ACL grants the group itself |
 //! | `finish` | owner, extended attributes, mode, times, flags, in that order |
 //! | `owner` | who owns what is restored |
 //! | `remove` | taking away what stands in the way |
 
+mod acl;
 mod file;
 mod finish;
+mod folding;
 mod owner;
 mod parents;
 mod remove;
@@ -37,6 +41,9 @@ use std::any::Any;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Files rewritten in place are at least so long, bytes; shorter ones were made by the restore, whatever handle is left.
+const SYNCED_BYTES_MIN: u64 = 1 << 20;
 
 /// How a target restores.
 #[derive(Clone, Debug, Default)]
@@ -125,26 +132,51 @@ impl FsTarget {
         let mode = Mode::RUSR | Mode::WUSR;
         let open = |dir: &OwnedFd, name: &[u8]| rustix::fs::openat(dir, name, flags, mode);
         let (fd, parent) = self.replacing(path, "cannot create file", open)?;
-        Ok(FsFile { fd, path: path.clone(), attributes_before: parent.inherits })
+        Ok(FsFile { fd, path: path.clone(), attributes_before: parent.inherits, content_before: false })
+    }
+
+    /// The existing file at `path` and what is known of it.
+    fn open_existing(&self, path: &EntryPath) -> Result<rustix::io::Result<(FsFile, Statx)>> {
+        let (parent, name) = self.parent(path)?;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&parent.fd, name, flags, Mode::empty()).and_then(|fd| {
+            let stat = Handle::Open(fd.as_fd()).stat()?;
+            let file = FsFile { fd, path: path.clone(), attributes_before: true, content_before: true };
+            if source::file_type(&stat) == FileType::RegularFile { Ok((file, stat)) } else { Err(Errno::ISDIR) }
+        }))
+    }
+
+    /// The file of this restore to go on with: what stands there otherwise is somebody else's.
+    fn open_again(&self, path: &EntryPath) -> Result<FsFile> {
+        match self.open_existing(path)? {
+            Ok((file, _)) => Ok(file),
+            Err(e) => Err(self.error("cannot open the file again to go on with it", path, e)),
+        }
     }
 
     /// The existing file to rewrite, closed to everyone else; `None` if it has to be replaced.
     fn open_in_place(&self, path: &EntryPath) -> Result<Option<FsFile>> {
-        let (parent, name) = self.parent(path)?;
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(fd) = rustix::fs::openat(&parent.fd, name, flags, Mode::empty()) else { return Ok(None) };
-        let handle = Handle::Open(fd.as_fd());
-        let stat = handle.stat().map_err(|e| self.error("cannot stat", path, e))?;
+        let (file, stat) = match self.open_existing(path)? {
+            Ok(opened) => opened,
+            // Nothing there, something else, or nothing that may be written as it is.
+            Err(
+                Errno::NOENT | Errno::ISDIR | Errno::LOOP | Errno::NXIO | Errno::ACCESS | Errno::PERM | Errno::TXTBSY,
+            ) => {
+                return Ok(None);
+            }
+            Err(e) => return Err(self.error("cannot open the file to rewrite it", path, e)),
+        };
         // Other names of the file may be outside the target: they must not see the new content.
-        if source::file_type(&stat) != FileType::RegularFile || stat.stx_nlink != 1 {
+        if stat.stx_nlink != 1 {
             return Ok(None);
         }
+        let handle = Handle::Open(file.fd.as_fd());
         let own = rustix::process::geteuid().as_raw();
         let closed = if stat.stx_uid == own { Ok(()) } else { handle.chown(Some(own), None) };
         if closed.and_then(|()| handle.chmod(0o600)).is_err() {
             return Ok(None);
         }
-        Ok(Some(FsFile { fd, path: path.clone(), attributes_before: true }))
+        Ok(Some(file))
     }
 
     /// Finishes what stands at the entry's path, if it is of the entry's kind.
@@ -248,6 +280,7 @@ impl Target for FsTarget {
             Err(Errno::EXIST) => {}
             Err(e) => return Err(self.error("cannot create directory", path, e)),
         }
+        self.check_told_apart(&parent.fd, name, path)?;
         let stat = rustix::fs::statx(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK);
         let stat = stat.map_err(|e| self.error("cannot stat", path, e))?;
         if source::file_type(&stat) != FileType::Directory {
@@ -263,18 +296,26 @@ impl Target for FsTarget {
     }
 
     fn create_file(&self, path: &EntryPath, mode: FileMode) -> Result<Box<dyn TargetFile>> {
-        if mode == FileMode::InPlace
-            && let Some(file) = self.open_in_place(path)?
-        {
-            return Ok(Box::new(file));
-        }
-        Ok(Box::new(self.create_empty(path)?))
+        let existing = match mode {
+            FileMode::Replace => None,
+            FileMode::InPlace => self.open_in_place(path)?,
+            FileMode::Continue => Some(self.open_again(path)?),
+        };
+        Ok(Box::new(existing.map_or_else(|| self.create_empty(path), Ok)?))
     }
 
     fn finish_file(&self, file: Box<dyn TargetFile>, entry: &Entry) -> Vec<Problem> {
         let file: Box<dyn Any> = file;
         match file.downcast::<FsFile>() {
             Ok(file) => {
+                // Blocks that were there before may reach the disk later than the time that vouches for them.
+                if file.content_before
+                    && entry.kind.size() >= SYNCED_BYTES_MIN
+                    && let Err(e) = rustix::fs::fdatasync(&file.fd)
+                {
+                    let message = format!("cannot be made durable: {e}");
+                    return vec![Problem::new(ProblemKind::Unwritable, entry.path.as_bytes(), message)];
+                }
                 let before = if file.attributes_before { Before::Attributes } else { Before::Nothing };
                 self.finish(Handle::Open(file.fd.as_fd()), entry, before)
             }

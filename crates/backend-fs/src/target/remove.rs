@@ -10,6 +10,7 @@ use rustix::io::Errno;
 impl FsTarget {
     /// Unlinks the non-directory or removes the empty directory `name` in `parent`.
     pub(crate) fn clear_the_way(&self, parent: &OwnedFd, name: &[u8], path: &EntryPath) -> Result<()> {
+        self.check_told_apart(parent, name, path)?;
         match unlink(parent, name) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::ISDIR) => {

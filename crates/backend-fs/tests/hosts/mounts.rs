@@ -19,8 +19,11 @@ pub struct Mounted {
 
 impl Mounted {
     pub fn tmpfs(options: &str) -> io::Result<Self> {
+        Self::of_kind("tmpfs", options)
+    }
+    pub fn of_kind(kind: &str, options: &str) -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
-        mount(&["-t", "tmpfs", "-o", options, "tmpfs"], dir.path())?;
+        mount(&["-t", kind, "-o", options, kind], dir.path())?;
         Ok(Self { dir })
     }
     pub fn path(&self) -> &Path {

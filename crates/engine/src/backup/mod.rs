@@ -39,7 +39,7 @@ use crate::repository::Repository;
 use crate::segments::{Absent, KeptPacks, Nodes};
 use commit::{Commit, Committed, Run, Stored};
 use crossbeam_channel::{bounded, unbounded};
-use decube_backup_core::monitor::Monitor;
+use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::source::{Scan, Source};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
@@ -277,6 +277,8 @@ fn run_pass<'a>(
         let mut builder = build::Builder::new(dedup, tree, stat, monitor, arenas.0.clone(), list);
         let built = builder.run(&order_out);
         drop(order_out);
+        // Also when asked for after the last entry: much may be waiting to be stored.
+        let built = built.and_then(|()| check_stop(monitor));
         if let Some(error) = failure.try_take().or_else(|| built.err()) {
             builder.abandon();
             return Err(run.explain(error));

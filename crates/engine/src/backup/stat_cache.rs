@@ -4,7 +4,7 @@
 //! holds no paths. Purely local: without it every file is read once more and nothing else is lost.
 //!
 //! A file whose inode changed within [`RACY_MARGIN_NS`] of being looked at may change again without a
-//! new ctime (the kernel's clock ticks coarsely); such a record says "unknown" and the file is read
+//! new ctime (the kernel's clock ticks coarsely, those of some file systems by seconds); such a record says "unknown" and the file is read
 //! next time. Source of the problem: git's "racy git" documentation.
 
 use crate::repository::Temporary;
@@ -20,6 +20,8 @@ const HEADER_BYTES: usize = 48;
 const RECORD_BYTES: usize = 28;
 /// A change closer than this to the look may be followed by an invisible one, nanoseconds.
 pub const RACY_MARGIN_NS: i64 = 50_000_000;
+/// The same where the time of the change has whole seconds: ext4 with small inodes keeps no less, FAT keeps two.
+pub const COARSE_MARGIN_NS: i64 = 2_100_000_000;
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     move |e| Error::io("stat cache", "cannot write the stat cache", e).with("path", path.display())
@@ -50,7 +52,8 @@ impl StatCacheWriter {
     /// The cache directory cannot be written.
     pub fn push(&mut self, identity: Option<Identity>, seen: Timestamp) -> Result<()> {
         let seen_ns = seen.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(seen.nanoseconds));
-        let identity = identity.filter(|i| i.ctime_ns < seen_ns.saturating_sub(RACY_MARGIN_NS));
+        let margin = |ctime_ns| if ctime_ns % 1_000_000_000 == 0 { COARSE_MARGIN_NS } else { RACY_MARGIN_NS };
+        let identity = identity.filter(|i| i.ctime_ns < seen_ns.saturating_sub(margin(i.ctime_ns)));
         let mut record = [0; RECORD_BYTES];
         if let Some(identity) = identity {
             record[..8].copy_from_slice(&identity.dev.to_le_bytes());
@@ -128,12 +131,14 @@ mod tests {
         writer.push(Some(identity(7)), later).expect("written");
         writer.push(None, later).expect("written");
         writer.push(Some(Identity { ctime_ns: 9_990_000_000, ..identity(8) }), later).expect("written");
+        // Whole seconds: of a clock that may show nothing else.
+        writer.push(Some(Identity { ctime_ns: 8_000_000_000, ..identity(8) }), later).expect("written");
         writer.push(Some(identity(9)), later).expect("written");
         writer.finish(&tree).expect("renamed");
-        let mut reader = StatCacheReader::open(&path, &tree, 4).expect("sound");
-        let all: Vec<_> = std::iter::from_fn(|| Some(reader.record())).take(5).collect();
-        assert_eq!(all, [Some(identity(7)), None, None, Some(identity(9)), None]);
-        assert!(StatCacheReader::open(&path, &ChunkId([5; 32]), 4).is_none());
-        assert!(StatCacheReader::open(&path, &tree, 5).is_none());
+        let mut reader = StatCacheReader::open(&path, &tree, 5).expect("sound");
+        let all: Vec<_> = std::iter::from_fn(|| Some(reader.record())).take(6).collect();
+        assert_eq!(all, [Some(identity(7)), None, None, None, Some(identity(9)), None]);
+        assert!(StatCacheReader::open(&path, &ChunkId([5; 32]), 5).is_none());
+        assert!(StatCacheReader::open(&path, &tree, 6).is_none());
     }
 }

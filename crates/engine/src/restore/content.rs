@@ -39,6 +39,7 @@ impl Planner<'_> {
             FileMode::InPlace => Some(self.target.create_file(&file.path, FileMode::InPlace)?),
             _ => None,
         };
+        file.opened.store(old.is_some(), Ordering::Relaxed);
         let mut buffer = Vec::new();
         let nodes = Rc::clone(&self.nodes);
         let mut list = ListCursor::new(&*nodes, content);

@@ -302,7 +302,7 @@ impl WorkContext<'_> {
 
     fn open(&self, file: &FileJob) -> Result<Box<dyn TargetFile>> {
         let again = file.opened.swap(true, Ordering::Relaxed);
-        let mode = if again { FileMode::InPlace } else { file.mode };
+        let mode = if again { FileMode::Continue } else { file.mode };
         self.target.create_file(&file.path, mode)
     }
 
@@ -325,7 +325,7 @@ impl WorkContext<'_> {
                 self.open_files.fetch_sub(1, Ordering::Relaxed);
                 Ok(handle)
             }
-            (Ok(()), None) => self.target.create_file(&file.path, FileMode::InPlace),
+            (Ok(()), None) => self.target.create_file(&file.path, FileMode::Continue),
             (Err(error), _) => Err(error),
         };
         match handle {
