@@ -12,6 +12,8 @@ use decube_backup_core::ErrorKind;
 fn main() {
     common::main(&[
         ("patterns_mean_what_git_means", Needs::Nothing, patterns),
+        ("patterns_leave_out_what_git_leaves_out", Needs::Program("git"), like_git),
+        ("a_line_git_alone_understands_costs_no_other_rule", Needs::Nothing, odd_lines),
         ("an_absolute_pattern_below_a_root_is_anchored_there", Needs::Nothing, absolute_patterns),
         ("case_can_be_ignored", Needs::Nothing, case),
         ("pattern_files_are_named_with_their_line", Needs::Nothing, pattern_files),
@@ -86,6 +88,123 @@ fn patterns() {
     check(&tree, &["doc", "!doc/keep.log"], &["doc/a.log", "doc/build", "doc/deep/x/y/z.tmp", "doc/keep.log"]);
     check(&tree, &["doc/*", "!doc/keep.log"], &["doc/a.log", "doc/build", "doc/deep/x/y/z.tmp"]);
     check(&tree, &["# a.log", "", "\\#x", "[az].???"], &["a.log", "doc/a.log", "doc/deep/x/y/z.tmp", "z.tmp"]);
+}
+
+const ODD_NAMES: [&str; 26] = [
+    "a",
+    "b",
+    "{a,b}",
+    "{a",
+    "a}",
+    "x.o",
+    "x.c",
+    "x.{o,c}",
+    "\\",
+    "tail\\",
+    "[",
+    "[a",
+    "]",
+    "-",
+    "!",
+    "^",
+    "#",
+    "a ",
+    "a\t",
+    "Z",
+    "7",
+    "é",
+    "d/a",
+    "d/x.{o,c}",
+    "d-a",
+    "z",
+];
+
+const ODD_LINES: [&str; 38] = [
+    "{a,b}",
+    "*.{o,c}",
+    "{a",
+    "a}",
+    "{a}",
+    "\\",
+    "tail\\",
+    "\\\\",
+    "[[:alpha:]]",
+    "[![:alpha:]]",
+    "[^[:digit:]a]",
+    "[[:upper:][:digit:]]",
+    "[[:nonsense:]]",
+    "[",
+    "[a",
+    "[]",
+    "[]-]",
+    "[\\]-]",
+    "[!^]",
+    "[\\!^]",
+    "[-!]",
+    "[]!^-]",
+    "[z-a]",
+    "[a-]",
+    "a\\ ",
+    "a ",
+    "a\t",
+    "\\#",
+    "#",
+    "\\!",
+    "!",
+    "/",
+    "d[/]a",
+    "/d[!x]a",
+    "d?a",
+    "d\\",
+    "d\\/",
+    "[é]",
+];
+
+/// The files of `ODD_NAMES` that git does not ignore, with `line` as the only rule.
+fn kept_by_git(scratch: &Scratch, line: &str) -> Vec<String> {
+    std::fs::write(scratch.join("git/info/exclude"), format!("{line}\n")).unwrap();
+    let mut git = std::process::Command::new("git");
+    git.arg("--git-dir").arg(scratch.join("git")).arg("--work-tree").arg(scratch.join("tree"));
+    git.args(["ls-files", "-z", "--others", "--exclude-standard"]).current_dir(scratch.join("tree"));
+    let output = git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let names = String::from_utf8(output.stdout).unwrap();
+    names.split_terminator('\0').map(str::to_owned).collect()
+}
+
+fn like_git() {
+    let scratch = Scratch::new();
+    for name in ODD_NAMES {
+        scratch.file(&format!("tree/{name}"), "");
+    }
+    let mut init = std::process::Command::new("git");
+    assert!(init.args(["init", "-q", "--bare"]).arg(scratch.join("git")).status().unwrap().success());
+    scratch.directory("git/info");
+    for line in ODD_LINES {
+        let mut by_git = kept_by_git(&scratch, line);
+        // As an ignore file in the tree, for which git's meaning holds whatever the line.
+        scratch.file("tree/.rules", format!("{line}\n"));
+        let mut options = options(&scratch.join("tree"));
+        options.exclude.ignore_files = vec![".rules".into()];
+        let source = FsSource::new(options).unwrap();
+        let (entries, problems) = below(&scratch.join("tree"), scan(&source));
+        assert_eq!(problems, [], "{line:?}");
+        let files = entries.iter().map(|(path, _)| String::from_utf8(path.as_bytes().to_vec()).unwrap());
+        let mut ours: Vec<String> = files.filter(|p| p != ".rules" && scratch.join("tree").join(p).is_file()).collect();
+        std::fs::remove_file(scratch.join("tree/.rules")).unwrap();
+        by_git.sort();
+        ours.sort();
+        assert_eq!(ours, by_git, "{line:?}");
+    }
+}
+
+fn odd_lines() {
+    let tree = tree();
+    tree.file(".gitignore", "{a\n*.log\n[\n[z-a].tmp\ntail\\\n!keep.log\n");
+    let exclude = ExcludeOptions { ignore_files: vec![".gitignore".into()], ..ExcludeOptions::default() };
+    let kept = found(&tree, exclude);
+    let left_out: Vec<_> = TREE.iter().filter(|file| !kept.iter().any(|f| f == *file)).copied().collect();
+    assert_eq!(left_out, ["a.log", "doc/a.log", "doc/deep/x/y/z.tmp", "z.tmp"]);
 }
 
 fn absolute_patterns() {

@@ -1,6 +1,7 @@
-//! Patterns that choose entries of a snapshot, with the meaning of gitignore (crate `ignore`): without
+//! Patterns that choose entries of a snapshot, with the meaning of gitignore (`core::gitignore`, crate `ignore`): without
 //! a slash a pattern is matched with names, with one against the whole path.
 
+use decube_backup_core::gitignore::{self, Line};
 use decube_backup_core::{Entry, EntryKind, Error, ErrorKind, Result};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use std::ffi::OsStr;
@@ -32,7 +33,14 @@ impl Globs {
         };
         builder.case_insensitive(letters == Letters::AnyCase).map_err(|e| invalid("", e))?;
         for pattern in patterns {
-            builder.add_line(None, pattern).map_err(|e| invalid(pattern, e))?;
+            match gitignore::line(pattern) {
+                Line::Pattern(text) => builder.add_line(None, &text).map_err(|e| invalid(pattern, e))?,
+                Line::Backwards(_) => {
+                    let message = "invalid pattern: a range in brackets runs backwards";
+                    return Err(Error::new(ErrorKind::Invalid, "pattern", message).with("pattern", pattern));
+                }
+                Line::Nothing => &mut builder,
+            };
         }
         builder.build().map(Self).map_err(|e| invalid("", e))
     }
@@ -69,6 +77,8 @@ mod tests {
             ("/home/*/x", "home/ann/x", true, true),
             ("src/", "src", false, false),
             ("A.rs", "src/a.rs", false, false),
+            ("*.{rs,c}", "src/a.rs", false, false),
+            ("/src[!x]a.rs", "src/a.rs", false, false),
         ];
         for (pattern, path, matches, covers) in cases {
             let globs = Globs::new(&[pattern.to_owned()], Letters::Exact).expect("legal");

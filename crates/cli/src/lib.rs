@@ -11,6 +11,7 @@
 //! | [`exit`] | the table of exit codes |
 //! | [`units`] | sizes, times and durations as text |
 //! | [`signals`] | Ctrl-C |
+//! | `panics` | what is said and done when the program itself is wrong |
 //! | `session` | what commands share |
 //! | `credentials` | passwords and key files |
 //! | `commands` | one module a command |
@@ -30,14 +31,16 @@ pub mod exit;
 mod globs;
 mod local;
 pub mod output;
+mod panics;
 mod session;
 pub mod signals;
 mod surroundings;
 pub mod units;
 
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::Format;
 use clap::Parser;
-use decube_backup_core::Registry;
+use decube_backup_core::{Error, ErrorKind, Registry};
 use session::Session;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -49,24 +52,27 @@ pub fn builtin_registry() -> Registry {
     registry
 }
 
-/// Runs `decube-backup` with `args`, the program's name first.
+/// Runs `decube-backup` with `args`, the program's name first. From then on a panic of any thread ends the process.
 pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (args, format) = beginning(args);
     match args::parse(args) {
         Ok(cli) => finish(Session::new(registry, cli.global), |session| commands::run(session, &cli.command)),
-        Err(error) => usage(&error),
+        Err(error) => usage(&error, format),
     }
 }
 
 /// Runs `decub-snapshot` with `args`.
 pub fn run_snapshot(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (args, format) = beginning(args);
     match args::SmallSnapshotArgs::try_parse_from(args) {
         Ok(cli) => finish(Session::new(registry, cli.global), |session| commands::small_snapshot(session, cli.command)),
-        Err(error) => usage(&error),
+        Err(error) => usage(&error, format),
     }
 }
 
 /// Runs `decube-verify` with `args`.
 pub fn run_verify(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (args, format) = beginning(args);
     match args::SmallVerifyArgs::try_parse_from(args) {
         Ok(args::SmallVerifyArgs { data_dir: Some(directory), snapshot, global, .. }) => {
             let compare = |session: &Session| commands::compare_live(session, &directory, snapshot.as_deref());
@@ -80,7 +86,7 @@ pub fn run_verify(registry: Registry, args: impl IntoIterator<Item = OsString>) 
             };
             finish(Session::new(registry, cli.global), |session| commands::verify(session, &verify))
         }
-        Err(error) => usage(&error),
+        Err(error) => usage(&error, format),
     }
 }
 
@@ -101,8 +107,35 @@ fn finish(session: Session, command: impl FnOnce(&Session) -> Outcome) -> ExitCo
     }
 }
 
-fn usage(error: &clap::Error) -> ExitCode {
-    // Nobody is left to be told that the stream is gone.
-    let _ = error.print();
-    if error.use_stderr() { Exit::Failed.into() } else { Exit::Done.into() }
+/// The arguments, and for whom the output is: known before they are understood, for what goes wrong until then.
+fn beginning(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Format) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+    let format = if json { Format::Json } else { Format::Text };
+    panics::end_the_process(format);
+    (args, format)
+}
+
+fn usage(error: &clap::Error, format: Format) -> ExitCode {
+    if !error.use_stderr() {
+        // Nobody is left to be told that the stream is gone.
+        let _ = error.print();
+        return Exit::Done.into();
+    }
+    match format {
+        Format::Text => {
+            let _ = error.print();
+        }
+        Format::Json => output::Console::new(format, output::Volume::Normal).failure(&usage_failure(error)),
+    }
+    Exit::Failed.into()
+}
+
+/// What clap says, its paragraphs in one line, the usage as the hint.
+fn usage_failure(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let (message, hint) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = line(message.strip_prefix("error: ").unwrap_or(message));
+    Error::new(ErrorKind::Invalid, "usage", message).with_hint(line(hint)).into()
 }

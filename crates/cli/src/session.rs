@@ -32,6 +32,7 @@ pub(crate) struct Session {
     registry: Registry,
     runtime: OnceCell<Runtime>,
     configuration: OnceCell<Option<Configuration>>,
+    told_of_no_cache: OnceCell<()>,
 }
 
 /// Where a repository is and how it is opened.
@@ -61,6 +62,7 @@ impl Session {
             registry,
             runtime: OnceCell::new(),
             configuration: OnceCell::new(),
+            told_of_no_cache: OnceCell::new(),
         }
     }
 
@@ -206,10 +208,7 @@ impl Session {
     /// # Errors
     /// As [`Session::sink`] and [`Session::runtime`].
     pub(crate) fn environment(&self, place: &Place) -> Result<Environment> {
-        let cache_dir = match self.global.no_cache {
-            true => None,
-            false => self.global.cache_dir.clone().or_else(surroundings::cache_directory),
-        };
+        let cache_dir = self.cache_directory();
         Ok(Environment {
             sink: self.sink(place)?,
             runtime: self.runtime()?.handle().clone(),
@@ -221,6 +220,21 @@ impl Session {
             threads: self.global.threads,
             parity: self.parity(place)?,
         })
+    }
+
+    /// Where caches live; `None` if none are wanted, or, said once, if there is no place for them.
+    fn cache_directory(&self) -> Option<PathBuf> {
+        if self.global.no_cache {
+            return None;
+        }
+        let directory = self.global.cache_dir.clone().or_else(surroundings::cache_directory);
+        if directory.is_none() && self.told_of_no_cache.set(()).is_ok() {
+            self.console.warn(
+                "no cache is kept, because HOME is not set: the index is fetched again by every command, and backups read \
+                 every file again. Give --cache-dir, or set DECUBE_BACKUP_CACHE_DIR; --no-cache accepts it",
+            );
+        }
+        directory
     }
 
     /// Parity of new packs in the repository at `place`: as given, else as configured for it.

@@ -1,7 +1,7 @@
 //! Sizes, times and durations as people write and read them.
 
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
-use decube_backup_engine::retention;
+use decube_backup_engine::{retention, select};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Zoned};
@@ -79,17 +79,14 @@ pub fn count(n: u64, one: &str) -> String {
     }
 }
 
-/// Local time to the second: `2026-03-01 14:05:09`.
-pub fn local_time(time: Timestamp) -> String {
-    match jiff::Timestamp::new(time.seconds, 0) {
-        Ok(t) => t.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Err(_) => time.to_string(),
-    }
+/// UTC to the second: `2026-03-01T14:05:09Z`, as a selector takes it.
+pub fn time(time: Timestamp) -> String {
+    Timestamp { nanoseconds: 0, ..time }.to_string()
 }
 
 /// A point in time as written on the command line.
 ///
-/// RFC 3339 (`2024-01-15T10:30:00Z`), local `2024-01-15`, `2024-01-15 10:30[:00]`, `@` and Unix
+/// RFC 3339 (`2024-01-15T10:30:00Z`), in UTC `2024-01-15`, `2024-01-15 10:30[:00]`, `@` and Unix
 /// seconds, `now`, or a span ago (`2h`, `3 days`, `1w`). A date means its first moment.
 ///
 /// # Errors
@@ -100,8 +97,8 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     if let Some(seconds) = text.strip_prefix('@') {
         return seconds.parse().map(|seconds| Timestamp { seconds, nanoseconds: 0 }).map_err(|_| wrong());
     }
-    let now = Zoned::now();
-    let local = |time: DateTime| time.to_zoned(TimeZone::system()).ok().map(|z| z.timestamp());
+    let now = now();
+    let utc = |time: DateTime| time.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp());
     let found = if text == "now" {
         Some(now.timestamp())
     } else if let Ok(time) = text.parse::<jiff::Timestamp>() {
@@ -109,9 +106,9 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     } else if let Ok(time) = text.parse::<Zoned>() {
         Some(time.timestamp())
     } else if let Ok(time) = text.parse::<DateTime>() {
-        local(time)
+        utc(time)
     } else if let Ok(date) = text.parse::<Date>() {
-        local(date.at(0, 0, 0, 0))
+        utc(date.at(0, 0, 0, 0))
     } else {
         let span = text.parse::<Span>().ok();
         span.and_then(|span| now.checked_sub(span.abs()).ok()).map(|z| z.timestamp())
@@ -119,7 +116,19 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     found.map(Timestamp::from).ok_or_else(wrong)
 }
 
-/// A point in time to come, as written on the command line: `2032-12-31` (the end of that local day), RFC 3339, local
+/// A point in time up to which versions count: as [`parse_time`], but a date or a second means its end, as in `NAME@TIME`.
+///
+/// # Errors
+/// What does not fit, for clap.
+pub fn parse_as_of(text: &str) -> Result<Timestamp, String> {
+    select::parse_time(text.trim()).or_else(|_| parse_time(text))
+}
+
+fn now() -> Zoned {
+    Zoned::now().with_time_zone(TimeZone::UTC)
+}
+
+/// A point in time to come, as written on the command line: `2032-12-31` (the end of that day, UTC), RFC 3339, in UTC
 /// `2032-12-31 10:30`, or a span from now (`90d`, `8w`, `1y`).
 ///
 /// # Errors
@@ -128,14 +137,14 @@ pub fn parse_end(text: &str) -> Result<Timestamp, String> {
     let text = text.trim();
     let end_of_day = text.parse::<Date>().ok().filter(|_| !text.contains([':', 'T', 't']));
     let end = if let Some(date) = end_of_day {
-        date.at(23, 59, 59, 999_999_999).to_zoned(TimeZone::system()).ok().map(|z| Timestamp::from(z.timestamp()))
+        date.at(23, 59, 59, 999_999_999).to_zoned(TimeZone::UTC).ok().map(|z| Timestamp::from(z.timestamp()))
     } else if let Ok(span) = retention::Span::parse(text).and_then(|span| span.as_calendar()) {
-        Zoned::now().checked_add(span).ok().map(|z| z.timestamp().into())
+        now().checked_add(span).ok().map(|z| z.timestamp().into())
     } else {
         parse_time(text).ok()
     };
     match end {
-        Some(end) if end > Timestamp::from(Zoned::now().timestamp()) => Ok(end),
+        Some(end) if end > Timestamp::from(now().timestamp()) => Ok(end),
         Some(_) => Err(format!("{text:?} is past")),
         None => Err(format!("{text:?} is not a time to come; write 2032-12-31, 2032-12-31T10:30:00Z or 90d")),
     }
@@ -195,6 +204,8 @@ mod tests {
             ("@-5", (-5, 0)),
             ("1969-12-31T23:59:59.5Z", (-1, 500_000_000)),
             ("2024-01-15T10:30:00+01:00", (1_705_311_000, 0)),
+            ("2024-01-15 10:30", (1_705_314_600, 0)),
+            ("2024-01-15", (1_705_276_800, 0)),
         ];
         for (text, (seconds, nanoseconds)) in cases {
             assert_eq!(parse_time(text), Ok(Timestamp { seconds, nanoseconds }), "{text}");
@@ -202,6 +213,11 @@ mod tests {
         for text in ["now", "2024-01-15", "2024-01-15 10:30", "2h", "3 days", "1w"] {
             assert!(parse_time(text).is_ok(), "{text}");
         }
+        for text in ["2024-01-15", "2024-01-15 10:30", "2024-01-15T10:30:00Z"] {
+            assert_eq!(parse_as_of(text).ok(), select::parse_time(text).ok(), "{text}");
+        }
+        assert_eq!(parse_as_of("@5"), Ok(Timestamp { seconds: 5, nanoseconds: 0 }));
+        assert_eq!(time(Timestamp { seconds: 1_705_314_600, nanoseconds: 7 }), "2024-01-15T10:30:00Z");
         assert!(parse_time("yesterday-ish").is_err());
         assert!(parse_time("1d") < parse_time("1h"));
     }

@@ -13,6 +13,7 @@
 //! | [`transform`] | invertible bytes → bytes on a segment |
 //! | [`catalog`] | the queryable record of snapshots |
 //! | [`entry`] | paths, kinds and attributes of backed-up entries |
+//! | [`gitignore`] | exclude patterns as git means them, for the crate that matches |
 //! | [`key`] | object names inside a sink |
 //! | [`registry`] | scheme → factory |
 //! | [`world`] | clock and entropy, passed in |
@@ -26,6 +27,7 @@
 pub mod catalog;
 pub mod entry;
 pub mod error;
+pub mod gitignore;
 pub mod key;
 pub mod limits;
 pub mod monitor;

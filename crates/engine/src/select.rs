@@ -29,7 +29,29 @@ fn not_found(what: &str, selector: &str) -> Error {
         .with_hint("`decube-backup snapshots` lists what there is")
 }
 
-/// Parses a time as people write it: RFC 3339 with zone, or a date and time in UTC, or a date.
+/// Refuses names of new snapshots that no selector means: empty ones, `latest`, those that end in `:latest`, `~1` or
+/// `@` and a time.
+///
+/// # Errors
+/// `Invalid`.
+pub fn check_name(name: &str) -> Result<()> {
+    let number = |(_, n): (&str, &str)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
+    let what = if name.trim().is_empty() {
+        "the name is empty"
+    } else if name == LATEST || name.ends_with(":latest") {
+        "`latest` means the newest snapshot of all, or of a host: it cannot be a name"
+    } else if name.rsplit_once('~').is_some_and(number) {
+        "a name and `~1` means the snapshot before its newest: a name cannot end so"
+    } else if name.rsplit_once('@').is_some_and(|(_, time)| parse_time(time).is_ok()) {
+        "a name and `@TIME` means its snapshot of that time: a name cannot end so"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Invalid, "name", what).with("name", format!("{name:?}")))
+}
+
+/// Parses a time up to which versions count: RFC 3339 with zone, or a date and time in UTC, or a date. The end of the day or
+/// second that is written: what is shown without fractions names what it was shown for.
 ///
 /// # Errors
 /// `Invalid`.
@@ -43,8 +65,9 @@ pub fn parse_time(text: &str) -> Result<Timestamp> {
         };
         civil.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp())
     });
-    match instant {
-        Some(time) => Ok(time.into()),
+    match instant.map(Timestamp::from) {
+        Some(time) if text.contains('.') => Ok(time),
+        Some(time) => Ok(Timestamp { nanoseconds: 999_999_999, ..time }),
         None => Err(Error::new(ErrorKind::Invalid, "select", "not a time")
             .with("time", format!("{text:?}"))
             .with_hint("write it like 2024-01-15T10:30:00Z; a date alone means the end of that day, UTC")),
@@ -110,6 +133,20 @@ impl Repository {
                 _ => error,
             }
         })
+    }
+
+    /// The snapshot `selector` names, for what is done with snapshots as a whole.
+    ///
+    /// # Errors
+    /// As [`Self::select`]; `Invalid` if it names a path in it.
+    pub fn select_whole(&self, selector: &str) -> Result<Snapshot> {
+        let (snapshot, path) = self.select(selector, None)?;
+        if path.is_root() {
+            return Ok(snapshot);
+        }
+        Err(Error::new(ErrorKind::Invalid, "select", "a snapshot is meant here as a whole, not a path in it")
+            .with("snapshot", format!("{selector:?}"))
+            .with_hint("leave out what follows the colon"))
     }
 
     /// The snapshot and path `selector` names; `as_of` limits to snapshots at or before that time.
@@ -183,6 +220,10 @@ fn pick(all: &[(Timestamp, Snapshot)], selector: &str, as_of: Option<Timestamp>)
         Vec::new()
     };
     match prefixed.as_slice() {
+        [] if at.is_none() && base.contains('@') => {
+            Err(not_found("no snapshot is called so, and what follows its @ is not a time", selector)
+                .with_hint("write it like home@2024-01-15T10:30:00Z or home@2024-01-15, the end of that day, UTC"))
+        }
         [] => Err(not_found("no such snapshot", selector)),
         [one] => Ok((*one).clone()),
         _ => Err(Error::new(ErrorKind::Invalid, "select", "several snapshots begin with this id; give more of it")
@@ -292,6 +333,26 @@ mod tests {
         // A name that looks as if it were another host's.
         all[1].1.manifest.name = "beta:db".into();
         assert_eq!(pick(&all, "beta:db", None).map_err(|e| e.kind()).err(), Some(ErrorKind::Invalid));
+    }
+
+    #[test]
+    fn a_time_shown_without_fractions_names_what_it_was_shown_for() {
+        let mut all = snapshots();
+        all[0].0.nanoseconds = 700_000_000;
+        assert_eq!(pick(&all, "db@1970-01-01T00:01:40Z", None).map(|s| s.id.0[0]).ok(), Some(0x1a));
+        let told = |selector| pick(&all, selector, None).expect_err("none").to_string();
+        assert!(told("db@garbage").contains("is not a time"), "{}", told("db@garbage"));
+        assert!(!told("web@1969-01-01").contains("is not a time"), "{}", told("web@1969-01-01"));
+    }
+
+    #[test]
+    fn names_that_no_selector_means_are_refused() {
+        for name in ["", " ", "latest", "alpha:latest", "a~1", "a@2024-01-15", "a@2024-01-15T10:30:00Z"] {
+            assert_eq!(check_name(name).map_err(|e| e.kind()), Err(ErrorKind::Invalid), "{name:?}");
+        }
+        for name in ["a", "/home/ann", "a~", "~a", "ann@host", "a:b", "latest-db", "1a2b"] {
+            assert!(check_name(name).is_ok(), "{name:?}");
+        }
     }
 
     #[test]

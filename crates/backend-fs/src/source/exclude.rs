@@ -1,11 +1,12 @@
 //! Which entries stay out of a backup, and why.
 //!
-//! Patterns have git's meaning (crate `ignore`): the last matching line wins, `!` takes back, a
+//! Patterns have git's meaning ([`gitignore`], crate `ignore`): the last matching line wins, `!` takes back, a
 //! trailing `/` means directories only, a `/` inside anchors. What lies below an excluded directory
 //! cannot be taken back. Lines given by option or file count as a `.gitignore` in every root and win
 //! over the ignore files found in the tree, the deepest of which comes first. A line that begins with
 //! a root's own absolute path is anchored there: `--exclude /home/u/cache` means what it says.
 
+use decube_backup_core::gitignore::{self, Line};
 use decube_backup_core::{Error, ErrorKind, Result};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
@@ -165,6 +166,15 @@ impl fmt::Display for Explanation {
     }
 }
 
+/// What becomes of a line that is most likely a mistake, such as `[z-a]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubtful {
+    /// It is refused: whoever wrote it is there to be told.
+    Refused,
+    /// It means what git takes it for: one line of a file found in the tree does not cost the others.
+    AsGit,
+}
+
 /// Compiled lines that share a base directory.
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -173,10 +183,14 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    fn compile(base: &Path, patterns: &[Pattern]) -> Result<Self> {
+    fn compile(base: &Path, patterns: &[Pattern], doubtful: Doubtful) -> Result<Self> {
         let mut builder = GitignoreBuilder::new(base);
         for (index, pattern) in patterns.iter().enumerate() {
-            let text = anchored_below(base, &pattern.text);
+            let text = match gitignore::line(&anchored_below(base, &pattern.text)) {
+                Line::Backwards(_) if doubtful == Doubtful::Refused => return Err(backwards(pattern)),
+                Line::Pattern(text) | Line::Backwards(text) => text,
+                Line::Nothing => continue,
+            };
             let case = builder.case_insensitive(pattern.case == Case::Insensitive).map(|_| ());
             // The "file" the library is told is the line's place in `patterns`: a match leads back to it.
             let added = case.and_then(|()| builder.add_line(Some(PathBuf::from(index.to_string())), &text).map(|_| ()));
@@ -218,7 +232,7 @@ struct Found {
 impl Scope {
     /// The scope of the root `base`.
     pub(crate) fn new(base: &Path, patterns: &[Pattern]) -> Result<Self> {
-        Ok(Self { given: Arc::new(Lines::compile(base, patterns)?), found: None })
+        Ok(Self { given: Arc::new(Lines::compile(base, patterns, Doubtful::Refused)?), found: None })
     }
 
     /// Whether no line holds.
@@ -228,7 +242,7 @@ impl Scope {
 
     /// This scope with the lines of ignore files in `directory`.
     pub(crate) fn with_found(&self, directory: &Path, patterns: &[Pattern]) -> Result<Self> {
-        let lines = Lines::compile(directory, patterns)?;
+        let lines = Lines::compile(directory, patterns, Doubtful::AsGit)?;
         Ok(Self { given: self.given.clone(), found: Some(Arc::new(Found { lines, outer: self.found.clone() })) })
     }
 
@@ -280,10 +294,17 @@ fn anchored_below(base: &Path, text: &str) -> String {
 }
 
 fn invalid(pattern: &Pattern, source: ignore::Error) -> Error {
-    let error = Error::new(ErrorKind::Invalid, "exclude", "invalid exclude pattern").with("pattern", &pattern.text);
+    refused(pattern, "invalid exclude pattern").with_source(source)
+}
+
+fn backwards(pattern: &Pattern) -> Error {
+    refused(pattern, "invalid exclude pattern: a range in brackets runs backwards")
+}
+
+fn refused(pattern: &Pattern, message: &'static str) -> Error {
+    let error = Error::new(ErrorKind::Invalid, "exclude", message).with("pattern", &pattern.text);
     match &pattern.origin {
         Origin::Option => error,
         Origin::File { file, line } => error.with("file", file.display()).with("line", line),
     }
-    .with_source(source)
 }

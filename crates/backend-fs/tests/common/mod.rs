@@ -22,6 +22,8 @@ pub const USER: u32 = 65_534;
 pub enum Needs {
     Nothing,
     Root,
+    /// A program of this name.
+    Program(&'static str),
 }
 
 /// Runs the tests of one file. One that needs root shows as ignored where there is none.
@@ -31,6 +33,11 @@ pub fn main(tests: &[(&'static str, Needs, fn())]) {
         Trial::ignorable_test(name, move || {
             if needs == Needs::Root && !root {
                 return Ok(Completion::ignored_with("needs root"));
+            }
+            if let Needs::Program(program) = needs
+                && std::process::Command::new(program).arg("--version").output().is_err()
+            {
+                return Ok(Completion::ignored_with(format!("needs {program}")));
             }
             test();
             Ok(Completion::Completed)

@@ -3,6 +3,7 @@
 use crate::units;
 use clap::{Args, ValueEnum};
 use decube_backup_core::Timestamp;
+use decube_backup_engine::select;
 use std::path::PathBuf;
 
 /// What stays out of a backup.
@@ -62,17 +63,17 @@ pub struct BackupArgs {
     /// Back this up too if it exists; if not, say so and go on
     #[arg(long, value_name = "PATH")]
     pub optional_source: Vec<PathBuf>,
-    /// Name of the series; derived from host and paths if not given
-    #[arg(long)]
+    /// Name of the series; made of the paths if not given
+    #[arg(long, value_parser = name)]
     pub name: Option<String>,
     /// Tag the snapshot; several are joined by commas or given again
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = not_empty)]
     pub tag: Vec<String>,
     /// Label the snapshot
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub label: Vec<(String, String)>,
     /// Record this host [env: DECUBE_BACKUP_HOST] [default: this one]
-    #[arg(short = 'H', long)]
+    #[arg(short = 'H', long, value_parser = not_empty)]
     pub host: Option<String>,
     /// Record this time instead of now
     #[arg(long, value_parser = units::parse_time)]
@@ -110,6 +111,21 @@ pub fn compression(text: &str) -> Result<Compression, String> {
     }
 }
 
+/// The name of a new snapshot.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    match select::check_name(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(super) fn not_empty(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("an empty text is none".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -138,8 +154,8 @@ pub struct RunArgs {
 /// Choosing a snapshot by time.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct TimeArgs {
-    /// Take the newest matching snapshot at or before this time
-    #[arg(long, visible_alias = "as-of", value_name = "TIME", value_parser = units::parse_time)]
+    /// Take the newest matching snapshot at or before this time; a date is the end of that day, UTC
+    #[arg(long, visible_alias = "as-of", value_name = "TIME", value_parser = units::parse_as_of)]
     pub timestamp: Option<Timestamp>,
 }
 

@@ -74,16 +74,26 @@ pub struct GlobalArgs {
         hide_env_values = true
     )]
     pub parity: Option<u8>,
-    /// Worker threads; 0 for as many as there are cores
+    /// Worker threads, at most 256; 0 for as many as there are cores
     #[arg(
         long,
         global = true,
         value_name = "N",
         default_value_t = 0,
         hide_default_value = true,
-        env = "DECUBE_BACKUP_THREADS"
+        value_parser = threads,
+        env = "DECUBE_BACKUP_THREADS",
+        hide_env_values = true
     )]
     pub threads: usize,
+}
+
+/// More threads only cost memory, and at some number the system has no more to give.
+const THREADS_MAX: usize = 256;
+
+fn threads(text: &str) -> Result<usize, String> {
+    let number = text.trim().parse().ok().filter(|number| *number <= THREADS_MAX);
+    number.ok_or_else(|| format!("{text:?} is not a number of threads; write 0 to {THREADS_MAX}, 0 for one a core"))
 }
 
 impl GlobalArgs {

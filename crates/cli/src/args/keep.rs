@@ -20,7 +20,8 @@ pub enum CipherArg {
     after_help = "The password is asked for twice, or taken from --password-file, --password-command, --key-file\n\
     or the environment. Whoever loses it loses the data: keep a second key elsewhere (`key add`).\n\n\
     Examples:\n  decube-backup init -r /srv/backup\n  \
-    decube-backup key generate ~/backup.key && decube-backup init -r /srv/backup --key-file ~/backup.key"
+    decube-backup key generate ~/backup.key\n  \
+    decube-backup init -r /srv/backup --key-file ~/backup.key"
 )]
 pub struct InitArgs {
     /// What seals the data
@@ -51,7 +52,7 @@ pub struct TagArgs {
     #[arg(value_name = "SNAPSHOT", required = true)]
     pub snapshots: Vec<String>,
     /// Add tags
-    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    #[arg(long, value_name = "TAG", value_delimiter = ',', value_parser = crate::args::data::not_empty)]
     pub add: Vec<String>,
     /// Remove tags
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
@@ -65,7 +66,7 @@ pub struct TagArgs {
     /// Keep it, whatever a retention policy says
     #[arg(long, conflicts_with = "unpin")]
     pub pin: bool,
-    /// With --pin: until the end of this day, this time, or so long from now (90d)
+    /// With --pin: until the end of this day (UTC), this time, or so long from now (90d)
     #[arg(long, value_name = "TIME", requires = "pin", value_parser = crate::units::parse_end)]
     pub until: Option<decube_backup_core::Timestamp>,
     /// Take the pin off

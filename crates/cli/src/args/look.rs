@@ -84,8 +84,8 @@ pub struct FindArgs {
     /// Upper and lower case are the same
     #[arg(short, long)]
     pub ignore_case: bool,
-    /// Look only in these snapshots [default: all]
-    #[arg(short, long, value_name = "SNAPSHOT")]
+    /// Look only in these snapshots, below :PATH if one is given [default: all]
+    #[arg(short, long, value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: Vec<String>,
     /// Only what was modified after this time
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]

@@ -29,7 +29,7 @@ pub enum SmallSnapshotCommand {
     /// Snapshot paths under a name
     Create {
         /// Name of the snapshot; a name used before gets a new version
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = crate::args::data::name)]
         id: String,
         /// What to snapshot
         #[arg(value_name = "PATH", required = true)]

@@ -4,19 +4,26 @@ use crate::args::{self, CompletionsArgs};
 use crate::exit::{Exit, Outcome, table_text};
 use crate::output::Format;
 use crate::session::Session;
+use clap_complete::Shell;
 use clap_mangen::Man;
 use decube_backup_core::{Error, Result};
 use serde_json::json;
 
+const PROGRAM: &str = "decube-backup";
+
 /// Environment variables, for the manual page.
-const VARIABLES: [(&str, &str); 11] = [
+const VARIABLES: [(&str, &str); 15] = [
     ("DECUBE_BACKUP_REPOSITORY", "as --repo"),
     ("DECUBE_BACKUP_KEY_FILE", "as --key-file"),
+    ("DECUBE_BACKUP_IDENTITY_FILE", "as --identity-file"),
+    ("DECUBE_BACKUP_RECOVERY_KEY_FILE", "as --recovery-key-file"),
     ("DECUBE_BACKUP_PASSWORD_COMMAND", "as --password-command"),
     ("DECUBE_BACKUP_PASSWORD_FILE", "as --password-file"),
     ("DECUBE_BACKUP_PASSWORD", "the password itself"),
     ("DECUBE_BACKUP_CONFIG", "as --config"),
     ("DECUBE_BACKUP_CACHE_DIR", "as --cache-dir"),
+    ("DECUBE_BACKUP_STATE_DIR", "as --state-dir"),
+    ("DECUBE_BACKUP_PARITY", "as --parity"),
     ("DECUBE_BACKUP_THREADS", "as --threads"),
     ("DECUBE_BACKUP_HOST", "host name recorded in snapshots"),
     ("DECUBE_BACKUP_LOG", "diagnostics on standard error: error, warn, info, debug, trace, or filter directives"),
@@ -29,7 +36,16 @@ const VARIABLES: [(&str, &str); 11] = [
 /// stdout cannot be written.
 pub(super) fn completions(session: &Session, args: &CompletionsArgs) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut args::command(), "decube-backup", &mut script);
+    match args.shell {
+        Shell::Bash => {
+            // A dash in the name makes clap write cases that are never reached: it has another name inside the script.
+            let inner = PROGRAM.replace('-', "_");
+            clap_complete::generate(args.shell, &mut args::command(), &inner, &mut script);
+            let text = String::from_utf8_lossy(&script);
+            script = text.replace(&format!("default {inner}\n"), &format!("default {PROGRAM}\n")).into_bytes();
+        }
+        shell => clap_complete::generate(shell, &mut args::command(), PROGRAM, &mut script),
+    }
     session.console.bytes(&script)?;
     Ok(Exit::Done)
 }

@@ -68,7 +68,7 @@ fn show(console: &Console, entry: &AuditEntry) -> Result<()> {
             "damage": entry.damage,
         }));
     }
-    let stored = entry.stored.map_or_else(|| "-".to_owned(), units::local_time);
+    let stored = entry.stored.map_or_else(|| "-".to_owned(), units::time);
     let who = match (stamp.username.as_str(), stamp.host.as_str()) {
         ("", "") => "-".to_owned(),
         (user, host) => format!("{user}@{host}"),
@@ -76,7 +76,7 @@ fn show(console: &Console, entry: &AuditEntry) -> Result<()> {
     let text = format!(
         "{:>6}  {}  {stored}  {who:<20}  {:<17}  {}",
         entry.seq,
-        units::local_time(stamp.time),
+        units::time(stamp.time),
         entry.word,
         what(entry)
     );

@@ -51,7 +51,7 @@ pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
         options.host = host.to_owned();
     }
     if let Some(parent) = &args.parent {
-        options.parent = Some(repository.select(parent, None)?.0.id);
+        options.parent = Some(repository.select_whole(parent)?.id);
     }
     one(session, &mut repository, &*source, &options)
 }

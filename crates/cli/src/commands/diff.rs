@@ -36,6 +36,10 @@ pub(super) fn run(session: &Session, args: &DiffArgs) -> Outcome {
             .into());
     }
     let within: EntryPath = if path.is_root() { other } else { path };
+    if !within.is_root() {
+        // In one of the two it may well be missing: then it was added or removed.
+        browse::entry(&repository, &first, &within).or_else(|_| browse::entry(&repository, &second, &within))?;
+    }
     let console = &session.console;
     let mut counts = Counts::default();
     browse::diff(&repository, &first, &second, &mut |difference| {

@@ -47,7 +47,7 @@ fn long(entry: &Entry) -> String {
         owner(&meta.user, meta.uid),
         owner(&meta.group, meta.gid),
         size,
-        units::local_time(meta.mtime),
+        units::time(meta.mtime),
         entry.path,
     )
 }

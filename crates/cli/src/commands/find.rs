@@ -8,9 +8,9 @@ use crate::globs::{Globs, Letters};
 use crate::output::Format;
 use crate::session::Session;
 use crate::units;
-use decube_backup_core::{Entry, EntryKind, Result};
+use decube_backup_core::{Entry, EntryKind, EntryPath, Result};
 use decube_backup_engine::browse;
-use decube_backup_engine::options::SnapshotFilter;
+use decube_backup_engine::options::{Snapshot, SnapshotFilter};
 use serde_json::{Value, json};
 
 /// Finds entries in snapshots, newest first.
@@ -21,18 +21,27 @@ pub(super) fn run(session: &Session, args: &FindArgs) -> Outcome {
     let letters = if args.ignore_case { Letters::AnyCase } else { Letters::Exact };
     let globs = Globs::new(&args.patterns, letters)?;
     let repository = session.open()?;
-    let mut snapshots = match args.snapshot.is_empty() {
-        true => repository.snapshots(&SnapshotFilter::default()),
+    let mut snapshots: Vec<(Snapshot, EntryPath)> = match args.snapshot.is_empty() {
+        true => {
+            let all = repository.snapshots(&SnapshotFilter::default()).into_iter();
+            all.map(|snapshot| (snapshot, EntryPath::root())).collect()
+        }
         false => {
-            let selected = args.snapshot.iter().map(|selector| Ok(repository.select(selector, None)?.0));
-            selected.collect::<Result<Vec<_>>>()?
+            let selected = args.snapshot.iter().map(|selector| {
+                let (snapshot, path) = repository.select(selector, None)?;
+                if !path.is_root() {
+                    browse::entry(&repository, &snapshot, &path)?;
+                }
+                Ok((snapshot, path))
+            });
+            selected.collect::<Result<_>>()?
         }
     };
     snapshots.reverse();
     let (console, style) = (&session.console, Style::of(args.long));
-    let matcher = |entry: &Entry| globs.matches(entry) && wanted(args, entry);
     let mut all = Vec::new();
-    for snapshot in &snapshots {
+    for (snapshot, within) in &snapshots {
+        let matcher = |entry: &Entry| entry.path.is_within(within) && globs.matches(entry) && wanted(args, entry);
         let id = snapshot.id.to_hex();
         let mut matches: Vec<Value> = Vec::new();
         let mut hits = 0u64;
@@ -43,7 +52,7 @@ pub(super) fn run(session: &Session, args: &FindArgs) -> Outcome {
                 return Ok(());
             }
             if hits == 1 {
-                let (name, time) = (&snapshot.manifest.name, units::local_time(snapshot.manifest.begun));
+                let (name, time) = (&snapshot.manifest.name, units::time(snapshot.manifest.begun));
                 console.talk(format_args!("in snapshot {} of {name:?}, {time}:", short(&id)));
             }
             console.line(style.line(&found.entry))

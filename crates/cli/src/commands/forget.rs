@@ -82,15 +82,7 @@ pub(super) fn zone_shown(policy: &Policy, given: Option<&str>) -> String {
 
 /// The snapshots `selectors` name, none with a path: all are looked up before any goes.
 fn named(repository: &Repository, selectors: &[String]) -> Result<Vec<decube_backup_format::ids::SnapshotId>> {
-    let named = selectors.iter().map(|selector| {
-        let (snapshot, path) = repository.select(selector, None)?;
-        if path.is_root() {
-            return Ok(snapshot.id);
-        }
-        Err(Error::new(ErrorKind::Invalid, "forget", "a snapshot is forgotten as a whole, not a path in it")
-            .with("snapshot", format!("{selector:?}")))
-    });
-    named.collect()
+    selectors.iter().map(|selector| Ok(repository.select_whole(selector)?.id)).collect()
 }
 
 /// Lists decisions with their reasons, and what was done. `zone` is the policy's, if there is one.
@@ -149,7 +141,7 @@ fn tables(session: &Session, decisions: &[&Decision]) -> Result<()> {
             table.row(vec![
                 word(decision.fate()).to_owned(),
                 short(&decision.subject.id.to_hex()).to_owned(),
-                units::local_time(decision.subject.time),
+                units::time(decision.subject.time),
                 decision.told().join(", "),
                 marks.to_owned(),
             ]);

@@ -49,7 +49,7 @@ fn list(session: &Session) -> Outcome {
                 Some(host) => format!("{} for {host}", slot.kind),
                 None => slot.kind.to_owned(),
             },
-            units::local_time(slot.created),
+            units::time(slot.created),
             slot.label.clone(),
             current.to_owned(),
         ]);

@@ -26,7 +26,7 @@ pub(crate) fn run(session: &Session, directory: &Path, selector: Option<&str>) -
     let source = local::source(&Paths { required: vec![directory.clone()], ..Paths::default() })?;
     let repository = session.open()?;
     let snapshot = match selector {
-        Some(selector) => repository.select(selector, None)?.0,
+        Some(selector) => repository.select_whole(selector)?,
         None => newest_of(&repository, &subtree)?,
     };
     let console = &session.console;

@@ -135,7 +135,7 @@ fn sheet(repository: &str, place: &str, slot: &KeySlotInfo, key: &RecoveryKey, q
          \n\
          {picture}",
         slot = slot.slot,
-        made = units::local_time(slot.created),
+        made = units::time(slot.created),
         label = slot.label,
         lines = lines.as_str(),
         picture = picture.as_str(),

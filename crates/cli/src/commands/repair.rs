@@ -205,7 +205,7 @@ fn parity(session: &Session, args: &ApplyArgs, read_data: bool) -> Outcome {
 
 fn snapshots(session: &Session, args: &RepairSnapshotsArgs) -> Outcome {
     let repository = session.open_without_cache()?;
-    let selected = args.snapshots.iter().map(|selector| Ok(repository.select(selector, None)?.0.id));
+    let selected = args.snapshots.iter().map(|selector| Ok(repository.select_whole(selector)?.id));
     let selected = selected.collect::<Result<Vec<_>>>()?;
     let choice = SnapshotsOptions {
         only: (!selected.is_empty()).then_some(selected),
@@ -263,7 +263,7 @@ fn print_snapshot(session: &Session, damaged: &DamagedSnapshot) -> Result<()> {
         "snapshot {} ({}, {}): {} whole, {} lost",
         short(&damaged.id.to_hex()),
         damaged.name,
-        units::local_time(damaged.time),
+        units::time(damaged.time),
         units::count(damaged.entries, "entry"),
         damaged.lost,
     ))?;

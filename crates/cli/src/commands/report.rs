@@ -84,7 +84,7 @@ pub(super) fn print_snapshots(console: &Console, snapshots: &[Snapshot], clocks:
         let tags: Vec<String> = manifest.tags.iter().cloned().chain(labels).collect();
         table.row(vec![
             short(&snapshot.id.to_hex()).to_owned(),
-            units::local_time(manifest.begun),
+            units::time(manifest.begun),
             manifest.name.clone(),
             manifest.host.clone(),
             tags.join(","),
@@ -104,12 +104,11 @@ pub(super) fn print_snapshots(console: &Console, snapshots: &[Snapshot], clocks:
 fn marks(snapshot: &Snapshot, clocks: &Clocks) -> String {
     let pin = match snapshot.pin {
         pin if !clocks.in_force(pin) => None,
-        Pin::Until(end) => Some(format!("pinned until {}", units::local_time(end))),
+        Pin::Until(end) => Some(format!("pinned until {}", units::time(end))),
         Pin::None | Pin::Forever => Some("pinned".to_owned()),
     };
     let moment = clocks.moment(&snapshot.id);
-    let clock =
-        (moment.clock == ClockTrust::Flagged).then(|| format!("clock (recorded {})", units::local_time(moment.time)));
+    let clock = (moment.clock == ClockTrust::Flagged).then(|| format!("clock (recorded {})", units::time(moment.time)));
     pin.into_iter().chain(clock).collect::<Vec<_>>().join(", ")
 }
 

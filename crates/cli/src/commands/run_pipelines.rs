@@ -14,6 +14,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::forget::{ForgetOptions, Wanted};
 use decube_backup_engine::options::{BackupOptions, Effect, SnapshotFilter};
 use decube_backup_engine::repository::Repository;
+use decube_backup_format::seal::Cipher;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -78,6 +79,10 @@ fn run_one(
         .place_configured(&pipeline.sink)
         .map_err(Failure::from)
         .and_then(|place| session.open_to_write_at(&place));
+    let opened = opened.and_then(|repository| {
+        check_cipher(&repository, pipeline)?;
+        Ok(repository)
+    });
     let mut repository = match opened {
         Ok(repository) => repository,
         Err(failure) => return ended("-", Err(failure)),
@@ -102,6 +107,23 @@ fn run_one(
             failure.exit
         });
         lines.push(Line { pipeline: name.to_owned(), source: "(retention)".to_owned(), exit });
+    }
+}
+
+/// A repository has one cipher, chosen when it was made: another one that is asked for is not passed over in silence.
+fn check_cipher(repository: &Repository, pipeline: &PipelineConfig) -> Result<()> {
+    let own = match repository.cipher()? {
+        Cipher::Aes256Gcm => "aes-256-gcm",
+        Cipher::ChaCha20Poly1305 => "chacha20-poly1305",
+    };
+    match config::cipher(&pipeline.transforms).filter(|named| *named != own) {
+        None => Ok(()),
+        Some(named) => {
+            Err(Error::new(ErrorKind::Invalid, "run", "the transforms name another cipher than the repository's")
+                .with("transforms", named)
+                .with("repository", own)
+                .with_hint("leave the cipher out, or name the repository's; another one takes a new repository"))
+        }
     }
 }
 
@@ -159,7 +181,13 @@ fn back_up(
         effort: backup::effort(level),
         ..backup::choices(args.force, args.dry_run)
     };
-    backup::one(session, repository, &*local::source(&paths)?, &options)
+    let files = local::source(&paths).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => error.with_hint(format!(
+            "nothing of it was backed up; if it may be missing, declare `optional: true` for {source}"
+        )),
+        _ => error,
+    })?;
+    backup::one(session, repository, &*files, &options)
 }
 
 /// The paths of the configured source `name`.

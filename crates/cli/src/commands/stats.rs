@@ -55,7 +55,7 @@ pub(super) fn run(session: &Session, args: &StatsArgs) -> Outcome {
         ("compression ratio", ratio(stats.bytes_raw, stats.bytes_data_packs)),
         ("overall ratio", ratio(stats.bytes_logical, stored)),
         ("packs read and sound", format!("{} of {}", fresh.verified_packs, stats.data_packs + stats.meta_packs)),
-        ("oldest of these readings", fresh.oldest_verified.map_or_else(|| "-".to_owned(), units::local_time)),
+        ("oldest of these readings", fresh.oldest_verified.map_or_else(|| "-".to_owned(), units::time)),
         ("packs known to be damaged", stats.damaged_packs.to_string()),
     ] {
         table.row(vec![what.to_owned(), value]);
@@ -65,7 +65,7 @@ pub(super) fn run(session: &Session, args: &StatsArgs) -> Outcome {
 }
 
 fn unique(session: &Session, repository: &Repository, selectors: &[String]) -> Outcome {
-    let wanted = selectors.iter().map(|selector| Ok(repository.select(selector, None)?.0.id));
+    let wanted = selectors.iter().map(|selector| Ok(repository.select_whole(selector)?.id));
     let wanted = wanted.collect::<Result<BTreeSet<_>>>()?;
     let reporter = session.reporter("stats", Bar::Shown)?;
     let sizes = gc::unique(repository, &reporter)?;
@@ -89,7 +89,7 @@ fn unique(session: &Session, repository: &Repository, selectors: &[String]) -> O
             }))?,
             Format::Text => table.row(vec![
                 short(&id).to_owned(),
-                units::local_time(manifest.begun),
+                units::time(manifest.begun),
                 manifest.name.clone(),
                 units::size(size.bytes_raw),
                 units::size(size.bytes_stored),

@@ -35,7 +35,7 @@ pub(super) fn run(session: &Session, args: &TagArgs) -> Outcome {
         labels: args.label.iter().cloned().collect(),
     };
     let repository = session.open()?;
-    let ids = args.snapshots.iter().map(|selector| Ok(repository.select(selector, None)?.0.id));
+    let ids = args.snapshots.iter().map(|selector| Ok(repository.select_whole(selector)?.id));
     let ids = ids.collect::<Result<Vec<_>>>()?;
     if changes {
         tags::change(&repository, &ids, &change)?;

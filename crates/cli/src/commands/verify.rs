@@ -71,7 +71,7 @@ fn check(session: &Session, args: &VerifyArgs) -> Outcome<Checked> {
         (false, None, Some(within_s)) => VerifyDepth::Data(Subset::Due(Policy { within_s, budget })),
         (false, None, None) => VerifyDepth::Structure,
     };
-    let selected = args.snapshot.iter().map(|selector| Ok(repository.select(selector, None)?.0.id));
+    let selected = args.snapshot.iter().map(|selector| Ok(repository.select_whole(selector)?.id));
     let selected = selected.collect::<Result<Vec<_>>>()?;
     let options = VerifyOptions { depth, snapshots: (!selected.is_empty()).then_some(selected) };
     let reporter = session.reporter("verify", Bar::Shown)?;
@@ -209,7 +209,7 @@ fn print_recorded(session: &Session, args: &VerifyArgs, report: &VerifyReport, o
         }
     }
     let Some(overdue) = overdue else { return Ok(()) };
-    let oldest = fresh.oldest_verified.map_or_else(|| "never".to_owned(), units::local_time);
+    let oldest = fresh.oldest_verified.map_or_else(|| "never".to_owned(), units::time);
     console.summary(format_args!("the longest unread pack was read {oldest}"))?;
     match overdue {
         0 => console.summary("every byte was read within the time asked for"),

@@ -5,6 +5,7 @@ use crate::config::load::Finding;
 use crate::config::model::{Backup, MonitoringConfig, PipelineConfig, SinkConfig, SourceConfig};
 use crate::config::{retention, secrets};
 use crate::units;
+use decube_backup_engine::select;
 use decube_backup_format::parity::Overhead;
 use std::str::FromStr;
 
@@ -22,6 +23,9 @@ pub(super) fn findings(backup: &Backup) -> Vec<Finding> {
     for (name, pipeline) in &backup.pipelines {
         check_name(&["backup", "pipelines", name], name, &mut found);
         check_pipeline(backup, name, pipeline, &mut found);
+    }
+    if backup.host.as_ref().is_some_and(|host| host.trim().is_empty()) {
+        found.push(Finding::new(&["backup", "host"], "the host is empty; leave it out for this host's name"));
     }
     if let Some(monitoring) = &backup.monitoring {
         check_monitoring(monitoring, &mut found);
@@ -50,6 +54,9 @@ fn check_sink(name: &str, sink: &SinkConfig, found: &mut Vec<Finding>) {
         ("password_command", &sink.password_command),
         ("key_file", &sink.key_file),
     ];
+    if sink.url.trim().is_empty() {
+        found.push(Finding::new(&at("url"), "the place is empty; write a directory or a URL such as fs:/srv/backup"));
+    }
     let given: Vec<&str> = ways.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| *key).collect();
     if let [first, second, ..] = given.as_slice() {
         found.push(Finding::new(&at(second), format!("give one of {first} and {second}, not both")));
@@ -71,6 +78,13 @@ fn check_sink(name: &str, sink: &SinkConfig, found: &mut Vec<Finding>) {
 fn check_pipeline(backup: &Backup, name: &str, pipeline: &PipelineConfig, found: &mut Vec<Finding>) {
     let base = ["backup", "pipelines", name];
     let at = |keys: &[&'static str]| [&base[..], keys].concat();
+    let stands_for = |text: &str| text.replace("{pipeline}", "p").replace("{source}", "s").replace("{host}", "h");
+    if let Err(error) = select::check_name(&stands_for(&pipeline.name)) {
+        found.push(Finding::new(&at(&["name"]), error.to_string()));
+    }
+    if pipeline.tags.iter().any(|tag| tag.trim().is_empty()) {
+        found.push(Finding::new(&at(&["tags"]), "an empty tag is none"));
+    }
     if pipeline.sources.is_empty() {
         found.push(Finding::new(&at(&["sources"]), "at least one source is needed"));
     }
@@ -153,6 +167,12 @@ fn check_cron(path: &[&str], text: Option<&str>, found: &mut Vec<Finding>) {
 fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<&str> = names.map(String::as_str).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// The cipher a chain of transforms names, if it names one.
+pub(crate) fn cipher(transforms: &[String]) -> Option<&str> {
+    let named = transforms.last()?.split(':').next()?;
+    ["aes-256-gcm", "chacha20-poly1305"].into_iter().find(|cipher| *cipher == named)
 }
 
 /// The compression level a chain of transforms asks for; `None` for the measured default.

@@ -93,7 +93,7 @@ impl Configuration {
                 .with("file", file.display())
                 .with_hint("everything about backups stands below the root key `backup:`"));
         }
-        let overrides = override_values(&mut value, variables);
+        let overrides = override_values(&mut value, variables).map_err(|e| e.with("file", file.display()))?;
         let mut this = Self { file, backup: Backup::default(), overrides, lines };
         this.backup = this.typed(&mut value)?;
         let findings = check::findings(&this.backup);
@@ -127,7 +127,12 @@ impl Configuration {
                 *found = Value::String(text.expose().clone());
                 continue;
             }
-            let finding = Finding { path, message: error.inner().to_string() };
+            // The message of others has the value in it, which may be a secret.
+            let message = match path.last().map(String::as_str) {
+                Some("password" | "password_command") => "a text is wanted here: write it in quotes".to_owned(),
+                _ => error.inner().to_string(),
+            };
+            let finding = Finding { path, message };
             return Err(Error::new(ErrorKind::Invalid, "config", self.say(&finding)));
         }
         Err(Error::new(ErrorKind::Internal, "config", "overrides do not settle"))
@@ -190,7 +195,10 @@ fn at_mut<'v>(value: &'v mut Value, path: &[String]) -> Option<&'v mut Value> {
 }
 
 /// Applies `DECUBE_BACKUP__A__B=value`; keys match whatever their case, `-` being `_`.
-fn override_values(value: &mut Value, variables: &[(String, String)]) -> BTreeMap<Path, Override> {
+///
+/// # Errors
+/// `Invalid` for a variable about a source, sink or pipeline that the file does not have: a typo would add one.
+fn override_values(value: &mut Value, variables: &[(String, String)]) -> Result<BTreeMap<Path, Override>> {
     let mut applied = BTreeMap::new();
     for (variable, text) in variables {
         let Some(keys) = variable.strip_prefix(OVERRIDE_PREFIX) else { continue };
@@ -198,6 +206,17 @@ fn override_values(value: &mut Value, variables: &[(String, String)]) -> BTreeMa
         let mut at = &mut value["backup"];
         for wanted in keys.split("__") {
             let known = at.as_object().and_then(|map| map.keys().find(|key| same(key, wanted)).cloned());
+            let section = path.last().map_or("", String::as_str);
+            if path.len() == 2 && known.is_none() && ["sources", "sinks", "pipelines"].contains(&section) {
+                let names: Vec<&str> = at.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    "config",
+                    "a variable is about a name that is not configured",
+                )
+                .with("variable", variable)
+                .with_hint(format!("known {section}: {}", names.join(", "))));
+            }
             let key = known.unwrap_or_else(|| wanted.to_ascii_lowercase());
             if !at.is_object() {
                 *at = Value::Object(serde_json::Map::new());
@@ -212,7 +231,7 @@ fn override_values(value: &mut Value, variables: &[(String, String)]) -> BTreeMa
         };
         applied.insert(path, Override { variable: variable.clone(), text: Secret::new(text.clone()) });
     }
-    applied
+    Ok(applied)
 }
 
 fn same(key: &str, wanted: &str) -> bool {

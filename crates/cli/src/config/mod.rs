@@ -28,7 +28,7 @@ pub(crate) mod retention;
 mod secrets;
 mod show;
 
-pub(crate) use check::effort;
+pub(crate) use check::{cipher, effort};
 pub(crate) use load::{Configuration, load};
 pub(crate) use secrets::{first_line_of_command, first_line_of_file, has_references, resolve};
 pub(crate) use show::{mask_url, shown};

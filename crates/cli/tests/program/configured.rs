@@ -99,10 +99,13 @@ fn a_pipeline_forgets_what_its_policy_does_not_keep() {
     );
     assert_eq!((count(&[]), count(&["--forgotten"])), (5, 1));
     run(&["run", "decube", "-n"]).expect(0).says("(retention)").says("dry run: 0 of 5");
+    // Another cipher than the repository's is not passed over.
+    world.write("other.yaml", &YAML.replace("aes-256-gcm", "chacha20-poly1305"));
+    world.run(&["--config", "other.yaml", "run", "decube"]).expect(1).says("another cipher");
     // Where a backup failed, nothing is forgotten.
     run(&["run", "broken", "-q"]).expect(1);
     let failed = run(&["run", "broken"]).expect(1);
-    failed.says("nothing is forgotten, because a backup failed");
+    failed.says("nothing is forgotten, because a backup failed").says("`optional: true` for gone");
     assert_eq!((count(&[]), count(&["--forgotten"])), (7, 1));
 }
 
@@ -135,6 +138,32 @@ fn configurations_are_checked_and_shown() {
         world.write("bad.yaml", &YAML.replace(from, to));
         world.run(&["--config", "bad.yaml", "config", "check"]).expect(1).says(expected);
     }
+    for (from, to, expected) in [
+        ("url: repo", "url: ''", "bad.yaml:12: backup.sinks.main.url: the place is empty"),
+        (
+            "      sources: [data]\n",
+            "      sources: [data]\n      name: latest\n",
+            "backup.pipelines.decube.name: `latest`",
+        ),
+        (
+            "      sources: [data]\n",
+            "      sources: [data]\n      name: ''\n",
+            "backup.pipelines.decube.name: the name is empty",
+        ),
+        (
+            "      sources: [data]\n",
+            "      sources: [data]\n      tags: ['']\n",
+            "backup.pipelines.decube.tags: an empty tag",
+        ),
+        ("password: hunter2", "password: 20351", "backup.sinks.secretive.password: a text is wanted here"),
+    ] {
+        world.write("bad.yaml", &YAML.replace(from, to));
+        let answer = world.run(&["--config", "bad.yaml", "config", "check"]).expect(1);
+        assert!(!answer.says(expected).err.contains("20351"), "{}", answer.err);
+    }
+    let mut mistyped = world.program("decube-backup");
+    mistyped.env("DECUBE_BACKUP__SINKS__MIAN__URL", "elsewhere").args(["--config", "conf.yaml", "config", "check"]);
+    said(&mut mistyped).expect(1).says("DECUBE_BACKUP__SINKS__MIAN__URL").says("known sinks: main, secretive");
     world.run(&["--config", "none.yaml", "config", "check"]).expect(1).says("none.yaml");
     world.run(&["config", "check"]).expect(1).says("DECUBE_BACKUP_CONFIG");
 }

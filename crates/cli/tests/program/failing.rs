@@ -8,7 +8,7 @@ fn every_failure_has_its_code_and_says_what_to_do() {
     let world = World::with_repository();
     world.write("wrong", "not the password\n");
     world.write("empty", "");
-    let cases: [(&[&str], i32, &str); 12] = [
+    let cases: [(&[&str], i32, &str); 13] = [
         (&["-r", "none", "snapshots"], 10, "decube-backup init"),
         (&["-r", "none", "verify", "--scrub"], 10, "no repository"),
         (&["-p", "wrong", "snapshots"], 12, "hint:"),
@@ -17,6 +17,7 @@ fn every_failure_has_its_code_and_says_what_to_do() {
         (&["init"], 1, "already"),
         (&["backup", "missing"], 1, "--optional-source"),
         (&["backup"], 1, "Usage"),
+        (&["backup", "src", "--threads", "9999"], 1, "0 to 256"),
         (&["backup", "src", "-e", "[z-a]"], 1, "[z-a]"),
         (&["restore", "latest", "-t", "out"], 1, "snapshot"),
         (&["ls", "nobody"], 1, "nobody"),
@@ -64,6 +65,30 @@ fn errors_are_json_for_programs() {
     let answer = world.run(&["-r", "none", "snapshots", "--json"]).expect(10);
     let error: serde_json::Value = serde_json::from_str(answer.err.trim()).expect("JSON");
     assert_eq!((&error["message_type"], &error["code"]), (&"exit_error".into(), &10.into()));
+}
+
+#[test]
+fn who_can_keep_no_cache_is_told_once() {
+    let world = World::with_repository();
+    let homeless = |args: &[&str]| said(world.program("decube-backup").env_remove("HOME").args(args));
+    let answer = homeless(&["backup", "src", "-q"]).expect(0);
+    assert_eq!(answer.err.matches("no cache is kept").count(), 1, "{}", answer.err);
+    answer.says("DECUBE_BACKUP_CACHE_DIR");
+    assert_eq!(homeless(&["backup", "src", "-q", "--no-cache"]).expect(0).err, "");
+    assert_eq!(homeless(&["backup", "src", "-q", "--cache-dir", "cache"]).expect(0).err, "");
+    assert!(world.path("cache").exists());
+}
+
+#[test]
+fn wrong_usage_is_json_for_programs() {
+    let world = World::new();
+    for args in [&["backup", "--json"][..], &["--json", "backup", "src", "--nonsense"], &["--json", "nothing"]] {
+        let answer = world.run(args).expect(1);
+        let error: serde_json::Value = serde_json::from_str(answer.err.trim()).expect("JSON");
+        assert_eq!((&error["message_type"], &error["code"]), (&"exit_error".into(), &1.into()), "{args:?}");
+        assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("Usage:")), "{error}");
+    }
+    said(world.program("decub-snapshot").args(["--json", "create"])).expect(1).says("exit_error");
 }
 
 #[test]

@@ -27,6 +27,53 @@ fn the_audit_says_which_kinds_of_records_there_are() {
 }
 
 #[test]
+fn bash_completes_commands_options_and_values() {
+    let world = World::new();
+    let script = world.run(&["completions", "bash"]).expect(0).out;
+    world.write("completions", &script);
+    // What a person typed so far, the last word being completed, and what has to be among the proposals.
+    for (typed, expected) in [
+        ("decube-backup ver", "verify"),
+        ("decube-backup backup --exc", "--exclude-if-present"),
+        ("decube-backup -r /srv/b backup --exc", "--exclude-caches"),
+        ("decube-backup restore --overwrite ", "if-newer"),
+        ("decube-backup key r", "rotate"),
+        ("decube-backup key recovery e", "export"),
+        ("decube-backup explain-exclude --conf", "--configured"),
+        ("decube-backup completions f", "fish"),
+    ] {
+        let complete = "source ./completions; function=$(complete -p decube-backup | sed 's/.*-F \\([^ ]*\\).*/\\1/'); \
+            IFS=' ' read -r -a COMP_WORDS <<< \"$1\"; [[ $1 == *' ' ]] && COMP_WORDS+=(''); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
+            $function decube-backup \"${COMP_WORDS[-1]}\" \"${COMP_WORDS[-2]}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+        let output = std::process::Command::new("bash")
+            .args(["--norc", "-c", complete, "bash", typed])
+            .current_dir(world.path(""))
+            .output();
+        let output = output.expect("bash ran");
+        let proposed = String::from_utf8_lossy(&output.stdout);
+        assert!(proposed.lines().any(|line| line == expected), "{typed:?}: {proposed} {output:?}");
+    }
+}
+
+#[test]
+fn the_manual_names_every_variable_that_is_read() {
+    let manual = World::new().run(&["man"]).expect(0).out.replace("\\-", "-");
+    for name in [
+        "REPOSITORY",
+        "IDENTITY_FILE",
+        "RECOVERY_KEY_FILE",
+        "STATE_DIR",
+        "CACHE_DIR",
+        "PARITY",
+        "THREADS",
+        "HOST",
+        "LOG",
+    ] {
+        assert!(manual.contains(&format!("DECUBE_BACKUP_{name}\n")), "{name}");
+    }
+}
+
+#[test]
 fn storage_is_checked() {
     let world = World::new();
     let place = world.shown("store");

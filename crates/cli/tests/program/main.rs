@@ -6,6 +6,8 @@ mod failing;
 mod flow;
 mod itself;
 mod keys;
+mod naming;
+mod panicking;
 mod piped;
 mod repairing;
 mod retained;

@@ -13,6 +13,7 @@ use decube_backup_format::host::{HostMark, HostRing, host_index_key};
 use decube_backup_format::ids::{IndexId, PackName};
 use decube_backup_format::log::{Envelope, Payload, Stamp, WriterId};
 use decube_backup_format::reading::{RunKeys, SealedToReader, Shared};
+use decube_backup_format::seal::Cipher;
 use decube_backup_format::sealed;
 use std::collections::BTreeMap;
 
@@ -59,6 +60,17 @@ impl Repository {
     /// Who this handle was opened for, if by a write-only key.
     pub(crate) fn host(&self) -> Option<&Host> {
         self.host.as_ref()
+    }
+
+    /// What seals new objects.
+    ///
+    /// # Errors
+    /// No keyring is held.
+    pub fn cipher(&self) -> Result<Cipher> {
+        match &self.host {
+            Some(host) => Ok(host.ring.cipher),
+            None => Ok(self.held_keyring()?.cipher),
+        }
     }
 
     /// The host whose snapshots alone this handle adds, if it was opened by a write-only key.
