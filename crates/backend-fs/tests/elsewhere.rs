@@ -15,9 +15,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 type Tested = Result<(), Failed>;
+type Test = (&'static str, fn() -> Tested);
 
 fn main() {
-    let tests: [(&str, fn() -> Tested); 2] = [
+    let tests: [Test; 2] = [
         ("nothing_is_removed_from_what_is_mounted_below", mounted_below),
         ("without_its_acl_a_file_is_not_wider_than_it_was", without_acl),
     ];

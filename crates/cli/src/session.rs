@@ -4,7 +4,7 @@ use crate::args::GlobalArgs;
 use crate::config::model::SinkConfig;
 use crate::config::{self, Configuration};
 use crate::credentials::{self, Asking};
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Bar, Console, Reporter};
 use crate::signals::StopFlag;
 use crate::{surroundings, units};
@@ -16,7 +16,7 @@ use decube_backup_engine::repository::Repository;
 use decube_backup_engine::{Author, Credentials, Environment};
 use decube_backup_format::parity::Overhead;
 use decube_backup_layers::{ObserveSink, RetryPolicy, RetrySink, ThrottleLimits, ThrottleSink};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(crate) struct Session {
     runtime: OnceCell<Runtime>,
     configuration: OnceCell<Option<Configuration>>,
     told_of_no_cache: OnceCell<()>,
+    /// A repository was opened whose log cannot be read to the last record.
+    log_is_damaged: Cell<bool>,
 }
 
 /// Where a repository is and how it is opened.
@@ -63,6 +65,7 @@ impl Session {
             runtime: OnceCell::new(),
             configuration: OnceCell::new(),
             told_of_no_cache: OnceCell::new(),
+            log_is_damaged: Cell::new(false),
         }
     }
 
@@ -319,7 +322,14 @@ impl Session {
         environment: Environment,
         credentials: impl FnOnce() -> Result<Credentials>,
     ) -> Outcome<Repository> {
-        Self::opening(place, credentials, |credentials| Repository::open_with(environment, credentials))
+        let opened = Self::opening(place, credentials, |credentials| Repository::open_with(environment, credentials))?;
+        self.log_is_damaged.set(self.log_is_damaged.get() || !opened.damaged_records().is_empty());
+        Ok(opened)
+    }
+
+    /// How a command ends at best: what it did it may have done with an older snapshot than there is.
+    pub(crate) fn exit_at_best(&self) -> Exit {
+        if self.log_is_damaged.get() { Exit::Problems } else { Exit::Done }
     }
 
     /// What `open` makes of what `credentials` yields.

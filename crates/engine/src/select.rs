@@ -149,27 +149,30 @@ impl Repository {
             .with_hint("leave out what follows the colon"))
     }
 
-    /// The snapshot and path `selector` names; `as_of` limits to snapshots at or before that time.
+    /// The snapshot and path `selector` names, a path being raw bytes; `as_of` limits to snapshots at or before that time.
     ///
     /// # Errors
     /// `NotFound` with the nearest times, `Invalid` for a name that several hosts use, an ambiguous id or a bad path.
-    pub fn select(&self, selector: &str, as_of: Option<Timestamp>) -> Result<(Snapshot, EntryPath)> {
+    pub fn select(&self, selector: impl AsRef<[u8]>, as_of: Option<Timestamp>) -> Result<(Snapshot, EntryPath)> {
         self.check_reader(Access::Read)?;
+        let selector = selector.as_ref();
         let all = self.dated_snapshots(&SnapshotFilter::default());
         // A name may hold ':', a path may too: the longest left part that names something wins.
         let mut first_error = None;
-        let cuts = std::iter::once(selector.len()).chain(selector.rmatch_indices(':').map(|(at, _)| at));
-        for cut in cuts {
+        let colons = selector.iter().enumerate().rev().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
+        for cut in std::iter::once(selector.len()).chain(colons) {
             let (left, path) = (selector.get(..cut).unwrap_or_default(), selector.get(cut + 1..).unwrap_or_default());
+            // No snapshot has a name that is no text.
+            let Ok(left) = std::str::from_utf8(left) else { continue };
             match pick(&all, left, as_of) {
-                Ok(snapshot) => return Ok((snapshot, parse_path(path.as_bytes())?)),
+                Ok(snapshot) => return Ok((snapshot, parse_path(path)?)),
                 // What may mean several is not taken for something else.
                 Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
                 // The leftmost cut is what a person most likely meant.
                 Err(error) => first_error = Some(error),
             }
         }
-        Err(first_error.unwrap_or_else(|| not_found("no such snapshot", selector)))
+        Err(first_error.unwrap_or_else(|| not_found("no such snapshot", &String::from_utf8_lossy(selector))))
     }
 }
 

@@ -4,6 +4,7 @@ use crate::units;
 use clap::{Args, ValueEnum};
 use decube_backup_core::Timestamp;
 use decube_backup_engine::select;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// What stays out of a backup.
@@ -194,7 +195,7 @@ pub enum SparseArg {
 pub struct RestoreArgs {
     /// Snapshot: latest, latest~2, NAME, NAME~1, NAME@TIME, HOST:NAME or an id, each with an optional :PATH
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub snapshot: String,
+    pub snapshot: OsString,
     /// Directory to restore to; created if it is missing
     #[arg(short, long, value_name = "DIR")]
     pub target: PathBuf,
@@ -231,7 +232,7 @@ pub struct RestoreArgs {
 pub struct DumpArgs {
     /// Snapshot and path: SNAPSHOT:PATH
     #[arg(value_name = "SNAPSHOT:PATH")]
-    pub snapshot: String,
+    pub snapshot: OsString,
     /// Choosing by time.
     #[command(flatten)]
     pub time: TimeArgs,

@@ -5,6 +5,7 @@ use crate::units;
 use clap::{Args, ValueEnum};
 use decube_backup_core::Timestamp;
 use decube_backup_engine::options::Subset;
+use std::ffi::OsString;
 
 /// Arguments of `snapshots`.
 #[derive(Clone, Debug, Default, Args)]
@@ -40,10 +41,13 @@ pub struct SnapshotsArgs {
 pub struct LsArgs {
     /// Snapshot, with an optional :PATH
     #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
-    pub snapshot: String,
+    pub snapshot: OsString,
     /// Path in the snapshot
     #[arg(value_name = "PATH")]
-    pub path: Option<String>,
+    pub path: Option<OsString>,
+    /// What the backup could not read, instead of what it read
+    #[arg(long, conflicts_with_all = ["long", "recursive"])]
+    pub problems: bool,
     /// Choosing by time.
     #[command(flatten)]
     pub time: TimeArgs,
@@ -141,10 +145,10 @@ fn size_bound(text: &str) -> Result<SizeBound, String> {
 pub struct DiffArgs {
     /// The older snapshot, with an optional :PATH
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub first: String,
+    pub first: OsString,
     /// The newer snapshot
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub second: String,
+    pub second: OsString,
 }
 
 /// Arguments of `verify`.

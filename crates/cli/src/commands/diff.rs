@@ -27,8 +27,8 @@ struct Counts {
 /// No such snapshot, or the repository cannot be read.
 pub(super) fn run(session: &Session, args: &DiffArgs) -> Outcome {
     let repository = session.open()?;
-    let (first, path) = repository.select(&args.first, None)?;
-    let (second, other) = repository.select(&args.second, None)?;
+    let (first, path) = repository.select(args.first.as_encoded_bytes(), None)?;
+    let (second, other) = repository.select(args.second.as_encoded_bytes(), None)?;
     if path != other && !other.is_root() && !path.is_root() {
         return Err(Error::new(ErrorKind::Invalid, "diff", "two different paths cannot be compared")
             .with("first", format_args!("/{path}"))

@@ -18,7 +18,7 @@ pub(super) fn run(session: &Session, args: &DumpArgs) -> Outcome {
         return Err(refused("an archive is not for a terminal", "redirect it to a file or a pipe").into());
     }
     let repository = session.open()?;
-    let (snapshot, path) = repository.select(&args.snapshot, args.time.timestamp)?;
+    let (snapshot, path) = repository.select(args.snapshot.as_encoded_bytes(), args.time.timestamp)?;
     let mut out = Data(&session.console);
     if args.archive.is_none() {
         if path.is_root() {

@@ -4,10 +4,13 @@ use crate::args::LsArgs;
 use crate::commands::entries::{Style, entry_json};
 use crate::commands::report::snapshot_json;
 use crate::exit::{Exit, Outcome};
-use crate::output::Format;
+use crate::output::{Format, problem_json, problem_text};
 use crate::session::Session;
+use decube_backup_core::monitor::Problem;
 use decube_backup_core::{EntryKind, EntryPath, Result};
 use decube_backup_engine::browse::{self, Depth};
+use decube_backup_format::manifest::SnapshotManifest;
+use std::ffi::OsStr;
 
 /// Lists a directory of a snapshot.
 ///
@@ -15,7 +18,7 @@ use decube_backup_engine::browse::{self, Depth};
 /// No such snapshot or path, or the repository cannot be read.
 pub(super) fn run(session: &Session, args: &LsArgs) -> Outcome {
     let repository = session.open()?;
-    let (snapshot, mut path) = repository.select(&args.snapshot, args.time.timestamp)?;
+    let (snapshot, mut path) = repository.select(args.snapshot.as_encoded_bytes(), args.time.timestamp)?;
     if let Some(below) = &args.path {
         path = join(&path, below)?;
     }
@@ -25,6 +28,9 @@ pub(super) fn run(session: &Session, args: &LsArgs) -> Outcome {
         let mut head = snapshot_json(&snapshot);
         head["message_type"] = "snapshot".into();
         console.json(&head)?;
+    }
+    if args.problems {
+        return problems(session, &browse::whole_manifest(&repository, &snapshot)?, &path);
     }
     browse::list(&repository, &snapshot, &path, depth, &mut |found| match console.format() {
         // A directory that was asked for is shown by what is in it.
@@ -39,11 +45,36 @@ pub(super) fn run(session: &Session, args: &LsArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// What the backup of a snapshot had to say of entries at and below `path`, notes included.
+fn problems(session: &Session, manifest: &SnapshotManifest, path: &EntryPath) -> Outcome {
+    let console = &session.console;
+    let of_path = |problem: &&Problem| {
+        path.is_root() || EntryPath::new(problem.path.clone()).is_ok_and(|place| place.is_within(path))
+    };
+    for problem in manifest.problems.iter().filter(of_path) {
+        match console.format() {
+            Format::Text => console.line(problem_text(problem))?,
+            Format::Json => {
+                let mut object = problem_json(problem);
+                object["message_type"] = "problem".into();
+                console.json(&object)?;
+            }
+        }
+    }
+    let total: u64 = manifest.problems_total.values().sum();
+    let listed = manifest.problems.len() as u64;
+    if total > listed {
+        console.warn(format_args!("the snapshot names the first {listed} of {total}"));
+    }
+    Ok(Exit::Done)
+}
+
 /// `below`, as a person writes it, under `path`.
 ///
 /// # Errors
 /// It is not a legal path.
-pub(super) fn join(path: &EntryPath, below: &str) -> Result<EntryPath> {
-    let mut names = below.split('/').filter(|name| !name.is_empty() && *name != ".");
-    names.try_fold(path.clone(), |path, name| path.join(name.as_bytes()))
+pub(super) fn join(path: &EntryPath, below: &OsStr) -> Result<EntryPath> {
+    let names = below.as_encoded_bytes().split(|byte| *byte == b'/');
+    let mut names = names.filter(|name| !name.is_empty() && *name != b".");
+    names.try_fold(path.clone(), |path, name| path.join(name))
 }

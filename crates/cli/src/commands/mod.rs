@@ -77,7 +77,7 @@ pub(crate) fn small_snapshot(session: &Session, command: SmallSnapshotCommand) -
             backup::run(session, &BackupArgs { paths, name: Some(id), ..BackupArgs::default() })
         }
         SmallSnapshotCommand::Restore { id, target, time } => {
-            restore::run(session, &RestoreArgs { snapshot: id, target, time, ..RestoreArgs::default() })
+            restore::run(session, &RestoreArgs { snapshot: id.into(), target, time, ..RestoreArgs::default() })
         }
         SmallSnapshotCommand::List => snapshots::run(session, &SnapshotsArgs::default()),
     }

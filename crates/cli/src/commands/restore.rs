@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
     let wanted = wanted(args)?;
     let repository = session.open()?;
-    let (snapshot, subtree) = repository.select(&args.snapshot, args.time.timestamp)?;
+    let (snapshot, subtree) = repository.select(args.snapshot.as_encoded_bytes(), args.time.timestamp)?;
     let filter = wanted.map(|wanted| with_directories_above(&repository, &snapshot, wanted)).transpose()?;
     let options = RestoreOptions {
         subtree,

@@ -123,6 +123,7 @@ fn an_unreadable_file_is_counted_and_everything_else_saved() {
     assert_eq!(answer.summary()["problems"]["unreadable"], 1);
     assert!(answer.err.contains("\"kind\":\"unreadable\""), "{}", answer.err);
     world.run(&["ls", "-R", "latest"]).expect(0).says("two.rs");
+    world.run(&["ls", "--problems"]).expect(0).says("unreadable: /").says("one.txt: ").says("ermission denied");
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn damage_is_found_named_and_has_its_code() {
     std::fs::set_permissions(&record, std::fs::Permissions::from_mode(0o600)).expect("mode");
     std::fs::File::options().write(true).open(&record).and_then(|file| file.set_len(100)).expect("cut");
     world.run(&["--no-cache", "verify"]).expect(13).says("damaged: log/0000000000000001").says("nothing can be added");
-    world.run(&["--no-cache", "snapshots"]).expect(0).says("the log is damaged");
+    world.run(&["--no-cache", "snapshots"]).expect(3).says("the log is damaged");
     world.run(&["--no-cache", "backup", "src", "-q"]).expect(1).says("nothing can be added");
     world.run(&["verify", "--scrub"]).expect(13).says("damaged: log/0000000000000001").says("no readable record");
 }

@@ -1,6 +1,8 @@
 //! How snapshots are called, and what of them is meant.
 
 use crate::world::{World, said};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 #[test]
 fn a_path_where_snapshots_are_meant_as_a_whole_is_an_error() {
@@ -72,4 +74,18 @@ fn a_shown_time_names_the_snapshot_it_is_shown_for() {
         assert_eq!(chosen(&["ls", "s", "--as-of", date]).as_ref(), Some(&ids[at]));
     }
     world.run(&["ls", "s@garbage"]).expect(1).says("is not a time");
+}
+
+#[test]
+fn names_that_are_no_text_are_asked_for_as_they_are() {
+    let world = World::with_repository();
+    let name = OsStr::from_bytes(b"no text \xff");
+    std::fs::write(world.path("src").join(name), "found").expect("written");
+    world.run(&["backup", "src", "-q"]).expect(0);
+    let inside = world.path("src").join(name);
+    let selector = OsString::from_vec([b"latest:", inside.as_os_str().as_bytes()].concat());
+    let dumped = said(world.program("decube-backup").arg("dump").arg(&selector)).expect(0);
+    assert_eq!(dumped.out, "found");
+    said(world.program("decube-backup").arg("restore").arg(&selector).args(["-t", "to", "-q"])).expect(0);
+    assert_eq!(std::fs::read(world.path("to").join(name)).expect("restored"), b"found");
 }

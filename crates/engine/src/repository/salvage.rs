@@ -28,7 +28,7 @@ impl Repository {
 
     /// Folds every readable record from where the state stands; `why` ended the sound part.
     pub(super) fn salvage(&self, why: Error) -> Result<()> {
-        tracing::warn!(error = %why.chain(), "the log is damaged; reading what is left of it");
+        tracing::warn!(error = %why.chain(), "the log is damaged; reading what is left of it: there may be newer snapshots than are seen");
         let mut state = (*self.state()).clone();
         let damaged = fold_readable(self, &mut state)?;
         if damaged.is_empty() {
