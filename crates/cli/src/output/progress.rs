@@ -7,11 +7,12 @@ use crate::output::{Console, Format, Volume, problem_json, problem_text};
 use crate::signals::StopFlag;
 use crate::units;
 use decube_backup_core::entry::display_bytes;
-use decube_backup_core::monitor::{Monitor, Problem, Progress};
+use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress};
 use decube_backup_core::world::Clock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -19,6 +20,9 @@ use std::time::Duration;
 
 /// Time between two drawings.
 const TICK: Duration = Duration::from_millis(100);
+/// Problems of one kind that people are told of one by one, unless they ask for all: who restores a million files of others as
+/// an ordinary user need not read that a million owners could not be set.
+const TOLD_MAX: u64 = 200;
 /// No total is known.
 const UNKNOWN: u64 = u64::MAX;
 
@@ -32,6 +36,9 @@ struct Counts {
     total_bytes: AtomicU64,
     total_items: AtomicU64,
     problems: AtomicU64,
+    told: Mutex<BTreeMap<ProblemKind, u64>>,
+    /// That a stop was asked for was said.
+    stopping: AtomicBool,
     at: Mutex<Vec<u8>>,
     phase: Mutex<String>,
 }
@@ -133,7 +140,16 @@ impl Monitor for Reporter {
             return;
         }
         match self.console.format() {
-            Format::Text => self.console.stderr(problem_text(problem)),
+            Format::Text => match self.counts.tell(problem.kind) {
+                told if told < TOLD_MAX || self.console.volume() >= Volume::Verbose => {
+                    self.console.stderr(problem_text(problem));
+                }
+                TOLD_MAX => self.console.warn(format_args!(
+                    "more that is {} is counted and not listed; -v lists all, and so does --json",
+                    problem.kind.word().replace('_', " ")
+                )),
+                _ => {}
+            },
             Format::Json => self.console.json_stderr(&json!({
                 "message_type": "error",
                 "error": problem_json(problem),
@@ -159,11 +175,22 @@ impl Monitor for Reporter {
     }
 
     fn stop_requested(&self) -> bool {
-        self.stop.is_raised()
+        let raised = self.stop.is_raised();
+        if raised && !self.counts.stopping.swap(true, Ordering::Relaxed) {
+            self.console.warn("stopping: what is under way is finished first; once more ends it at once");
+        }
+        raised
     }
 }
 
 impl Counts {
+    /// How many problems of this kind were there before.
+    fn tell(&self, kind: ProblemKind) -> u64 {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = told.entry(kind).or_default();
+        *count += 1;
+        *count - 1
+    }
     fn bytes_done(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed) + self.bytes_unchanged.load(Ordering::Relaxed)
     }

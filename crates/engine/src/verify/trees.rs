@@ -176,7 +176,7 @@ impl<'a> Walk<'a> {
                     findings.damage(
                         object,
                         format!(
-                            "{count} entries from {} on are lost: {}",
+                            "{count} entries from /{} on are lost: {}",
                             decube_backup_core::entry::display_bytes(&from),
                             error.chain()
                         ),
