@@ -340,7 +340,7 @@ mod tests {
         let mut all = snapshots();
         all[0].0.nanoseconds = 700_000_000;
         assert_eq!(pick(&all, "db@1970-01-01T00:01:40Z", None).map(|s| s.id.0[0]).ok(), Some(0x1a));
-        let told = |selector| pick(&all, selector, None).err().expect("none").to_string();
+        let told = |selector| pick(&all, selector, None).expect_err("none").to_string();
         assert!(told("db@garbage").contains("is not a time"), "{}", told("db@garbage"));
         assert!(!told("web@1969-01-01").contains("is not a time"), "{}", told("web@1969-01-01"));
     }

@@ -201,10 +201,10 @@ pub struct RestoreArgs {
     /// Choosing by time.
     #[command(flatten)]
     pub time: TimeArgs,
-    /// Restore only what matches a gitignore pattern
+    /// Restore only what matches a gitignore pattern; `/a/b` is anchored at the snapshot's root, whatever :PATH is
     #[arg(short, long, value_name = "PATTERN")]
     pub include: Vec<String>,
-    /// Do not restore what matches a gitignore pattern
+    /// Do not restore what matches a gitignore pattern, anchored in the same way
     #[arg(short, long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
     /// What happens to files that exist already

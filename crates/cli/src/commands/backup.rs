@@ -24,12 +24,13 @@ use std::sync::Arc;
 /// # Errors
 /// What kept it from publishing a snapshot.
 pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
-    let paths = Paths {
+    let mut paths = Paths {
         required: args.paths.clone(),
         optional: args.optional_source.clone(),
         directory: surroundings::working_directory()?,
         exclude: args.exclude.clone(),
     };
+    paths.follow_links(&|told| session.console.warn(told));
     let mut options = BackupOptions {
         name: args.name.clone(),
         host: args.host.clone().unwrap_or_else(surroundings::host),

@@ -162,7 +162,8 @@ fn back_up(
     source: &str,
     repository: &mut Repository,
 ) -> Outcome {
-    let paths = paths_of(configuration, source)?;
+    let mut paths = paths_of(configuration, source)?;
+    paths.follow_links(&|told| session.console.warn(told));
     let host = match (&configuration.backup.host, repository.write_only_host()) {
         (None, Some(host)) => host.to_owned(),
         _ => host_of(configuration),
