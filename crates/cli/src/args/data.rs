@@ -84,7 +84,7 @@ pub struct BackupArgs {
     /// Read every file, even if size, times and inode say it is unchanged
     #[arg(short, long)]
     pub force: bool,
-    /// Say what would be done, write nothing
+    /// Say what would be done, write nothing; with -v also which files are new or changed
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// How hard to compress: auto, or a zstd level 1 to 19

@@ -1,10 +1,11 @@
 //! `backup`, and what `run` does for each source.
 
 use crate::args::BackupArgs;
+use crate::commands::listed::listed;
 use crate::commands::report::{failing, rate, short};
 use crate::exit::{Exit, Outcome};
 use crate::local::{self, Paths};
-use crate::output::{Bar, Format, problem_counts_json, problem_json};
+use crate::output::{Bar, Format, Volume, problem_counts_json, problem_json};
 use crate::session::Session;
 use crate::{surroundings, units};
 use decube_backup_core::monitor::ProblemKind;
@@ -47,6 +48,7 @@ pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
         true => standard_input(session, args)?,
         false => local::source(&paths)?,
     };
+    let source = if args.dry_run { told(session, source) } else { source };
     let mut repository = session.open_to_write()?;
     if let (None, Some(host)) = (&args.host, repository.write_only_host()) {
         options.host = host.to_owned();
@@ -66,6 +68,14 @@ fn standard_input(session: &Session, args: &BackupArgs) -> Result<Box<dyn Source
     let attributes = Attributes { uid, gid, mtime: args.time.unwrap_or_else(|| session.clock.now()) };
     let stop = session.stop.clone();
     Ok(Box::new(StreamSource::new(path, attributes, input, Arc::new(move || stop.is_raised()))?))
+}
+
+/// `source` of a dry run, whose new and changed files are listed with -v.
+pub(super) fn told(session: &Session, source: Box<dyn Source>) -> Box<dyn Source> {
+    match session.console.volume() {
+        Volume::Verbose => listed(source, session.console.clone()),
+        _ => source,
+    }
 }
 
 /// How hard to compress.

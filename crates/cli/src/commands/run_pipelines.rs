@@ -188,6 +188,7 @@ fn back_up(
         )),
         _ => error,
     })?;
+    let files = if args.dry_run { backup::told(session, files) } else { files };
     backup::one(session, repository, &*files, &options)
 }
 

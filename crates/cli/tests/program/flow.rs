@@ -76,6 +76,10 @@ fn quiet_says_nothing_and_dry_runs_write_nothing() {
     let before = contents(&world.path("repo"));
     let dry = world.run(&["backup", "-n", "--json", "src"]).expect(0).summary();
     assert_eq!((&dry["snapshot_id"], &dry["files_new"]), (&json!(null), &json!(3)));
+    let listed = world.run(&["backup", "-n", "-v", "src"]).expect(0);
+    listed.says(&format!("would back up {}/a/one.txt\n", world.shown("src")));
+    assert_eq!(listed.err.matches("would back up").count(), 3, "{}", listed.err);
+    assert!(!world.run(&["backup", "-n", "src"]).expect(0).err.contains("would back up"));
     assert_eq!(contents(&world.path("repo")), before);
     let quiet = world.run(&["-q", "backup", "src"]).expect(0);
     assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("", ""));
