@@ -119,7 +119,7 @@ const ODD_NAMES: [&str; 26] = [
     "z",
 ];
 
-const ODD_LINES: [&str; 38] = [
+const ODD_LINES: [&str; 41] = [
     "{a,b}",
     "*.{o,c}",
     "{a",
@@ -158,6 +158,9 @@ const ODD_LINES: [&str; 38] = [
     "d\\",
     "d\\/",
     "[é]",
+    "\\\\/",
+    "d/",
+    "[\\]]",
 ];
 
 /// The files of `ODD_NAMES` that git does not ignore, with `line` as the only rule.

@@ -15,6 +15,9 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
+/// What a password that is being set is called.
+const NEW_PASSWORD: &str = "new password";
+
 /// Whether a password typed by a person is new and typed twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asking {
@@ -55,7 +58,7 @@ pub(crate) fn find_new(args: &NewKeyArgs) -> Result<Credentials> {
         (Some(file), ..) => key_file(file),
         (_, Some(command), _) => password(first_line_of_command(command)?),
         (.., Some(file)) => password(first_line_of_file(file)?),
-        _ => ask("new password", Asking::Twice),
+        _ => ask(NEW_PASSWORD, Asking::Twice),
     }
 }
 
@@ -143,12 +146,15 @@ fn from_environment() -> Result<Option<Credentials>> {
 
 fn ask(what: &str, asking: Asking) -> Result<Credentials> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::new(ErrorKind::Invalid, "password", format!("no {what} is given, and nobody can be asked"))
-            .with_hint(
+        let error = Error::new(ErrorKind::Invalid, "password", format!("no {what} is given, and nobody can be asked"));
+        return Err(match what {
+            NEW_PASSWORD => error.with_hint("give --new-password-file, --new-password-command or --new-key-file"),
+            _ => error.with_hint(
                 "give --password-file, --password-command, --key-file or --identity-file, or set DECUBE_BACKUP_PASSWORD, \
                  DECUBE_BACKUP_PASSWORD_FILE, DECUBE_BACKUP_PASSWORD_COMMAND, DECUBE_BACKUP_KEY_FILE or \
                  DECUBE_BACKUP_IDENTITY_FILE",
-            ));
+            ),
+        });
     }
     let prompt = |text: String| {
         let typed = rpassword::prompt_password(text);

@@ -70,6 +70,27 @@ mod tests {
     use decube_backup_core::{EntryPath, Metadata};
 
     #[test]
+    fn whatever_is_written_is_a_pattern_unless_a_range_runs_backwards() {
+        const SIGNS: [char; 14] = ['a', '[', ']', '{', '}', '\\', '!', '^', '-', '/', '*', ':', ' ', 'é'];
+        let mut lines = vec![String::new()];
+        for _ in 0..3 {
+            let longer = lines.iter().flat_map(|line| SIGNS.map(|sign| format!("{line}{sign}")));
+            lines = longer.collect();
+            for line in &lines {
+                let backwards = matches!(gitignore::line(line), Line::Backwards(_));
+                assert_eq!(Globs::new(std::slice::from_ref(line), Letters::Exact).is_err(), backwards, "{line:?}");
+            }
+        }
+        // What stands in brackets is what is hardest to write anew.
+        for line in &lines {
+            for line in [format!("[{line}]"), format!("[!{line}]x")] {
+                let backwards = matches!(gitignore::line(&line), Line::Backwards(_));
+                assert_eq!(Globs::new(std::slice::from_ref(&line), Letters::Exact).is_err(), backwards, "{line:?}");
+            }
+        }
+    }
+
+    #[test]
     fn patterns_choose_names_paths_and_subtrees() {
         let cases = [
             ("*.rs", "src/a.rs", true, true),

@@ -2,6 +2,7 @@
 //! that this program was built without it.
 
 use crate::args::ExcludeArgs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// Paths to back up, and what of them stays out.
@@ -18,6 +19,29 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
+    /// Takes a link to a directory for what it points to if it is written with a slash at its end, as `LINK/`; of others
+    /// `warn` is told that only the link itself is backed up.
+    pub(crate) fn follow_links(&mut self, warn: &dyn Fn(String)) {
+        for path in self.required.iter_mut().chain(&mut self.optional) {
+            let full = self.directory.join(&*path);
+            // Without the slash, which would ask about what it points to.
+            let link: PathBuf = full.components().collect();
+            let Ok(real) = full.canonicalize() else { continue };
+            if !link.is_symlink() || !real.is_dir() {
+                continue;
+            }
+            if path.as_os_str().as_bytes().ends_with(b"/") {
+                *path = real;
+                continue;
+            }
+            warn(format!(
+                "{} is a symbolic link to a directory: only the link itself is backed up. Write {0}/ for what it points to, {}",
+                path.display(),
+                real.display()
+            ));
+        }
+    }
+
     /// The exclude rules as lines, for the snapshot's manifest.
     pub(crate) fn rules(&self) -> Vec<String> {
         let exclude = &self.exclude;
@@ -39,10 +63,10 @@ impl Paths {
 }
 
 #[cfg(feature = "fs")]
-pub(crate) use present::{explain, register, source, target};
+pub(crate) use present::{explain, missing_directories, register, remove_made, source, target};
 
 #[cfg(not(feature = "fs"))]
-pub(crate) use absent::{explain, register, source, target};
+pub(crate) use absent::{explain, missing_directories, register, remove_made, source, target};
 
 /// Who owns what is restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +102,12 @@ mod absent {
         asked.iter().map(|path| Err(unsupported(&paths.directory.join(path)))).collect()
     }
 
+    pub(crate) fn missing_directories(_: &str) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    pub(crate) fn remove_made(_: &[PathBuf]) {}
+
     fn unsupported(path: &Path) -> Error {
         let message = "this program was built without files of this machine (feature fs)";
         Error::new(ErrorKind::Unsupported, "start", message).with("path", path.display())
@@ -87,9 +117,11 @@ mod absent {
 /// Whether a path is backed up, and why.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct Explained {
+    /// Always `explanation`.
+    pub(crate) message_type: &'static str,
     /// The path as given.
     pub(crate) path: String,
-    /// `included`, `excluded` or `outside`.
+    /// `included`, `excluded`, `outside` or `missing`.
     pub(crate) verdict: &'static str,
     /// In words.
     pub(crate) reason: String,

@@ -4,6 +4,7 @@ use super::{Explained, Owners, Paths};
 use decube_backup_backend_fs::source::exclude::{CacheDirectories, Case, NoDumpFlag, Pattern, Verdict};
 use decube_backup_backend_fs::source::{ExcludeOptions, FileSystems, FsSource, MissingRoots, SourceOptions};
 use decube_backup_backend_fs::target::{FsTarget, Ownership, TargetOptions};
+use decube_backup_core::registry::split_url;
 use decube_backup_core::{Error, Registry, Result, Source, Target};
 use std::path::{Path, PathBuf};
 
@@ -48,14 +49,49 @@ pub(crate) fn explain(paths: &Paths, asked: &[PathBuf]) -> Result<Vec<Explained>
     let source = FsSource::new(options(paths))?;
     let explain = |path: &PathBuf| {
         let found = source.explain(path)?;
+        if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+            let reason = format!("there is no such path; if there were a file: {found}");
+            return Ok(explained(path, "missing", reason));
+        }
         let verdict = match found.verdict {
             Verdict::Included => "included",
             Verdict::Excluded => "excluded",
             Verdict::OutsideRoots => "outside",
         };
-        Ok(Explained { path: path.display().to_string(), verdict, reason: found.to_string() })
+        Ok(explained(path, verdict, found.to_string()))
     };
     asked.iter().map(explain).collect()
+}
+
+fn explained(path: &Path, verdict: &'static str, reason: String) -> Explained {
+    Explained { message_type: "explanation", path: path.display().to_string(), verdict, reason }
+}
+
+/// The directories from that of `url` upwards that are not there, deepest first; none if `url` is no place of this machine.
+pub(crate) fn missing_directories(url: &str) -> Vec<PathBuf> {
+    let ("fs", path) = split_url(url) else { return Vec::new() };
+    let Ok(path) = std::path::absolute(path) else { return Vec::new() };
+    path.ancestors().take_while(|directory| !directory.exists()).map(Path::to_path_buf).collect()
+}
+
+/// Removes what was made in `directories`, deepest first, as far as it is empty.
+pub(crate) fn remove_made(directories: &[PathBuf]) {
+    if let Some(deepest) = directories.first() {
+        remove_empty_below(deepest);
+    }
+    for directory in directories {
+        // What is not empty stays: it was not made for nothing.
+        let _ = std::fs::remove_dir(directory);
+    }
+}
+
+fn remove_empty_below(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty_below(&entry.path());
+            let _ = std::fs::remove_dir(entry.path());
+        }
+    }
 }
 
 fn options(paths: &Paths) -> SourceOptions {

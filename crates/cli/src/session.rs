@@ -5,6 +5,7 @@ use crate::config::model::SinkConfig;
 use crate::config::{self, Configuration};
 use crate::credentials::{self, Asking};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::local;
 use crate::output::{Bar, Console, Reporter};
 use crate::signals::StopFlag;
 use crate::{surroundings, units};
@@ -48,6 +49,11 @@ impl Place {
     /// The place for people, a password in its URL masked.
     pub(crate) fn shown(&self) -> String {
         config::mask_url(&self.url)
+    }
+
+    /// The directories that using it would make, deepest first.
+    pub(crate) fn missing_directories(&self) -> Vec<PathBuf> {
+        local::missing_directories(&self.url)
     }
 }
 

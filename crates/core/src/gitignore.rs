@@ -70,7 +70,9 @@ fn literal(c: char, glob: &mut String) {
     match c {
         // At the end of a line the crate would take it off.
         c if c.is_whitespace() => glob.extend(['{', c, '}']),
-        '\\' | '*' | '?' | '[' | ']' | '{' | '}' | '!' | '#' => glob.extend(['\\', c]),
+        // Before a slash at the end the crate would take a backslash off.
+        '\\' => glob.push_str("[\\]"),
+        '*' | '?' | '[' | ']' | '{' | '}' | '!' | '#' => glob.extend(['\\', c]),
         c => glob.push(c),
     }
 }
@@ -248,6 +250,7 @@ mod tests {
             ("[.-0]", "**/[.0]"),
             ("[[:a]", "**/[:[a]"),
             ("[é]", "**/[é]"),
+            ("\\\\/", "**/[\\]/"),
         ];
         for (text, expected) in cases {
             assert_eq!(line(text), Line::Pattern(expected.to_owned()), "{text:?}");

@@ -66,7 +66,7 @@ pub fn parse_time(text: &str) -> Result<Timestamp> {
         civil.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp())
     });
     match instant.map(Timestamp::from) {
-        Some(time) if text.contains('.') => Ok(time),
+        Some(time) if text.contains(['.', ',']) => Ok(time),
         Some(time) => Ok(Timestamp { nanoseconds: 999_999_999, ..time }),
         None => Err(Error::new(ErrorKind::Invalid, "select", "not a time")
             .with("time", format!("{text:?}"))

@@ -172,7 +172,7 @@ fn changing_the_key_survives_every_single_fault() {
     let change = {
         let (old, new) = (old.clone(), new.clone());
         move |harness: &Harness| {
-            keys::change_password(&mut Repository::open(harness.environment(), &old)?, &new).map(drop)
+            keys::change_password(&mut Repository::open(harness.environment(), &old)?, &new, None).map(drop)
         }
     };
     sweep(&harness, &change, |harness, outcome, context| {

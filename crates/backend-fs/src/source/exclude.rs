@@ -111,6 +111,8 @@ pub enum Rule {
     NoDump,
     /// It has more bytes than this.
     LargerThan(u64),
+    /// It is a socket: nothing of it can be given back.
+    Socket,
 }
 
 /// What happens to a path.
@@ -148,6 +150,7 @@ impl fmt::Display for Rule {
             Self::Present(name) => write!(f, "its directory holds {}", name.display()),
             Self::OtherFileSystem => write!(f, "it lies on another file system"),
             Self::NoDump => write!(f, "it has the no-dump flag"),
+            Self::Socket => write!(f, "it is a socket, of which nothing can be given back"),
             Self::LargerThan(bytes) => write!(f, "it is larger than {bytes} bytes"),
         }
     }

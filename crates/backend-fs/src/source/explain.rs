@@ -43,6 +43,9 @@ impl Shared {
                 None => {}
             }
             if let Ok(stat) = &stat {
+                if describe::file_type(stat) == FileType::Socket {
+                    return Ok(decided(Verdict::Excluded, &step, Some(Rule::Socket)));
+                }
                 let beyond = is_directory && step != *path && !self.descends(stat);
                 if let Some(rule) = self.excluded_by(stat).or(beyond.then_some(Rule::OtherFileSystem)) {
                     return Ok(decided(Verdict::Excluded, &step, Some(rule)));

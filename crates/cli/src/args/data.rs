@@ -47,9 +47,9 @@ pub struct ExcludeArgs {
     decube-backup backup --name etc --tag daily --label site=berlin /etc\n  \
     decube-backup backup -n ~          what would be done, without writing\n  \
     set -o pipefail; pg_dump db | decube-backup backup --name db --stdin --stdin-filename db.sql\n\n\
-    With --stdin, a program that dies looks like one that is done: what it wrote becomes a snapshot. `set -o pipefail`\n\
-    lets the script see it. An input that cannot be read on is a failure: no snapshot is made.\n\
-    Unreadable files do not stop a backup: they are listed, counted in the snapshot, and the exit code is 3.\n\
+    With --stdin, a program that dies looks like one that is done: what it wrote becomes a snapshot. `set -o pipefail` \
+    lets the script see it. An input that cannot be read on is a failure: no snapshot is made. \
+    Unreadable files do not stop a backup: they are listed, counted in the snapshot, and the exit code is 3. \
     Patterns are those of .gitignore; ask `explain-exclude` why a path stays out.")]
 pub struct BackupArgs {
     /// What to back up
@@ -85,7 +85,7 @@ pub struct BackupArgs {
     /// Read every file, even if size, times and inode say it is unchanged
     #[arg(short, long)]
     pub force: bool,
-    /// Say what would be done, write nothing
+    /// Say what would be done, write nothing; with -v also which files are new or changed
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// How hard to compress: auto, or a zstd level 1 to 19
@@ -136,8 +136,8 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// Arguments of `run`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Each source of a pipeline becomes one snapshot, labelled with the source as its component.\n\
-    One that fails does not stop the others; the exit code is the worst. A pipeline with a retention policy then\n\
+#[command(after_help = "Each source of a pipeline becomes one snapshot, labelled with the source as its component. \
+    One that fails does not stop the others; the exit code is the worst. A pipeline with a retention policy then \
     forgets what the policy does not keep of what it made on this host, unless one of its backups failed.\n\n\
     Examples:\n  decube-backup --config /etc/decube/backup.yaml run\n  decube-backup run databases -n")]
 pub struct RunArgs {
@@ -186,7 +186,7 @@ pub enum SparseArg {
 
 /// Arguments of `restore`.
 #[derive(Clone, Debug, Default, Args)]
-#[command(after_help = "With :PATH the content of PATH lands directly in the target; without it the whole tree\n\
+#[command(after_help = "With :PATH the content of PATH lands directly in the target; without it the whole tree \
     with its full paths.\n\nExamples:\n  \
     decube-backup restore latest -t /tmp/all\n  \
     decube-backup restore latest:/home/ann -t /home/ann --overwrite if-changed\n  \
@@ -202,10 +202,10 @@ pub struct RestoreArgs {
     /// Choosing by time.
     #[command(flatten)]
     pub time: TimeArgs,
-    /// Restore only what matches a gitignore pattern
+    /// Restore only what matches a gitignore pattern; `/a/b` is anchored at the snapshot's root, whatever :PATH is
     #[arg(short, long, value_name = "PATTERN")]
     pub include: Vec<String>,
-    /// Do not restore what matches a gitignore pattern
+    /// Do not restore what matches a gitignore pattern, anchored in the same way
     #[arg(short, long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
     /// What happens to files that exist already

@@ -17,7 +17,7 @@ pub enum CipherArg {
 /// Arguments of `init`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "The password is asked for twice, or taken from --password-file, --password-command, --key-file\n\
+    after_help = "The password is asked for twice, or taken from --password-file, --password-command, --key-file \
     or the environment. Whoever loses it loses the data: keep a second key elsewhere (`key add`).\n\n\
     Examples:\n  decube-backup init -r /srv/backup\n  \
     decube-backup key generate ~/backup.key\n  \

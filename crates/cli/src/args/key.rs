@@ -57,7 +57,7 @@ pub struct NewKeyArgs {
 
 /// Arguments of `key add`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "A recipient is a public key. Its owner opens the repository with --identity-file.\n\
+#[command(after_help = "A recipient is a public key. Its owner opens the repository with --identity-file. \
     A write-only key is for a host that may be broken into: `backup` works with it and nothing else does.\n\n\
     Examples:\n  decube-backup key add --new-key-file ~/backup.key --new-label laptop\n  \
     decube-backup key add --recipient age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa\n  \
@@ -90,10 +90,10 @@ pub struct AddKeyArgs {
 /// Arguments of `key remove`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Without --rotate the key opens nothing from now on, but whoever opened the repository with it may\n\
-    have kept the keys behind it. With --rotate those are replaced too: nothing that the removed key ever\n\
-    opened reads what is stored from now on. Keys whose secret is not known here (other passwords, key files\n\
-    and recovery sheets) end as well and must be added again; public keys and the key in use go on.\n\
+    after_help = "Without --rotate the key opens nothing from now on, but whoever opened the repository with it may \
+    have kept the keys behind it. With --rotate those are replaced too: nothing that the removed key ever \
+    opened reads what is stored from now on. Keys whose secret is not known here (other passwords, key files \
+    and recovery sheets) end as well and must be added again; public keys and the key in use go on. \
     What was stored before stays readable for who kept its keys and can still read the storage.\n\n\
     Examples:\n  decube-backup key remove 1a2b\n  decube-backup key remove 1a2b --rotate -n\n  \
     decube-backup key remove 1a2b --rotate --drop-others"
@@ -116,7 +116,7 @@ pub struct RemoveKeyArgs {
 /// Arguments of `key rotate`.
 #[derive(Clone, Copy, Debug, Args)]
 #[command(
-    after_help = "New packs use the new keys at once; those there are stay readable and keep theirs until they are\n\
+    after_help = "New packs use the new keys at once; those there are stay readable and keep theirs until they are \
     rewritten. Passwords and all other keys keep working. To shut somebody out, see `key remove --rotate`.\n\n\
     Examples:\n  decube-backup key rotate\n  decube-backup key rotate --status\n  \
     decube-backup key rotate --status --exact --json"
@@ -163,7 +163,7 @@ pub enum RecoveryCommand {
     },
     /// Open the repository with a sheet and set a new password
     #[command(
-        after_help = "Takes the sheet from --recovery-key-file, or asks for its four lines; a mistyped line is named.\n\
+        after_help = "Takes the sheet from --recovery-key-file, or asks for its four lines; a mistyped line is named. \
         To only read with a sheet, give --recovery-key-file FILE to any command.\n\n\
         Examples:\n  decube-backup key recovery use\n  \
         decube-backup --recovery-key-file sheet.txt key recovery use --new-password-file new.txt"
@@ -174,8 +174,8 @@ pub enum RecoveryCommand {
 /// Arguments of `audit`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(
-    after_help = "Every record is verified, whatever is shown: its signature, its place in the chain, its seal. Host, user\n\
-    and the first time are what the writer said; the second time is the storage's. Exit code 13 means that\n\
+    after_help = "Every record is verified, whatever is shown: its signature, its place in the chain, its seal. Host, user \
+    and the first time are what the writer said; the second time is the storage's. Exit code 13 means that \
     a record is damaged or forged, or that the log is not the one this host has seen before.\n\n\
     Examples:\n  decube-backup audit\n  decube-backup audit --since 7d --kind forget,reclaim,key_slot,keyring\n  \
     decube-backup audit --host alpha --json"

@@ -140,7 +140,7 @@ fn size_bound(text: &str) -> Result<SizeBound, String> {
 
 /// Arguments of `diff`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Lines start with + (only in the second), - (only in the first), M (content differs)\n\
+#[command(after_help = "Lines start with + (only in the second), - (only in the first), M (content differs) \
     or U (only attributes differ).\n\nExample:\n  decube-backup diff latest~1 latest")]
 pub struct DiffArgs {
     /// The older snapshot, with an optional :PATH
@@ -154,15 +154,15 @@ pub struct DiffArgs {
 /// Arguments of `verify`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(
-    after_help = "Without options the structure is checked: the log's chain, every object present with its right\n\
+    after_help = "Without options the structure is checked: the log's chain, every object present with its right \
     size, trees and index complete. Exit code 13 means damage; what it hits is listed.\n\nExamples:\n  \
     decube-backup verify\n  decube-backup verify --read-data\n  \
     decube-backup verify --read-data-subset 3/30      a thirtieth each day of the month\n  \
     decube-backup verify --read-data-subset 10GiB\n  \
     decube-backup verify --scrub                      needs no password\n  \
     decube-backup verify --within 30d --budget-time 2h   every byte within 30 days, two hours a night\n  \
-    decube-backup verify --read-data --record         damage found is avoided, and healed by the next backup\n\n\
-    With --record and --within the repository itself remembers which packs were read and sound, and which are\n\
+    decube-backup verify --read-data --record         damage found is healed by the next backup\n\n\
+    With --record and --within the repository itself remembers which packs were read and sound, and which are \
     damaged: all hosts share it, and nothing new relies on damaged packs. Without them nothing is written."
 )]
 pub struct VerifyArgs {

@@ -45,13 +45,16 @@ pub use space::{PruneArgs, StatsArgs};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 
+/// Help is not wider: a longer line of an example would be broken, and could not be pasted.
+const HELP_COLUMNS: usize = 100;
+
 /// Encrypted, deduplicating, verified backups.
 ///
 /// Every backup makes a snapshot: a full restore point that costs only what changed. Snapshots of one
 /// name form a series; commands take `latest`, `latest~2`, NAME, NAME~1, NAME@TIME, HOST:NAME or an id, each
 /// with an optional :PATH.
 #[derive(Debug, Parser)]
-#[command(name = "decube-backup", version, propagate_version = false, max_term_width = 100)]
+#[command(name = "decube-backup", version, propagate_version = false, max_term_width = HELP_COLUMNS)]
 #[command(after_help = "Start with:\n  export DECUBE_BACKUP_REPOSITORY=/srv/backup\n  \
     decube-backup init\n  decube-backup backup --name home ~\n  decube-backup snapshots\n  \
     decube-backup restore latest -t /tmp/restored\n\nExit codes are listed by --help and in the manual page.")]
@@ -145,6 +148,25 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn no_example_in_the_help_is_broken() {
+        fn check(command: &clap::Command, broken: &mut Vec<String>) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            broken.extend(
+                help.lines()
+                    .filter(|line| line.starts_with(' ') && line.chars().count() > HELP_COLUMNS)
+                    .map(str::to_owned),
+            );
+            command.get_subcommands().for_each(|inner| check(inner, broken));
+        }
+        for mut command in [command(), SmallSnapshotArgs::command(), SmallVerifyArgs::command()] {
+            command.build();
+            let mut broken = Vec::new();
+            check(&command, &mut broken);
+            assert!(broken.is_empty(), "{broken:#?}");
+        }
     }
 
     #[test]

@@ -124,11 +124,11 @@ impl GuardArgs {
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Forgotten snapshots are hidden; `undelete` gives them back until `prune` reclaims their space.\n\n\
-    What goes: the snapshots named, or all that match the filter, or with any --keep option those of\n\
-    them that no rule keeps. A name means its newest snapshot (home), as in every command; --name home\n\
-    means all of them. Rules are applied to each group on its own, newest first; days without a\n\
+    What goes: the snapshots named, or all that match the filter, or with any --keep option those of \
+    them that no rule keeps. A name means its newest snapshot (home), as in every command; --name home \
+    means all of them. Rules are applied to each group on its own, newest first; days without a \
     snapshot do not count. -n lists every snapshot with the reasons.\n\n\
-    Time is when the storage received a snapshot; a client's clock that is more than two hours off is\n\
+    Time is when the storage received a snapshot; a client's clock that is more than two hours off is \
     shown as `clock`, and such a snapshot never makes another one go. Pinned ones stay (`tag --pin`).\n\n\
     Examples:\n  decube-backup forget --policy guide -n\n  \
     decube-backup forget --keep-daily 14 --keep-weekly 8 --keep-within 2d --timezone Europe/Berlin\n  \

@@ -1,6 +1,6 @@
 //! The command lines of the two small programs.
 
-use crate::args::{GlobalArgs, TimeArgs, subset_of};
+use crate::args::{GlobalArgs, HELP_COLUMNS, TimeArgs, subset_of};
 use clap::{Parser, Subcommand};
 use decube_backup_engine::options::Subset;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// A shorter way to `decube-backup backup --name ID`, `restore` and `snapshots`; repository and
 /// password are given the same way.
 #[derive(Debug, Parser)]
-#[command(name = "decub-snapshot", version, max_term_width = 100)]
+#[command(name = "decub-snapshot", version, max_term_width = HELP_COLUMNS)]
 #[command(after_help = "Examples:\n  decub-snapshot create snapshot-001 /var/lib/decube\n  decub-snapshot list\n  \
     decub-snapshot restore snapshot-001 /data/restore\n  \
     decub-snapshot restore snapshot-001 --timestamp 2024-01-15T10:30:00Z /data/restore")]
@@ -55,7 +55,7 @@ pub enum SmallSnapshotCommand {
 ///
 /// Exit code 0 means sound, 13 means damage or silent corruption was found.
 #[derive(Debug, Parser)]
-#[command(name = "decube-verify", version, max_term_width = 100)]
+#[command(name = "decube-verify", version, max_term_width = HELP_COLUMNS)]
 #[command(
     after_help = "Examples:\n  decube-verify --check-integrity\n  decube-verify --check-integrity --read-data\n  \
     decube-verify --check-integrity --read-data-subset 1/30\n  \

@@ -7,8 +7,8 @@ use decube_backup_engine::gc::MaxUnused;
 /// Arguments of `prune`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(
-    after_help = "`forget` hides snapshots; `prune` frees the space that only hidden ones need, and that makes the forgetting\n\
-    final. The plan is printed first. It runs beside backups and other prunes, can be stopped at any point, and the next\n\
+    after_help = "`forget` hides snapshots; `prune` frees the space that only hidden ones need, and that makes the forgetting \
+    final. The plan is printed first. It runs beside backups and other prunes, can be stopped at any point, and the next \
     one goes on from there. No content is read unless packs are copied.\n\nExamples:\n  \
     decube-backup prune -n                      what would be freed, and what it costs\n  \
     decube-backup prune\n  \
@@ -35,7 +35,7 @@ pub struct PruneArgs {
 /// Arguments of `stats`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(
-    after_help = "No content is read. What is shared by snapshots belongs to none of them: forgetting two may free more than both\n\
+    after_help = "No content is read. What is shared by snapshots belongs to none of them: forgetting two may free more than both \
     sizes under --unique together; --freed says what.\n\nExamples:\n  decube-backup stats\n  \
     decube-backup stats --unique                     each snapshot, with what only it needs\n  \
     decube-backup stats --freed home~3 home~4        what a prune would free after forgetting both\n  \

@@ -104,12 +104,25 @@ fn command_section(command: &clap::Command, path: &str, page: &mut Vec<u8>) -> s
         page.push(b'\n');
     }
     if let Some(examples) = command.get_after_help() {
-        page.extend_from_slice(format!(".PP\n.nf\n{}\n.fi\n", escaped(&examples.to_string())).as_bytes());
+        page.extend_from_slice(notes(&examples.to_string()).as_bytes());
     }
     for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
         command_section(inner, &format!("{path} {}", inner.get_name()), page)?;
     }
     Ok(())
+}
+
+/// Paragraphs, which roff fills, and indented examples, which it leaves as they are.
+fn notes(text: &str) -> String {
+    let mut notes = String::from(".PP\n");
+    for line in text.lines() {
+        notes += &match (line.is_empty(), line.starts_with(' ')) {
+            (true, _) => ".PP\n".to_owned(),
+            (_, true) => format!(".nf\n{}\n.fi\n", escaped(line)),
+            (_, false) => format!("{}\n", escaped(line)),
+        };
+    }
+    notes
 }
 
 /// Text as roff takes it: no escapes, no line that looks like a request.

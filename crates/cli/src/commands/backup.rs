@@ -1,10 +1,11 @@
 //! `backup`, and what `run` does for each source.
 
 use crate::args::BackupArgs;
+use crate::commands::listed::listed;
 use crate::commands::report::{failing, rate, short};
 use crate::exit::{Exit, Outcome};
 use crate::local::{self, Paths};
-use crate::output::{Bar, Format, problem_counts_json, problem_json};
+use crate::output::{Bar, Format, Volume, problem_counts_json, problem_json};
 use crate::session::Session;
 use crate::{surroundings, units};
 use decube_backup_core::monitor::ProblemKind;
@@ -24,12 +25,13 @@ use std::sync::Arc;
 /// # Errors
 /// What kept it from publishing a snapshot.
 pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
-    let paths = Paths {
+    let mut paths = Paths {
         required: args.paths.clone(),
         optional: args.optional_source.clone(),
         directory: surroundings::working_directory()?,
         exclude: args.exclude.clone(),
     };
+    paths.follow_links(&|told| session.console.warn(told));
     let mut options = BackupOptions {
         name: args.name.clone(),
         host: args.host.clone().unwrap_or_else(surroundings::host),
@@ -46,6 +48,7 @@ pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
         true => standard_input(session, args)?,
         false => local::source(&paths)?,
     };
+    let source = if args.dry_run { told(session, source) } else { source };
     let mut repository = session.open_to_write()?;
     if let (None, Some(host)) = (&args.host, repository.write_only_host()) {
         options.host = host.to_owned();
@@ -65,6 +68,14 @@ fn standard_input(session: &Session, args: &BackupArgs) -> Result<Box<dyn Source
     let attributes = Attributes { uid, gid, mtime: args.time.unwrap_or_else(|| session.clock.now()) };
     let stop = session.stop.clone();
     Ok(Box::new(StreamSource::new(path, attributes, input, Arc::new(move || stop.is_raised()))?))
+}
+
+/// `source` of a dry run, whose new and changed files are listed with -v.
+pub(super) fn told(session: &Session, source: Box<dyn Source>) -> Box<dyn Source> {
+    match session.console.volume() {
+        Volume::Verbose => listed(source, session.console.clone()),
+        _ => source,
+    }
 }
 
 /// How hard to compress.

@@ -31,6 +31,8 @@ pub(super) fn run(session: &Session, args: &InitArgs) -> Outcome {
     options.chunker.validate()?;
     let place = session.place()?;
     let environment = session.environment(&place)?;
+    // Before anybody is asked for a password, twice.
+    Repository::refuse_existing(&environment).map_err(|e| e.with("repository", place.shown()))?;
     let credentials = session.credentials(&place, Asking::Twice)?;
     let created = Repository::init(environment, &credentials, &options);
     let repository = created.map_err(|e| e.with("repository", place.shown()))?;

@@ -7,7 +7,7 @@ use crate::exit::{Exit, Outcome};
 use crate::output::{Format, Table};
 use crate::session::Session;
 use crate::units;
-use decube_backup_core::{Error, Result};
+use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::Credentials;
 use decube_backup_engine::keys::{self, Certainty, Exactness, Others, Revocation};
 use decube_backup_engine::options::KeySlotInfo;
@@ -82,7 +82,19 @@ fn add(session: &Session, args: &AddKeyArgs) -> Outcome {
 
 fn change(session: &Session, new: &NewKeyArgs) -> Outcome {
     let mut repository = session.open()?;
-    let slot = keys::change_password(&mut repository, &credentials::find_new(new)?)?;
+    if let Some(other) = keys::list(&repository)?.iter().find(|slot| slot.current && slot.kind != "password") {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "key",
+            "the repository was not opened with a password, so none is replaced",
+        )
+        .with("key", &other.slot)
+        .with("kind", other.kind)
+        .with_hint("open it with the password to be replaced; or `key add` a password, then `key remove` this key")
+        .into());
+    }
+    let label = Some(new.new_label.as_str()).filter(|label| !label.is_empty());
+    let slot = keys::change_password(&mut repository, &credentials::find_new(new)?, label)?;
     say(session, "changed", &slot)
 }
 
@@ -227,6 +239,11 @@ pub(super) fn slot_json(slot: &KeySlotInfo) -> Value {
 fn generate(session: &Session, file: &Path) -> Outcome {
     let key = KeyFile::generate(&*session.entropy)?;
     write_new(file, key.to_text().as_bytes())?;
+    if session.console.format() == Format::Json {
+        let file = file.to_string_lossy();
+        session.console.json(&json!({"message_type": "key", "action": "generated", "file": file}))?;
+        return Ok(Exit::Done);
+    }
     session.console.summary(format_args!(
         "wrote a new key to {}. Keep a copy elsewhere: without it, what only it opens is gone for good.",
         file.display()

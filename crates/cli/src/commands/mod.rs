@@ -12,6 +12,7 @@ mod find;
 mod forget;
 mod init;
 mod key;
+mod listed;
 mod live;
 mod ls;
 mod prune;

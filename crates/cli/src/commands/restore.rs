@@ -25,7 +25,26 @@ pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
     let wanted = wanted(args)?;
     let repository = session.open()?;
     let (snapshot, subtree) = repository.select(args.snapshot.as_encoded_bytes(), args.time.timestamp)?;
-    let filter = wanted.map(|wanted| with_directories_above(&repository, &snapshot, wanted)).transpose()?;
+    if !subtree.is_root()
+        && let Err(error) = browse::entry(&repository, &snapshot, &subtree)
+        && error.kind() == ErrorKind::NotFound
+    {
+        // Said before a target is made for it. Damage is for the restore to say, which goes on.
+        return Err(error.into());
+    }
+    let filter = match wanted {
+        None => None,
+        Some(wanted) => {
+            let (filter, matched) = with_directories_above(&repository, &snapshot, &subtree, wanted)?;
+            if !matched {
+                session.console.warn(
+                    "nothing in the snapshot matches --include and --exclude, so nothing is restored; a pattern with a slash \
+                     is anchored at the snapshot's root, where paths are absolute",
+                );
+            }
+            Some(filter)
+        }
+    };
     let options = RestoreOptions {
         subtree,
         filter,
@@ -71,11 +90,18 @@ fn wanted(args: &RestoreArgs) -> Result<Option<EntryFilter>> {
 }
 
 /// `wanted` and the directories above what it wants. They come before it in path order, so the tree is looked
-/// through once before.
-fn with_directories_above(repository: &Repository, snapshot: &Snapshot, wanted: EntryFilter) -> Result<EntryFilter> {
+/// through once before. And whether anything below `subtree` is wanted, as far as can be read.
+fn with_directories_above(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    subtree: &EntryPath,
+    wanted: EntryFilter,
+) -> Result<(EntryFilter, bool)> {
+    let mut matched = false;
     let mut above: HashSet<EntryPath> = HashSet::new();
     let matcher = wanted.clone();
     let looked = browse::find(repository, snapshot, &move |entry: &Entry| matcher(entry), &mut |found| {
+        matched |= found.entry.path.is_within(subtree);
         let mut path = found.entry.path.parent();
         while let Some(directory) = path.filter(|directory| !above.contains(directory)) {
             path = directory.parent();
@@ -86,9 +112,10 @@ fn with_directories_above(repository: &Repository, snapshot: &Snapshot, wanted: 
     match looked {
         // Everything else comes back; the restore itself says what is lost.
         Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
-        _ => {}
+        Err(_) => matched = true,
+        Ok(()) => {}
     }
-    Ok(Arc::new(move |entry: &Entry| wanted(entry) || above.contains(&entry.path)))
+    Ok((Arc::new(move |entry: &Entry| wanted(entry) || above.contains(&entry.path)), matched))
 }
 
 fn summary_json(args: &RestoreArgs, snapshot: &Snapshot, report: &RestoreReport) -> serde_json::Value {

@@ -162,7 +162,8 @@ fn back_up(
     source: &str,
     repository: &mut Repository,
 ) -> Outcome {
-    let paths = paths_of(configuration, source)?;
+    let mut paths = paths_of(configuration, source)?;
+    paths.follow_links(&|told| session.console.warn(told));
     let host = match (&configuration.backup.host, repository.write_only_host()) {
         (None, Some(host)) => host.to_owned(),
         _ => host_of(configuration),
@@ -187,6 +188,7 @@ fn back_up(
         )),
         _ => error,
     })?;
+    let files = if args.dry_run { backup::told(session, files) } else { files };
     backup::one(session, repository, &*files, &options)
 }
 

@@ -2,9 +2,11 @@
 
 use crate::args::SinkCommand;
 use crate::exit::{Exit, Outcome};
+use crate::local;
 use crate::output::{Format, Table};
 use crate::session::Session;
 use crate::units;
+use decube_backup_core::{Key, PutMode, Result, Rope, Sink};
 use decube_backup_testkit::conformance::{self, CheckReport, Options, SuiteReport};
 use serde_json::json;
 use std::time::Duration;
@@ -31,12 +33,27 @@ pub(super) fn run(session: &Session, command: &SinkCommand) -> Outcome {
     session
         .console
         .talk(format_args!("checking {}; this writes below conformance/ and removes it again", place.shown()));
-    let suite = session.runtime()?.block_on(conformance::run_all(sink, options));
+    let made = place.missing_directories();
+    let runtime = session.runtime()?;
+    // Where nothing can be written at all, every promise would be reported as broken.
+    let probed = runtime.block_on(probe(&*sink, &options));
+    let suite = probed.map(|()| runtime.block_on(conformance::run_all(sink, options)));
+    local::remove_made(&made);
+    let suite = suite.map_err(|e| e.with("place", place.shown()))?;
     match session.console.format() {
         Format::Json => print_json(session, &suite)?,
         Format::Text => print_text(session, &suite)?,
     }
     Ok(if suite.passed() { Exit::Done } else { Exit::Damaged })
+}
+
+/// Writes and removes one object as large as the largest of the checks.
+async fn probe(sink: &dyn Sink, options: &Options) -> Result<()> {
+    let mut random = [0; 16];
+    options.entropy.fill(&mut random)?;
+    let key = Key::new(format!("conformance/{:032x}/probe", u128::from_le_bytes(random)))?;
+    sink.put(&key, Rope::from(vec![0; options.object_bytes_max]), PutMode::CreateNew).await?;
+    sink.delete(&key).await
 }
 
 fn words(check: &CheckReport) -> (&'static str, Vec<String>) {

@@ -33,7 +33,10 @@ pub(super) fn run(session: &Session, args: &StatsArgs) -> Outcome {
     let stats = stats::stats(&repository)?;
     let console = &session.console;
     if console.format() == Format::Json {
-        console.json(&stats)?;
+        let mut value = serde_json::to_value(&stats)
+            .map_err(|e| Error::new(ErrorKind::Internal, "stats", "cannot print JSON").with_source(e))?;
+        value["message_type"] = "stats".into();
+        console.json(&value)?;
         return Ok(Exit::Done);
     }
     let stored = stats.bytes_data_packs + stats.bytes_meta_packs + stats.bytes_index + stats.bytes_parity;

@@ -45,7 +45,9 @@ pub(crate) fn put_path(object: &mut Map<String, Value>, path: &[u8]) {
 pub(crate) fn problem_json(problem: &Problem) -> Value {
     let mut object = Map::new();
     object.insert("kind".into(), problem.kind.word().into());
-    put_path(&mut object, &problem.path);
+    // As nodes have it, whichever way the path came here.
+    let slash: &[u8] = if problem.path.is_empty() || problem.path.starts_with(b"/") { b"" } else { b"/" };
+    put_path(&mut object, &[slash, &problem.path].concat());
     object.insert("message".into(), problem.message.as_str().into());
     Value::Object(object)
 }

@@ -154,7 +154,7 @@ impl Monitor for Reporter {
                 "message_type": "error",
                 "error": problem_json(problem),
                 "during": self.during,
-                "item": String::from_utf8_lossy(&problem.path),
+                "item": problem_json(problem)["path"],
             })),
         }
     }

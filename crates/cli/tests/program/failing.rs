@@ -40,6 +40,8 @@ fn a_password_opens_and_a_wrong_one_does_not() {
     with("right", &["init"]).expect(0).says("gone for good");
     with("right", &["snapshots"]).expect(0);
     with("wrong", &["snapshots"]).expect(12);
+    // Nobody is asked where there is one already.
+    world.run(&["init"]).expect(1).says("already");
     world.run(&["snapshots"]).expect(1).says("DECUBE_BACKUP_PASSWORD");
 }
 
@@ -111,6 +113,8 @@ fn a_missing_optional_source_is_a_problem_and_not_a_failure() {
     let answer = world.run(&["backup", "src", "--optional-source", "missing", "--json"]).expect(3);
     assert_eq!(answer.summary()["problems"]["missing_source"], 1);
     assert!(answer.err.contains("missing_source"), "{}", answer.err);
+    let path = &answer.summary()["problem_list"][0]["path"];
+    assert!(path.as_str().is_some_and(|path| path.starts_with("/") && path.ends_with("/missing")), "{path}");
     world.run(&["snapshots"]).expect(0).says("1 missing source");
 }
 

@@ -44,7 +44,20 @@ fn what_is_backed_up_comes_back() {
     assert_eq!((&verified["sound"], &verified["snapshots"]), (&json!(true), &json!(2)));
     world.run(&["check", "--read-data-subset", "1/2"]).expect(0).says("part of the content");
     let stats = world.run(&["stats", "--json"]).expect(0).json();
-    assert_eq!(stats[0]["snapshots"], 2);
+    assert_eq!((&stats[0]["snapshots"], &stats[0]["message_type"]), (&json!(2), &json!("stats")));
+
+    world.run(&["restore", "latest:/none", "-t", "new"]).expect(1).says("no such path");
+    world
+        .run(&["restore", "latest", "-t", "new", "--include", "/one.txt"])
+        .expect(0)
+        .says("nothing in the snapshot matches");
+    let part = format!("latest:{src}/a");
+    world
+        .run(&["restore", &part, "-t", "new", "--include", "big.bin"])
+        .expect(0)
+        .says("nothing in the snapshot matches");
+    assert!(contents(&world.path("new")).is_empty());
+    assert!(!world.run(&["restore", &part, "-t", "new", "-i", "*.txt"]).expect(0).err.contains("matches"));
 }
 
 #[test]
@@ -63,6 +76,10 @@ fn quiet_says_nothing_and_dry_runs_write_nothing() {
     let before = contents(&world.path("repo"));
     let dry = world.run(&["backup", "-n", "--json", "src"]).expect(0).summary();
     assert_eq!((&dry["snapshot_id"], &dry["files_new"]), (&json!(null), &json!(3)));
+    let listed = world.run(&["backup", "-n", "-v", "src"]).expect(0);
+    listed.says(&format!("would back up {}/a/one.txt\n", world.shown("src")));
+    assert_eq!(listed.err.matches("would back up").count(), 3, "{}", listed.err);
+    assert!(!world.run(&["backup", "-n", "src"]).expect(0).err.contains("would back up"));
     assert_eq!(contents(&world.path("repo")), before);
     let quiet = world.run(&["-q", "backup", "src"]).expect(0);
     assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("", ""));
@@ -88,6 +105,33 @@ fn excludes_are_honoured_and_explained() {
 }
 
 #[test]
+fn sockets_and_missing_paths_are_explained() {
+    let world = World::new();
+    let _socket = std::os::unix::net::UnixListener::bind(world.path("src/socket")).expect("socket");
+    world.run(&["explain-exclude", "src/socket"]).expect(0).says("excluded at").says("it is a socket");
+    world.run(&["explain-exclude", "src/none", "-e", "none"]).expect(0).says("no such path").says("excluded at");
+    let json = world.run(&["explain-exclude", "src/none", "src/big.bin", "src/socket", "--json"]).expect(0).json();
+    let verdicts: Vec<_> = json.iter().map(|line| line["verdict"].as_str().unwrap_or_default()).collect();
+    assert_eq!(verdicts, ["missing", "included", "excluded"]);
+    assert_eq!(json[0]["message_type"], "explanation");
+}
+
+#[test]
+fn a_link_to_a_directory_is_followed_with_a_slash_and_told_of_without() {
+    let world = World::with_repository();
+    std::os::unix::fs::symlink("src", world.path("link")).expect("link");
+    world
+        .run(&["backup", "link", "--name", "bare", "-q"])
+        .expect(0)
+        .says("only the link itself")
+        .says("link/ for what");
+    assert!(!world.run(&["ls", "-R", "bare"]).expect(0).out.contains("one.txt"));
+    assert_eq!(world.run(&["backup", "link/", "--name", "followed", "-q"]).expect(0).err, "");
+    world.run(&["ls", "-R", "followed"]).expect(0).says("src/a/one.txt");
+    assert_eq!(world.run(&["backup", "src/", "--name", "plain", "-q"]).expect(0).err, "");
+}
+
+#[test]
 fn keys_open_and_stop_opening() {
     let world = World::with_repository();
     world.write("pw", "first password\n");
@@ -96,6 +140,16 @@ fn keys_open_and_stop_opening() {
     world.run(&["-p", "pw", "snapshots"]).expect(0);
     world.run(&["-p", "pw", "key", "passwd", "--new-password-file", "pw2"]).expect(0);
     world.run(&["--password-command", "cat pw", "snapshots"]).expect(12);
+    world
+        .run(&["key", "passwd", "--new-password-file", "pw"])
+        .expect(1)
+        .says("not opened with a password")
+        .says("key add");
+    let renamed = ["-p", "pw2", "key", "passwd", "--new-password-file", "pw2", "--new-label", "fresh", "--json"];
+    assert_eq!(world.run(&renamed).expect(0).json()[0]["label"], "fresh");
+    world.run(&["-p", "pw2", "key", "passwd"]).expect(1).says("--new-password-file");
+    let made = world.run(&["key", "generate", "third", "--json"]).expect(0).json();
+    assert_eq!((&made[0]["action"], &made[0]["file"]), (&json!("generated"), &json!("third")));
     let keys = world.run(&["--password-command", "cat pw2", "key", "list", "--json"]).expect(0).json();
     let keys = keys[0].as_array().expect("an array");
     assert_eq!(keys.len(), 2);

@@ -81,4 +81,14 @@ fn storage_is_checked() {
     let lines = answer.json();
     assert!(lines.iter().filter(|line| line["outcome"] == "ok").count() > 10);
     assert_eq!(answer.summary()["passed"], true);
+    assert!(!world.path("store").exists(), "what the check made is gone");
+    world.run(&["sink", "check", "deep/er/store", "--quick", "-q"]).expect(0);
+    assert!(!world.path("deep").exists());
+    world.write("there/x", "x");
+    world.run(&["sink", "check", "there/store", "--quick", "-q"]).expect(0);
+    assert_eq!(crate::world::contents(&world.path("there")).len(), 1);
+    assert!(!world.path("there/store").exists());
+    // Where nothing can be written, that is said, once.
+    let unsuitable = world.run(&["sink", "check", "there/x/store", "--quick"]).expect(1);
+    assert!(unsuitable.out.is_empty() && unsuitable.err.matches("error: ").count() == 1, "{}", unsuitable.err);
 }

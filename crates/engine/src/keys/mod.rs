@@ -222,14 +222,14 @@ fn remove_slot(repo: &Repository, id: SlotId) -> Result<()> {
     repo.store.delete(&slot_key(&id.to_hex())?)
 }
 
-/// Replaces the slot this handle was opened with by one that `new` opens.
+/// Replaces the slot this handle was opened with by one that `new` opens, with its label unless another is given.
 ///
 /// # Errors
 /// As [`add`] and [`remove`]; the old slot stays in force unless the new one is.
-pub fn change_password(repo: &mut Repository, new: &Credentials) -> Result<KeySlotInfo> {
+pub fn change_password(repo: &mut Repository, new: &Credentials, label: Option<&str>) -> Result<KeySlotInfo> {
     let old = repo.slot;
-    let label = KeySlot::decode(&repo.store.get_existing(&slot_key(&old.to_hex())?)?)?.label;
-    let (id, slot, kek) = add_slot(repo, new, &label)?;
+    let own = KeySlot::decode(&repo.store.get_existing(&slot_key(&old.to_hex())?)?)?.label;
+    let (id, slot, kek) = add_slot(repo, new, label.unwrap_or(&own))?;
     remove_slot(repo, old)?;
     (repo.slot, repo.kek) = (id, kek);
     Ok(info(repo, id, &slot))

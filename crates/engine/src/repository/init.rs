@@ -51,6 +51,14 @@ fn lost_race() -> Error {
 }
 
 impl Repository {
+    /// Says whether `init` could make a repository or finish one; nothing is written.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is one.
+    pub fn refuse_existing(env: &Environment) -> Result<()> {
+        if copies::has_log(&Store::new(env))? { Err(exists()) } else { Ok(()) }
+    }
+
     /// Makes a repository and opens it.
     ///
     /// # Errors
