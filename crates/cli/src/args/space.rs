@@ -30,6 +30,10 @@ pub struct PruneArgs {
     /// Free packs only when they were marked as going for this long
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = units::parse_span_or_none)]
     pub grace: u64,
+    /// Take uploads that no record names for leftovers of dead runs after this long; a run that is alive stores them again
+    /// [default: 1d]
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_span_or_none)]
+    pub leftovers_older_than: Option<u64>,
 }
 
 /// Arguments of `stats`.

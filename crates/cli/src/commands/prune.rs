@@ -21,13 +21,14 @@ pub(super) fn run(session: &Session, args: &PruneArgs) -> Outcome {
 
 /// As [`run`], in an open repository.
 pub(super) fn free(session: &Session, repository: &Repository, args: &PruneArgs) -> Outcome {
+    let usual = PruneOptions::default();
     let options = PruneOptions {
         max_unused: args.max_unused,
         repack_bytes_max: args.max_repack_size,
         grace: Duration::from_secs(args.grace),
+        orphan_age: args.leftovers_older_than.map_or(usual.orphan_age, Duration::from_secs),
         host: surroundings::host(),
         username: surroundings::user(),
-        ..PruneOptions::default()
     };
     let reporter = session.reporter("prune", Bar::Shown)?;
     let plan = gc::plan(repository, &options, &reporter)?;

@@ -46,7 +46,8 @@ pub(super) fn look(repo: &Repository, state: &State, orphan_age: Duration) -> Re
     let mut found = Leftovers::default();
     let now_ms = i128::from(repo.env.clock.now().seconds) * 1000;
     let is_old = |object: &ObjectMeta| match object.modified_ms {
-        Some(time) => now_ms - i128::from(time) >= orphan_age.as_millis() as i128,
+        // The storage's clock may be ahead of this one.
+        Some(time) => orphan_age.is_zero() || now_ms - i128::from(time) >= orphan_age.as_millis() as i128,
         None => orphan_age.is_zero(),
     };
     let mut prefixes = vec!["packs/", "index/"];

@@ -195,10 +195,12 @@ impl<'a> Packer<'a> {
 fn explain_upload(error: Error, name: &PackName) -> Error {
     let (kind, retry, hint) = (error.kind(), error.retry(), error.hint().map(str::to_owned));
     let hint = match (kind, hint) {
-        (_, Some(hint)) => hint,
-        (ErrorKind::NoSpace, None) => {
-            "the repository's storage is full: free space there and run the backup again; earlier snapshots are untouched".into()
+        (ErrorKind::NoSpace, _) => {
+            "the repository's storage is full: free space there and run the backup again; earlier snapshots are untouched; what \
+             this run had stored, `decube-backup prune --leftovers-older-than 0` deletes"
+                .into()
         }
+        (_, Some(hint)) => hint,
         _ => "no snapshot was written; earlier snapshots are untouched; run the backup again".into(),
     };
     Error::new(kind, "upload", "cannot store a pack")
