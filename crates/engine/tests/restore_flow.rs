@@ -4,14 +4,15 @@ mod common;
 
 use common::nowhere::{Into, Nowhere};
 use common::{Harness, inside, noise, plant, small_packs};
-use decube_backup_core::Timestamp;
 use decube_backup_core::entry::{EntryKind, EntryPath};
 use decube_backup_core::monitor::Silent;
-use decube_backup_core::target::Existing;
+use decube_backup_core::target::{Existing, FileMode};
+use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_engine::options::{InitOptions, RestoreOptions};
 use decube_backup_engine::restore;
 use decube_backup_testkit::{Op, RecordingSink};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -105,4 +106,47 @@ fn in_a_directory_that_was_not_there_nothing_is_looked_for() {
     let asked = target.0.0.lock().expect("lock").clone();
     let wanted = ["", "a", "a/deep", "a/text", "b", "empty", "inline", "link"];
     assert_eq!(asked, wanted.iter().map(|path| path.as_bytes().to_vec()).collect());
+}
+
+/// Notes how each file is opened, and refuses the first opening of one.
+#[derive(Default)]
+struct Openings(Mutex<BTreeMap<Vec<u8>, Vec<FileMode>>>);
+
+impl Nowhere for Openings {
+    fn opens(&self, path: &EntryPath, mode: FileMode) -> Result<()> {
+        let mut all = self.0.lock().expect("lock");
+        let modes = all.entry(path.as_bytes().to_vec()).or_default();
+        modes.push(mode);
+        match (path.as_bytes(), modes.len()) {
+            (b"000", 1) => Err(Error::new(ErrorKind::PermissionDenied, "test", "refused")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_file_is_begun_once_and_only_what_was_begun_is_gone_on_with() {
+    // All begin alike, so that one segment opens them all, more than stay open; the rest of each comes later.
+    const FILES: usize = 400;
+    let tree = tempfile::tempdir().expect("temp");
+    for n in 0..FILES {
+        let file = std::fs::File::create(tree.path().join(format!("{n:03}"))).expect("file");
+        file.write_all_at(&noise(7, 20_000), 0).expect("written");
+        file.write_all_at(&noise(100 + n as u64, 20_000), 1 << 20).expect("written");
+    }
+    let harness = Harness::with_repository(&small_packs());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let target = Into(Arc::new(Openings::default()));
+    let options = RestoreOptions { subtree: inside(tree.path()), ..RestoreOptions::default() };
+    let report = restore::restore(&harness.repository(), &harness.snapshot(&id), &options, &target, &Silent);
+    assert_eq!(report.expect("restore").files_restored as usize, FILES - 1);
+    let mut all = target.0.0.lock().expect("lock").clone();
+    let refused = all.remove(&b"000"[..]).expect("opened");
+    assert_eq!(refused.get(1), Some(&FileMode::Replace), "{refused:?}");
+    let reopened = all.values().filter(|modes| modes.len() > 1).count();
+    assert!(reopened > 0, "all stayed open");
+    for (name, modes) in all {
+        assert_eq!(modes.first(), Some(&FileMode::Replace), "{name:?}");
+        assert!(modes.iter().skip(1).all(|mode| *mode == FileMode::Continue), "{name:?} {modes:?}");
+    }
 }

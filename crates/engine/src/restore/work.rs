@@ -301,9 +301,11 @@ impl WorkContext<'_> {
     }
 
     fn open(&self, file: &FileJob) -> Result<Box<dyn TargetFile>> {
-        let again = file.opened.swap(true, Ordering::Relaxed);
-        let mode = if again { FileMode::Continue } else { file.mode };
-        self.target.create_file(&file.path, mode)
+        let again = file.opened.load(Ordering::Relaxed);
+        let opened = self.target.create_file(&file.path, if again { FileMode::Continue } else { file.mode })?;
+        // Not before: what stands where nothing could be opened is not this restore's to go on with.
+        file.opened.store(true, Ordering::Relaxed);
+        Ok(opened)
     }
 
     /// Accounts for finished pieces; the last one finishes the file.

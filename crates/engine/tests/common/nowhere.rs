@@ -12,6 +12,10 @@ pub trait Nowhere: Send + Sync + 'static {
     fn takes(&self, _: &EntryPath) -> Result<()> {
         Ok(())
     }
+    /// Before each opening of a file.
+    fn opens(&self, path: &EntryPath, _: FileMode) -> Result<()> {
+        self.takes(path)
+    }
     /// What stands there already.
     fn existing(&self, _: &EntryPath) -> Option<Existing> {
         None
@@ -58,8 +62,8 @@ impl<N: Nowhere> Target for Into<N> {
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         self.0.takes(path)
     }
-    fn create_file(&self, path: &EntryPath, _: FileMode) -> Result<Box<dyn TargetFile>> {
-        self.0.takes(path)?;
+    fn create_file(&self, path: &EntryPath, mode: FileMode) -> Result<Box<dyn TargetFile>> {
+        self.0.opens(path, mode)?;
         Ok(Box::new(OpenFile(self.0.clone())))
     }
     fn finish_file(&self, _: Box<dyn TargetFile>, entry: &Entry) -> Vec<Problem> {
