@@ -7,6 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `parents` | a few open directories |
+//! | `open` | how a file is opened for writing |
 //! | `file` | a file while it is written |
 //! | `folding` | names that a file system does not tell apart |
 //! | `acl` | what an ACL grants the group itself |
@@ -18,6 +19,7 @@ mod acl;
 mod file;
 mod finish;
 mod folding;
+mod open;
 mod owner;
 mod parents;
 mod remove;
@@ -31,6 +33,7 @@ use decube_backup_core::target::{Existing, FileMode, Target, TargetFile};
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use file::FsFile;
 use finish::Before;
+use folding::Claims;
 use owner::Owners;
 pub use owner::Ownership;
 use parents::{Parent, Parents};
@@ -58,6 +61,7 @@ pub struct FsTarget {
     root: Root,
     parents: Parents,
     owners: Owners,
+    claims: Claims,
 }
 
 impl FsTarget {
@@ -86,7 +90,7 @@ impl FsTarget {
             Error::io("restore", "cannot open the target directory", e.into()).with("path", path.display())
         })?;
         let (parents, owners) = (Parents::default(), Owners::new(options.ownership));
-        Ok(Self { root: Root::new(fd), parents, owners })
+        Ok(Self { root: Root::new(fd), parents, owners, claims: Claims::default() })
     }
 
     fn error(&self, message: &str, path: &EntryPath, errno: Errno) -> Error {
@@ -111,9 +115,10 @@ impl FsTarget {
         make: impl Fn(&OwnedFd, &[u8]) -> rustix::io::Result<T>,
     ) -> Result<(T, Arc<Parent>)> {
         let (parent, name) = self.parent(path)?;
+        self.claim(&parent, path);
         let mut made = make(&parent.fd, name);
         if matches!(made, Err(Errno::EXIST)) {
-            self.clear_the_way(&parent.fd, name, path)?;
+            self.clear_the_way(&parent, name, path)?;
             made = make(&parent.fd, name);
         }
         Ok((made.map_err(|e| self.error(message, path, e))?, parent))
@@ -125,58 +130,6 @@ impl FsTarget {
         let fd = rustix::fs::openat(&parent.fd, name, flags, Mode::empty());
         let opened = fd.and_then(|fd| Handle::Path(fd.as_fd()).chmod(mode));
         opened.map_err(|e| self.error("cannot open up the directory", path, e))
-    }
-
-    fn create_empty(&self, path: &EntryPath) -> Result<FsFile> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let open = |dir: &OwnedFd, name: &[u8]| rustix::fs::openat(dir, name, flags, mode);
-        let (fd, parent) = self.replacing(path, "cannot create file", open)?;
-        Ok(FsFile { fd, path: path.clone(), attributes_before: parent.inherits, content_before: false })
-    }
-
-    /// The existing file at `path` and what is known of it.
-    fn open_existing(&self, path: &EntryPath) -> Result<rustix::io::Result<(FsFile, Statx)>> {
-        let (parent, name) = self.parent(path)?;
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&parent.fd, name, flags, Mode::empty()).and_then(|fd| {
-            let stat = Handle::Open(fd.as_fd()).stat()?;
-            let file = FsFile { fd, path: path.clone(), attributes_before: true, content_before: true };
-            if source::file_type(&stat) == FileType::RegularFile { Ok((file, stat)) } else { Err(Errno::ISDIR) }
-        }))
-    }
-
-    /// The file of this restore to go on with: what stands there otherwise is somebody else's.
-    fn open_again(&self, path: &EntryPath) -> Result<FsFile> {
-        match self.open_existing(path)? {
-            Ok((file, _)) => Ok(file),
-            Err(e) => Err(self.error("cannot open the file again to go on with it", path, e)),
-        }
-    }
-
-    /// The existing file to rewrite, closed to everyone else; `None` if it has to be replaced.
-    fn open_in_place(&self, path: &EntryPath) -> Result<Option<FsFile>> {
-        let (file, stat) = match self.open_existing(path)? {
-            Ok(opened) => opened,
-            // Nothing there, something else, or nothing that may be written as it is.
-            Err(
-                Errno::NOENT | Errno::ISDIR | Errno::LOOP | Errno::NXIO | Errno::ACCESS | Errno::PERM | Errno::TXTBSY,
-            ) => {
-                return Ok(None);
-            }
-            Err(e) => return Err(self.error("cannot open the file to rewrite it", path, e)),
-        };
-        // Other names of the file may be outside the target: they must not see the new content.
-        if stat.stx_nlink != 1 {
-            return Ok(None);
-        }
-        let handle = Handle::Open(file.fd.as_fd());
-        let own = rustix::process::geteuid().as_raw();
-        let closed = if stat.stx_uid == own { Ok(()) } else { handle.chown(Some(own), None) };
-        if closed.and_then(|()| handle.chmod(0o600)).is_err() {
-            return Ok(None);
-        }
-        Ok(Some(file))
     }
 
     /// Finishes what stands at the entry's path, if it is of the entry's kind.
@@ -230,6 +183,9 @@ impl FsTarget {
     fn stat(&self, path: &EntryPath) -> rustix::io::Result<(Statx, EntryKind)> {
         let (parent, name) = split(path.as_bytes());
         let parent = self.parents.open(&self.root, parent)?;
+        if self.is_taken(&parent, name, path)? {
+            return Err(Errno::NOENT);
+        }
         let flags = if name.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::SYMLINK_NOFOLLOW };
         let stat = rustix::fs::statx(&parent.fd, name, flags, STAT_MASK)?;
         let link = || rustix::fs::readlinkat(&parent.fd, name, Vec::new()).map(|target| target.into_bytes());
@@ -275,16 +231,17 @@ impl Target for FsTarget {
             // A default ACL may have taken rights from the owner.
             if parent.inherits { self.open_up(&parent, name, path, 0o700) } else { Ok(()) }
         };
+        self.claim(&parent, path);
         match make() {
             Ok(()) => return made(()),
             Err(Errno::EXIST) => {}
             Err(e) => return Err(self.error("cannot create directory", path, e)),
         }
-        self.check_told_apart(&parent.fd, name, path)?;
+        self.check_told_apart(&parent, name, path)?;
         let stat = rustix::fs::statx(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK);
         let stat = stat.map_err(|e| self.error("cannot stat", path, e))?;
         if source::file_type(&stat) != FileType::Directory {
-            self.clear_the_way(&parent.fd, name, path)?;
+            self.clear_the_way(&parent, name, path)?;
             return make().map_err(|e| self.error("cannot create directory", path, e)).and_then(made);
         }
         let mode = u32::from(stat.stx_mode) & 0o7777;
@@ -353,6 +310,10 @@ impl Target for FsTarget {
     fn link(&self, original: &EntryPath, path: &EntryPath) -> Result<()> {
         let (from, original_name) = self.parent(original)?;
         let (to, name) = self.parent(path)?;
+        if self.is_taken(&from, original_name, original).map_err(|e| self.error("cannot stat", original, e))? {
+            return Err(self.not_told_apart(original));
+        }
+        self.claim(&to, path);
         let make = || rustix::fs::linkat(&from.fd, original_name, &to.fd, name, AtFlags::empty());
         let failed = |e| self.error("cannot link", path, e).with("original", original);
         match make() {
@@ -360,15 +321,19 @@ impl Target for FsTarget {
             Err(Errno::EXIST) => {}
             Err(e) => return Err(failed(e)),
         }
+        self.check_told_apart(&to, name, path)?;
         let inode = |path| self.stat(path).map(|(stat, _)| (source::device(&stat), stat.stx_ino));
         if inode(original).map_err(failed)? == inode(path).map_err(failed)? {
             return Ok(());
         }
-        self.clear_the_way(&to.fd, name, path)?;
+        self.clear_the_way(&to, name, path)?;
         make().map_err(failed)
     }
 
     fn finish_existing(&self, entry: &Entry) -> Vec<Problem> {
+        if let Ok((parent, _)) = self.parent(&entry.path) {
+            self.claim(&parent, &entry.path);
+        }
         self.finish_path(entry, Before::Attributes)
     }
 

@@ -9,7 +9,7 @@ use crate::attributes::{Handle, SETTABLE};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, Result};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Directories kept open at most.
 const PARENTS_MAX: usize = 32;
@@ -21,6 +21,7 @@ pub(crate) struct Parent {
     pub(crate) fd: OwnedFd,
     /// Whether new entries take attributes over from it: a default ACL or inode flags.
     pub(crate) inherits: bool,
+    folds: OnceLock<bool>,
 }
 
 /// The most recently used directories, latest last.
@@ -58,18 +59,23 @@ impl Parents {
 }
 
 impl Parent {
+    /// Whether it may take two names for one; `look` is asked once.
+    pub(crate) fn may_fold(&self, look: impl FnOnce(&OwnedFd) -> bool) -> bool {
+        *self.folds.get_or_init(|| look(&self.fd))
+    }
+
     fn open(root: &Root, path: &[u8]) -> Result<Self> {
         match root.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
             Ok(fd) => {
                 let handle = Handle::Open(fd.as_fd());
                 let flags = handle.flags().is_ok_and(|flags| flags.intersects(SETTABLE));
                 let acl = !matches!(handle.xattr(b"system.posix_acl_default"), Ok(None));
-                Ok(Self { path: path.to_vec(), inherits: flags || acl, fd })
+                Ok(Self { path: path.to_vec(), inherits: flags || acl, folds: OnceLock::new(), fd })
             }
             // Not readable, yet entries can be made in it.
             Err(Errno::ACCESS) => {
                 let fd = root.open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-                Ok(Self { path: path.to_vec(), inherits: true, fd })
+                Ok(Self { path: path.to_vec(), inherits: true, folds: OnceLock::new(), fd })
             }
             Err(e) => Err(e),
         }

@@ -2,6 +2,7 @@
 
 use crate::attributes::{Handle, LOCKING};
 use crate::target::FsTarget;
+use crate::target::parents::Parent;
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxAttributes, StatxFlags};
@@ -9,8 +10,9 @@ use rustix::io::Errno;
 
 impl FsTarget {
     /// Unlinks the non-directory or removes the empty directory `name` in `parent`.
-    pub(crate) fn clear_the_way(&self, parent: &OwnedFd, name: &[u8], path: &EntryPath) -> Result<()> {
+    pub(crate) fn clear_the_way(&self, parent: &Parent, name: &[u8], path: &EntryPath) -> Result<()> {
         self.check_told_apart(parent, name, path)?;
+        let parent = &parent.fd;
         match unlink(parent, name) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::ISDIR) => {

@@ -1,0 +1,70 @@
+//! How a file is opened for writing.
+
+use super::FsTarget;
+use super::file::FsFile;
+use crate::attributes::Handle;
+use crate::source;
+use decube_backup_core::{EntryPath, Result};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags, Statx};
+use rustix::io::Errno;
+
+impl FsTarget {
+    /// A new file; what is in the way makes way.
+    pub(super) fn create_empty(&self, path: &EntryPath) -> Result<FsFile> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let open = |dir: &OwnedFd, name: &[u8]| rustix::fs::openat(dir, name, flags, mode);
+        let (fd, parent) = self.replacing(path, "cannot create file", open)?;
+        Ok(FsFile { fd, path: path.clone(), attributes_before: parent.inherits, content_before: false })
+    }
+
+    /// The existing file at `path` and what is known of it.
+    fn open_existing(&self, path: &EntryPath) -> Result<rustix::io::Result<(FsFile, Statx)>> {
+        let (parent, name) = self.parent(path)?;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&parent.fd, name, flags, Mode::empty()).and_then(|fd| {
+            let stat = Handle::Open(fd.as_fd()).stat()?;
+            let file = FsFile { fd, path: path.clone(), attributes_before: true, content_before: true };
+            if source::file_type(&stat) == FileType::RegularFile { Ok((file, stat)) } else { Err(Errno::ISDIR) }
+        }))
+    }
+
+    /// The file of this restore to go on with: what stands there otherwise is somebody else's.
+    pub(super) fn open_again(&self, path: &EntryPath) -> Result<FsFile> {
+        match self.open_existing(path)? {
+            Ok((file, _)) => Ok(file),
+            Err(e) => Err(self.error("cannot open the file again to go on with it", path, e)),
+        }
+    }
+
+    /// The existing file to rewrite, closed to everyone else; `None` if it has to be replaced.
+    pub(super) fn open_in_place(&self, path: &EntryPath) -> Result<Option<FsFile>> {
+        let (file, stat) = match self.open_existing(path)? {
+            Ok(opened) => opened,
+            // Nothing there, something else, or nothing that may be written as it is.
+            Err(
+                Errno::NOENT | Errno::ISDIR | Errno::LOOP | Errno::NXIO | Errno::ACCESS | Errno::PERM | Errno::TXTBSY,
+            ) => {
+                return Ok(None);
+            }
+            Err(e) => return Err(self.error("cannot open the file to rewrite it", path, e)),
+        };
+        let (parent, name) = self.parent(path)?;
+        self.claim(&parent, path);
+        if self.is_taken(&parent, name, path).map_err(|e| self.error("cannot stat", path, e))? {
+            return Err(self.not_told_apart(path));
+        }
+        // Other names of the file may be outside the target: they must not see the new content.
+        if stat.stx_nlink != 1 {
+            return Ok(None);
+        }
+        let handle = Handle::Open(file.fd.as_fd());
+        let own = rustix::process::geteuid().as_raw();
+        let closed = if stat.stx_uid == own { Ok(()) } else { handle.chown(Some(own), None) };
+        if closed.and_then(|()| handle.chmod(0o600)).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(file))
+    }
+}
