@@ -18,9 +18,9 @@ mod work;
 use crate::options::{Effect, RestoreOptions, RestoreReport, Snapshot};
 use crate::repository::Repository;
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
-use decube_backup_core::monitor::{Monitor, Problem};
+use decube_backup_core::monitor::{Monitor, Problem, check_stop};
 use decube_backup_core::target::Target;
-use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_core::{ErrorKind, Result};
 use std::sync::{Mutex, PoisonError};
 
 /// Tasks waiting for workers, their bytes on the way, at least: so many requests hide a network's latency.
@@ -94,16 +94,16 @@ pub fn restore(
         plan::Planner::new(repo, snapshot, options, target, &tally, tasks, index)?.run(snapshot)
     });
     // Workers that were told to stop left the rest undone.
-    let after = if monitor.stop_requested() { Err(stopped()) } else { after }?;
+    let after = check_stop(monitor).and(after).map_err(|error| match error.kind() {
+        ErrorKind::Interrupted => {
+            error.with_hint("what was restored stays; run the same command again: it goes on with what is missing")
+        }
+        _ => error,
+    })?;
     if options.effect == Effect::Real {
         after.finish(target, &tally);
     }
     let mut report = tally.report.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
     Ok(report)
-}
-
-fn stopped() -> Error {
-    Error::new(ErrorKind::Interrupted, "restore", "interrupted")
-        .with_hint("what was restored stays; run the same command again: it goes on with what is missing")
 }
