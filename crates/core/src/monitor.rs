@@ -86,12 +86,16 @@ pub enum Progress {
 
 /// Receives progress and problems; called from many threads.
 pub trait Monitor: Send + Sync {
-    /// A phase began (`scan`, `backup`, `restore`, `verify`), with the totals known so far.
+    /// A phase began (`backup`, `restore`, `verify`), with the totals known so far. What is counted from now on is this phase's.
     fn phase(&self, _name: &str, _total_bytes: Option<u64>, _total_items: Option<u64>) {}
     /// `count` more of `what` are done.
     fn advance(&self, _what: Progress, _count: u64) {}
     /// A better estimate of the totals.
     fn totals(&self, _bytes: Option<u64>, _items: Option<u64>) {}
+    /// Whether totals are worth a search of their own, because somebody watches how far the work is.
+    fn wants_totals(&self) -> bool {
+        false
+    }
     /// One item had a problem.
     fn problem(&self, _problem: &Problem) {}
     /// One path is being worked on; may be sampled.

@@ -11,6 +11,7 @@ use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use decube_backup_engine::options::{RestoreOptions, SnapshotFilter};
 use decube_backup_engine::{backup, restore};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -69,6 +70,36 @@ fn every_way_a_file_can_fail_is_counted_and_the_others_are_kept() {
             harness.backup_source(&source, "made up").expect(&context);
             let again = matches!(problem, None | Some(ProblemKind::Attribute)) || behaviour == Behaviour::Unlisted;
             assert_eq!(source.take_opened(), u64::from(!again), "{context}");
+        }
+    }
+}
+
+#[test]
+fn a_hard_link_whose_first_name_cannot_be_read_is_read_by_the_next_one() {
+    for len in [100u64, 10_000, 3_000_000] {
+        for (lost, kind) in [
+            (Behaviour::Vanished, ProblemKind::Vanished),
+            (Behaviour::Unreadable, ProblemKind::Unreadable),
+            (Behaviour::Breaks, ProblemKind::Unreadable),
+        ] {
+            let context = format!("{lost:?} {len}");
+            let harness = Harness::with_repository(&small_packs());
+            let source = MadeUp::new(vec![
+                file("a", 1, len, lost),
+                file("b", 1, len, lost),
+                file("c", 1, len, Behaviour::Fine),
+                file("d", 2, 5000, Behaviour::Fine),
+                file("e", 1, len, Behaviour::Fine),
+            ]);
+            let report = harness.backup_source(&source, "made up").expect(&context);
+            assert_eq!(report.problems, BTreeMap::from([(kind, 2)]), "{context}");
+            assert_eq!((report.entries, source.take_opened()), (4, 4), "{context}: e is known by c");
+            let (to, restored) = harness.restore_with(&report.snapshot.expect("a snapshot"), &RestoreOptions::default());
+            assert!(restored.problems.is_empty(), "{context}: {restored:?}");
+            assert!(std::fs::read(to.path().join("c")).expect(&context) == noise(1, len as usize), "{context}");
+            let inode = |name: &str| std::fs::metadata(to.path().join(name)).expect(&context).ino();
+            assert_eq!(inode("c"), inode("e"), "{context}");
+            harness.assert_sound(&context);
         }
     }
 }

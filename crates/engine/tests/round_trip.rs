@@ -7,7 +7,7 @@ use common::{Harness, Scratch, assert_same, inside, noise, plant, series, small_
 use decube_backup_backend_fs::source::exclude::Pattern;
 use decube_backup_backend_fs::source::{FsSource, SourceOptions};
 use decube_backup_backend_fs::torture::{self, Scale};
-use decube_backup_core::monitor::Silent;
+use decube_backup_core::monitor::{Monitor, Silent};
 use decube_backup_core::source::Source;
 use decube_backup_engine::backup;
 use decube_backup_engine::options::{
@@ -235,6 +235,51 @@ fn reading_everything_again_finds_a_change_no_attribute_shows() {
     let options = BackupOptions { detection: ChangeDetection::ReadAll, ..series("tree") };
     let report = backup::backup(&harness.repository(), &source, &options, &Silent).expect("backup");
     assert_eq!((source.take_opened().len(), report.bytes_new), (first, 0));
+    assert_eq!((report.files_new, report.files_changed), (0, 0), "read again is not changed");
+    assert!(report.files_unchanged > 0);
+    // The same time and length, another content.
+    let file = tree.path().join("a/text");
+    let (before, times) = (fs::read(&file).expect("file"), fs::metadata(&file).expect("file"));
+    fs::write(&file, vec![b'x'; before.len()]).expect("file");
+    fs::File::open(&file).and_then(|f| f.set_modified(times.modified()?)).expect("time");
+    let report = backup::backup(&harness.repository(), &source, &options, &Silent).expect("backup");
+    assert_eq!((report.files_new, report.files_changed, report.bytes_new), (0, 1, before.len() as u64));
+}
+
+/// Wants totals, and keeps what it is told until reading is over.
+#[derive(Default)]
+struct Watcher(std::sync::Mutex<Vec<(String, Option<u64>, Option<u64>)>>);
+
+impl Monitor for Watcher {
+    fn wants_totals(&self) -> bool {
+        true
+    }
+    fn phase(&self, name: &str, bytes: Option<u64>, entries: Option<u64>) {
+        self.0.lock().expect("lock").push((name.into(), bytes, entries));
+    }
+    fn totals(&self, bytes: Option<u64>, entries: Option<u64>) {
+        self.phase("totals", bytes, entries);
+    }
+}
+
+#[test]
+fn who_watches_a_first_backup_is_told_how_much_there_is() {
+    let tree = tempfile::tempdir().expect("temp");
+    plant(tree.path(), 10);
+    let harness = Harness::with_repository(&small_packs());
+    let back_up = |watcher: &Watcher| {
+        let source = source_of(tree.path());
+        let report = backup::backup(&harness.repository(), &source, &series("tree"), watcher).expect("backup");
+        (report, watcher.0.lock().expect("lock").clone())
+    };
+    let (report, told) = back_up(&Watcher::default());
+    let all = (Some(report.bytes), Some(report.entries));
+    assert_eq!((&told[0], told.last()), (&("backup".into(), None, None), Some(&("store".into(), None, None))));
+    // Unless the backup was faster than the search.
+    assert!(told[1..told.len() - 1].iter().all(|(name, b, e)| name == "totals" && (*b, *e) == all), "{told:?}");
+    assert!(told.len() <= 3, "{told:?}");
+    let (_, told) = back_up(&Watcher::default());
+    assert_eq!(told, [("backup".into(), all.0, all.1), ("store".into(), None, None)], "the parent's size will do");
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub struct SnapshotStats {
     pub files_new: u64,
     /// Regular files that differ from the parent's.
     pub files_changed: u64,
-    /// Regular files taken over from the parent unread.
+    /// Regular files as in the parent: taken over unread, or read and found the same.
     pub files_unchanged: u64,
     /// Directories.
     pub dirs: u64,

@@ -26,12 +26,15 @@ const TOLD_MAX: u64 = 200;
 /// No total is known.
 const UNKNOWN: u64 = u64::MAX;
 
+/// All of the current phase, but for problems and `bytes_stored`.
 #[derive(Default)]
 struct Counts {
     entries: AtomicU64,
     bytes: AtomicU64,
     bytes_unchanged: AtomicU64,
     bytes_stored: AtomicU64,
+    /// Bytes that were stored before this phase began.
+    bytes_stored_before: AtomicU64,
     objects: AtomicU64,
     total_bytes: AtomicU64,
     total_items: AtomicU64,
@@ -41,6 +44,51 @@ struct Counts {
     stopping: AtomicBool,
     at: Mutex<Vec<u8>>,
     phase: Mutex<String>,
+    /// Phases begun.
+    phases: AtomicU64,
+}
+
+/// How far a phase is.
+#[derive(Clone, Copy)]
+enum Course {
+    /// So many bytes, nobody knows of how many.
+    Open(u64),
+    Bytes {
+        done: u64,
+        total: u64,
+    },
+    Items {
+        done: u64,
+        total: u64,
+    },
+}
+
+impl Course {
+    /// What is done, and the total.
+    fn position(self) -> (u64, Option<u64>) {
+        match self {
+            Self::Open(bytes) => (bytes, None),
+            Self::Bytes { done, total } | Self::Items { done, total } => (done, Some(total)),
+        }
+    }
+    /// Part of the phase that is done, 0 to 1.
+    fn share(self) -> Option<f64> {
+        match self.position() {
+            (_, None) => None,
+            (_, Some(0)) => Some(1.0),
+            (done, Some(total)) => Some((done as f64 / total as f64).min(1.0)),
+        }
+    }
+    /// Two lines of less than 80 columns: numbers, then what is being worked on.
+    fn template(self) -> &'static str {
+        match self {
+            Self::Open(_) => "{prefix} {elapsed_precise}  {binary_bytes}  {binary_bytes_per_sec}\n{wide_msg}",
+            Self::Items { .. } => "{prefix} [{bar:20}] {percent}%  ETA {eta}\n{wide_msg}",
+            Self::Bytes { .. } => {
+                "{prefix} [{bar:20}] {percent}%  {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  ETA {eta}\n{wide_msg}"
+            }
+        }
+    }
 }
 
 /// Shows progress and problems of one command; ends with [`Reporter::finish`] or when dropped.
@@ -85,11 +133,15 @@ impl Reporter {
         }
     }
 
+    /// Whether anybody sees status lines.
+    fn speaks(&self) -> bool {
+        self.console.format() == Format::Json && self.console.volume() > Volume::Quiet
+    }
+
     fn start_painting(&self) {
         let draws = self.console.may_draw();
-        let speaks = self.console.format() == Format::Json && self.console.volume() > Volume::Quiet;
         let mut painter = self.painter.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.bar == Bar::Hidden || painter.is_some() || !(draws || speaks) {
+        if painter.is_some() || !self.wants_totals() {
             return;
         }
         let (end, ended) = channel();
@@ -112,7 +164,7 @@ impl Drop for Reporter {
 
 impl Monitor for Reporter {
     fn phase(&self, name: &str, total_bytes: Option<u64>, total_items: Option<u64>) {
-        name.clone_into(&mut self.counts.phase.lock().unwrap_or_else(PoisonError::into_inner));
+        self.counts.begin(name);
         self.totals(total_bytes, total_items);
         self.start_painting();
     }
@@ -131,6 +183,10 @@ impl Monitor for Reporter {
     fn totals(&self, bytes: Option<u64>, items: Option<u64>) {
         self.counts.total_bytes.store(bytes.unwrap_or(UNKNOWN), Ordering::Relaxed);
         self.counts.total_items.store(items.unwrap_or(UNKNOWN), Ordering::Relaxed);
+    }
+
+    fn wants_totals(&self) -> bool {
+        self.bar == Bar::Shown && (self.console.may_draw() || self.speaks())
     }
 
     fn problem(&self, problem: &Problem) {
@@ -184,6 +240,15 @@ impl Monitor for Reporter {
 }
 
 impl Counts {
+    /// Counts from the start for the phase `name`.
+    fn begin(&self, name: &str) {
+        for counter in [&self.entries, &self.bytes, &self.bytes_unchanged, &self.objects] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        self.bytes_stored_before.store(self.bytes_stored.load(Ordering::Relaxed), Ordering::Relaxed);
+        name.clone_into(&mut self.phase.lock().unwrap_or_else(PoisonError::into_inner));
+        self.phases.fetch_add(1, Ordering::Relaxed);
+    }
     /// How many problems of this kind were there before.
     fn tell(&self, kind: ProblemKind) -> u64 {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,6 +258,19 @@ impl Counts {
     }
     fn bytes_done(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed) + self.bytes_unchanged.load(Ordering::Relaxed)
+    }
+    /// What moves while the phase runs, and how far it has to go.
+    fn course(&self) -> Course {
+        match (self.total_bytes(), self.total_items()) {
+            (Some(total), _) => Course::Bytes { done: self.bytes_done(), total },
+            (None, Some(total)) => Course::Items { done: self.items_done(), total },
+            (None, None) => {
+                let stored = self.bytes_stored.load(Ordering::Relaxed);
+                let stored = stored.saturating_sub(self.bytes_stored_before.load(Ordering::Relaxed));
+                // A phase that handles no content may still store something.
+                Course::Open(Some(self.bytes_done()).filter(|bytes| *bytes > 0).unwrap_or(stored))
+            }
+        }
     }
     fn known(total: &AtomicU64) -> Option<u64> {
         Some(total.load(Ordering::Relaxed)).filter(|total| *total != UNKNOWN)
@@ -224,23 +302,21 @@ fn wait(ended: &Receiver<()>) -> bool {
 fn paint_bar(console: &Console, counts: &Counts, ended: &Receiver<()>) {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
     let style = |template| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    // Two lines of less than 80 columns: numbers, then what is being worked on.
-    let open = style("{prefix} {elapsed_precise}  {binary_bytes}  {binary_bytes_per_sec}\n{wide_msg}");
-    let closed = style(
-        "{prefix} [{bar:20}] {percent}%  {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  ETA {eta}\n{wide_msg}",
-    );
-    bar.set_style(open.clone());
     console.set_bar(Some(bar.clone()));
-    let mut total = None;
+    let (mut phase, mut template) = (0, "");
     while wait(ended) {
-        let now = counts.total_bytes();
-        if now != total {
-            total = now;
-            match total {
-                Some(total) => bar.set_length(total),
-                None => bar.unset_length(),
-            }
-            bar.set_style(if total.is_some() { closed.clone() } else { open.clone() });
+        let course = counts.course();
+        let (position, total) = course.position();
+        let now = (counts.phases.load(Ordering::Relaxed), course.template());
+        if now != (phase, template) {
+            (phase, template) = now;
+            bar.set_style(style(template));
+            // Rate and time to go are this phase's.
+            bar.reset_eta();
+        }
+        match total {
+            Some(total) => bar.set_length(total),
+            None => bar.unset_length(),
         }
         let items = counts.items_done();
         let items = match counts.total_items() {
@@ -253,7 +329,7 @@ fn paint_bar(console: &Console, counts: &Counts, ended: &Receiver<()>) {
         };
         bar.set_prefix(counts.phase());
         bar.set_message(format!("{items}{problems}  {}", counts.path()));
-        bar.set_position(counts.bytes_done());
+        bar.set_position(position);
     }
     console.set_bar(None);
     bar.finish_and_clear();
@@ -261,11 +337,17 @@ fn paint_bar(console: &Console, counts: &Counts, ended: &Receiver<()>) {
 
 fn paint_json(console: &Console, counts: &Counts, clock: &dyn Clock, ended: &Receiver<()>) {
     let start = clock.monotonic();
+    let (mut phase, mut phase_start) = (0, start);
     while wait(ended) {
-        let seconds = clock.monotonic().saturating_sub(start).as_secs_f64();
-        let (done, total) = (counts.bytes_done(), counts.total_bytes());
-        let share = total.map(|total| if total == 0 { 1.0 } else { (done as f64 / total as f64).min(1.0) });
-        let left = share.filter(|share| *share > 0.0).map(|share| seconds / share - seconds);
+        let now = clock.monotonic();
+        let phases = counts.phases.load(Ordering::Relaxed);
+        if phases != phase {
+            (phase, phase_start) = (phases, now);
+        }
+        let seconds = now.saturating_sub(start).as_secs_f64();
+        let share = counts.course().share();
+        let in_phase = now.saturating_sub(phase_start).as_secs_f64();
+        let left = share.filter(|share| *share > 0.0).map(|share| in_phase / share - in_phase);
         let status = json!({
             "message_type": "status",
             "phase": counts.phase(),
@@ -274,8 +356,8 @@ fn paint_json(console: &Console, counts: &Counts, clock: &dyn Clock, ended: &Rec
             "percent_done": share,
             "total_files": counts.total_items(),
             "files_done": counts.items_done(),
-            "total_bytes": total,
-            "bytes_done": done,
+            "total_bytes": counts.total_bytes(),
+            "bytes_done": counts.bytes_done(),
             "bytes_stored": counts.bytes_stored.load(Ordering::Relaxed),
             "error_count": counts.problems.load(Ordering::Relaxed),
             "current_files": [counts.path()],

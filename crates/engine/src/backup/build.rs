@@ -1,12 +1,12 @@
 //! The builder: decides what is new, feeds the pipeline, builds the tree. One thread, in path order.
 
 use super::dedup::Dedup;
-use super::plan::{Item, Relation, Work};
-use super::read::{RawExtent, ReadEntry, ReadOutcome, Ready};
+use super::plan::{BATCH_BYTES, Item, Relation, Work};
+use super::read::{BatchResult, RawExtent, ReadContext, ReadEntry, ReadOutcome, Ready};
 use super::stat_cache::StatCacheWriter;
-use super::stream::{Block, StreamMessage};
+use super::stream::{BLOCKS_WAITING, Block, HashJob, Outlets, StreamMessage};
 use crate::options::BackupReport;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use decube_backup_core::entry::{EntryKind, EntryPath, Identity, Metadata};
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, check_stop};
@@ -15,7 +15,7 @@ use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_format::tree::{Content, Extent, ListBuilder, TreeBuilder, TreeEntry, TreeRoot};
 use std::collections::HashMap;
 
-/// A group of hard links: what its first member held.
+/// A group of hard links: what the first of its names that could be read held.
 struct LinkGroup {
     kind: EntryKind,
     content: Content,
@@ -28,7 +28,9 @@ pub(super) struct Builder<'a> {
     tree: TreeBuilder,
     stat: Option<StatCacheWriter>,
     monitor: &'a dyn Monitor,
-    arenas: Sender<Vec<u8>>,
+    readers: ReadContext<'a>,
+    hashers: Sender<HashJob>,
+    /// By the name that the planner met first.
     links: HashMap<EntryPath, LinkGroup>,
     list: ListBuilder,
 }
@@ -38,11 +40,12 @@ impl<'a> Builder<'a> {
         dedup: Dedup<'a>,
         tree: TreeBuilder,
         stat: Option<StatCacheWriter>,
-        monitor: &'a dyn Monitor,
-        arenas: Sender<Vec<u8>>,
+        readers: ReadContext<'a>,
+        hashers: Sender<HashJob>,
         list: ListBuilder,
     ) -> Self {
-        Self { dedup, report: BackupReport::default(), tree, stat, monitor, arenas, links: HashMap::new(), list }
+        let (report, links, monitor) = (BackupReport::default(), HashMap::new(), readers.monitor);
+        Self { dedup, report, tree, stat, monitor, readers, hashers, links, list }
     }
 
     /// Takes all work; returns when the planner is done.
@@ -61,26 +64,32 @@ impl<'a> Builder<'a> {
                         }
                     }
                 }
-                Work::Batch(result, seen) => {
-                    let batch = result.recv().map_err(|_| gone())?;
-                    for item in batch.items {
-                        match item {
-                            Ready::Same(entry, identity) => self.same(*entry, identity, seen)?,
-                            Ready::Link(scanned, relation, first) => self.link(*scanned, relation, &first, seen)?,
-                            Ready::Problem(problem) => self.problem(problem),
-                            Ready::Read(read) => {
-                                let content = self.content(&read.extents, &batch.arena)?;
-                                self.read(*read, content, seen)?;
-                            }
-                        }
-                    }
-                    let _ = self.arenas.send(batch.arena);
-                }
+                Work::Batch(result, seen) => self.batch(result.recv().map_err(|_| gone())?, seen)?,
                 Work::Stream(relation, blocks, seen) => self.stream(relation, &blocks, seen)?,
             }
             self.dedup.checkpoint_if_due()?;
         }
         Ok(())
+    }
+
+    fn batch(&mut self, batch: BatchResult, seen: Timestamp) -> Result<()> {
+        for item in batch.items {
+            match item {
+                Ready::Same(entry, identity) => self.same(*entry, identity, seen)?,
+                Ready::Link(scanned, relation, first) => self.link(*scanned, relation, &first, seen)?,
+                Ready::Problem(problem) => self.problem(problem),
+                Ready::Read(read) => {
+                    let content = self.content(&read.extents, &batch.arena)?;
+                    self.read(*read, content, seen)?;
+                }
+            }
+        }
+        self.reuse(batch.arena);
+        Ok(())
+    }
+
+    fn reuse(&self, arena: Vec<u8>) {
+        let _ = self.readers.arenas.0.send(arena);
     }
 
     /// Seals tree and stat cache.
@@ -134,7 +143,7 @@ impl<'a> Builder<'a> {
                 StreamMessage::Block(hashed) => {
                     let Block { arena, extents } = hashed.recv().map_err(|_| ended())?;
                     self.extents(&extents, &arena)?;
-                    let _ = self.arenas.send(arena);
+                    self.reuse(arena);
                     self.dedup.checkpoint_if_due()?;
                     check_stop(self.monitor)?;
                 }
@@ -162,24 +171,48 @@ impl<'a> Builder<'a> {
             let kind = scanned.entry.kind.clone();
             self.links.insert(path, LinkGroup { kind, content: content.clone(), meta: scanned.entry.meta.clone() });
         }
-        self.count_changed(&scanned.entry.kind, relation);
-        self.push(TreeEntry { entry: scanned.entry, content }, scanned.identity, seen)
+        let entry = TreeEntry { entry: scanned.entry, content };
+        if let Content::Inline(bytes) = &entry.content
+            && !matches!(&relation, Relation::Known(before) if before.content == entry.content)
+        {
+            self.report.bytes_new += bytes.len() as u64;
+        }
+        self.count_read(&entry, &relation);
+        self.push(entry, scanned.identity, seen)
+    }
+
+    /// Reads a name of an inode whose names before it could not be read. Here and now: its place in the order has come.
+    fn read_link(&mut self, scanned: Scanned, relation: Relation, first: &EntryPath, seen: Timestamp) -> Result<()> {
+        let path = scanned.entry.path.clone();
+        if scanned.entry.kind.size() > BATCH_BYTES {
+            let (readers, hashers) = (self.readers, self.hashers.clone());
+            let (blocks, result) = bounded(BLOCKS_WAITING);
+            std::thread::scope(|scope| {
+                scope.spawn(move || readers.stream(scanned, &Outlets { blocks, hashers: &hashers }));
+                let streamed = self.stream(relation, &result, seen);
+                // After an error the reader must not wait for somebody to take the next block.
+                drop(result);
+                streamed
+            })?;
+        } else {
+            let batch = self.readers.batch(vec![Item::Read(Box::new(scanned), relation)]);
+            self.batch(batch, seen)?;
+        }
+        if let Some(group) = self.links.remove(&path) {
+            self.links.insert(first.clone(), group);
+        }
+        Ok(())
     }
 
     fn link(&mut self, mut scanned: Scanned, relation: Relation, first: &EntryPath, seen: Timestamp) -> Result<()> {
         let Some(group) = self.links.get(first) else {
-            self.problem(Problem::new(
-                ProblemKind::Unreadable,
-                scanned.entry.path.as_bytes().to_vec(),
-                format!("another name of {first}, which could not be read"),
-            ));
-            return Ok(());
+            return self.read_link(scanned, relation, first, seen);
         };
         scanned.entry.kind = group.kind.clone();
         scanned.entry.meta = group.meta.clone();
-        let content = group.content.clone();
-        self.count_changed(&scanned.entry.kind, relation);
-        self.push(TreeEntry { entry: scanned.entry, content }, scanned.identity, seen)
+        let entry = TreeEntry { entry: scanned.entry, content: group.content.clone() };
+        self.count_read(&entry, &relation);
+        self.push(entry, scanned.identity, seen)
     }
 
     fn same(&mut self, entry: TreeEntry, identity: Identity, seen: Timestamp) -> Result<()> {
@@ -198,14 +231,17 @@ impl<'a> Builder<'a> {
         self.push(entry, Some(identity), seen)
     }
 
-    fn count_changed(&mut self, kind: &EntryKind, relation: Relation) {
-        match (kind, relation) {
-            (EntryKind::File { .. }, Relation::New) => self.report.files_new += 1,
-            (EntryKind::File { .. }, Relation::Changed) => self.report.files_changed += 1,
-            (EntryKind::File { .. }, Relation::Healed) => self.report.files_healed += 1,
-            (EntryKind::Directory, _) => self.report.directories += 1,
-            _ => self.report.others += 1,
-        }
+    fn count_read(&mut self, entry: &TreeEntry, relation: &Relation) {
+        let report = &mut self.report;
+        let counter = match (&entry.entry.kind, relation) {
+            (EntryKind::File { .. }, Relation::New) => &mut report.files_new,
+            (EntryKind::File { .. }, Relation::Known(before)) if **before == *entry => &mut report.files_unchanged,
+            (EntryKind::File { .. }, Relation::Known(_)) => &mut report.files_changed,
+            (EntryKind::File { .. }, Relation::Healed) => &mut report.files_healed,
+            (EntryKind::Directory, _) => &mut report.directories,
+            _ => &mut report.others,
+        };
+        *counter += 1;
     }
 
     /// Puts an entry into the tree. What a tree cannot hold of it is a problem of this entry, not of the backup.

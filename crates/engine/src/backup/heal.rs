@@ -9,7 +9,6 @@
 //! pack by itself, and a prune may have put what it stored elsewhere.
 
 use super::kept_tree::Keeper;
-use super::plan::Relation;
 use crate::index::LocalIndex;
 use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -25,8 +24,8 @@ pub(super) struct Health<'a> {
     pub index: Arc<LocalIndex>,
     /// Packs that may not be relied on.
     pub excluded: &'a (dyn Fn(&PackName) -> bool + Sync),
-    /// What a file is whose content may not be relied on.
-    pub relation: Relation,
+    /// Whether content that may not be relied on is damaged; else it is only not known to be there.
+    pub heals: bool,
     /// Packs relied on, if they must be named.
     pub deps: Option<&'a Mutex<HashSet<PackName>>>,
     /// Keeps the list nodes of what is taken over.

@@ -11,6 +11,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`plan`] | change detection |
+//! | [`ahead`] | how much there is, for whoever watches |
 //! | [`heal`] | unchanged files whose stored content is damaged |
 //! | [`read`] | the reader pool |
 //! | [`stream`] | large files: read and cut in order, hashed by whoever is idle |
@@ -21,6 +22,7 @@
 //! | [`host`] | by a write-only key: whose snapshots, under which keys |
 //! | [`kept_tree`] | the tree that such a host stored last, in its cache |
 
+mod ahead;
 mod build;
 mod commit;
 pub(crate) mod dedup;
@@ -49,6 +51,7 @@ use decube_backup_format::tree::{INLINE_BYTES_MAX, ListBuilder, NodeReader, Tree
 use hashbrown::HashSet;
 use kept_tree::{Keeper, KeptTree};
 use stat_cache::{StatCacheReader, StatCacheWriter};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Work items in flight between planner and builder.
@@ -228,13 +231,14 @@ fn run_pass<'a>(
             nodes,
             index: repo.index()?,
             excluded: &unsound,
-            relation: if healing { plan::Relation::Healed } else { plan::Relation::Changed },
+            heals: healing,
             deps: repo.host().map(|_| &looked_up),
             keeper: keeper.as_ref(),
         }),
         _ => None,
     };
     let failure = Failure::default();
+    let read_all = AtomicBool::new(false);
 
     let mut pass = std::thread::scope(|scope| {
         let writer = ChunkWriter::start(scope, context, settings);
@@ -246,7 +250,9 @@ fn run_pass<'a>(
             scope.spawn(move || readers.run(&jobs, &hashers));
         }
         scope.spawn(move || stream::hash_blocks(&blocks, hasher));
-        drop((jobs_out, hashers));
+        drop(jobs_out);
+        let search = (before.is_none() && monitor.wants_totals())
+            .then(|| scope.spawn(|| ahead::count(source, monitor, &repo.env.runtime, &read_all)));
         let old =
             nodes.zip(before).map(|(nodes, before)| plan::Parent::new(TreeCursor::new(nodes, &before.tree), known));
         let unfinished = order.clone();
@@ -274,18 +280,24 @@ fn run_pass<'a>(
         .keeping(keeper.as_ref());
         let tree = TreeBuilder::new(repo.hasher.clone(), &repo.cut_key);
         let list = ListBuilder::new(repo.hasher.clone(), &repo.cut_key);
-        let mut builder = build::Builder::new(dedup, tree, stat, monitor, arenas.0.clone(), list);
+        let mut builder = build::Builder::new(dedup, tree, stat, readers, hashers, list);
         let built = builder.run(&order_out);
         drop(order_out);
+        read_all.store(true, Ordering::Relaxed);
+        // It must not tell totals of the next phase.
+        let _ = search.map(std::thread::ScopedJoinHandle::join);
         // Also when asked for after the last entry: much may be waiting to be stored.
         let built = built.and_then(|()| check_stop(monitor));
         if let Some(error) = failure.try_take().or_else(|| built.err()) {
             builder.abandon();
             return Err(run.explain(error));
         }
+        // What is read may be far from being stored where the sink is slow.
+        monitor.phase("store", None, None);
         let (dedup, mut report, root, stat) = builder.finish()?;
         run.count(Stored { chunks: dedup.chunks_new, chunk_bytes: dedup.bytes_new, ..Stored::default() });
-        (report.chunks_new, report.bytes_new) = (run.stored().chunks, run.stored().chunk_bytes);
+        report.chunks_new = run.stored().chunks;
+        report.bytes_new += run.stored().chunk_bytes;
         report.chunks_reused = dedup.chunks_reused;
         let (added, deps) = dedup.finish()?;
         run.count_packs(&added);

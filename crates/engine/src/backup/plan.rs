@@ -24,10 +24,10 @@ pub(super) const BATCH_BYTES: u64 = 1 << 20;
 const BATCH_ITEMS: usize = 1024;
 
 /// How an entry relates to the parent snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relation {
     New,
-    Changed,
+    /// In the parent like this. Nothing says that it is still so: it is read, and then it is the same or has changed.
+    Known(Box<TreeEntry>),
     /// As in the parent, but part of its stored content is damaged: read to be stored again.
     Healed,
 }
@@ -109,6 +109,12 @@ pub(super) struct Planner<'a> {
     seen: Timestamp,
 }
 
+fn is_as_before(scanned: &Scanned, before: &TreeEntry, known: &Identity) -> bool {
+    scanned.identity == Some(*known)
+        && before.entry.kind == scanned.entry.kind
+        && before.entry.meta.mtime == scanned.entry.meta.mtime
+}
+
 /// Why planning ended early: the builder is gone and has its own error.
 pub(super) struct Closed;
 
@@ -166,28 +172,17 @@ impl<'a> Planner<'a> {
 
     fn entry(&mut self, scanned: Scanned) -> Result<(), Closed> {
         let before = self.parent.as_mut().and_then(|p| p.take(&scanned.entry.path));
-        let mut relation = if before.is_some() { Relation::Changed } else { Relation::New };
-        let unchanged = before.and_then(|(before, known)| Some((before, known?))).filter(|(before, known)| {
-            scanned.identity == Some(*known)
-                && before.entry.kind == scanned.entry.kind
-                && before.entry.meta.mtime == scanned.entry.meta.mtime
-        });
-        let doubt = |entry: &TreeEntry| self.health.as_ref().filter(|health| !health.is_whole(&entry.content));
-        if let Some(health) = unchanged.as_ref().and_then(|(before, _)| doubt(before)) {
-            relation = health.relation;
-        } else if let Some((before, known)) = unchanged {
-            self.monitor.advance(Progress::BytesUnchanged, scanned.entry.kind.size());
-            // A name of the same inode that the parent did not have has to find this group, and be found by it.
-            let elsewhere = match &before.entry.meta.link_group {
-                Some(group) => self.first_name(&known, &scanned.entry.path, group).filter(|(_, g)| g != group),
-                None => None,
-            };
-            self.items.push(match elsewhere {
-                Some((first, _)) => Item::Link(Box::new(scanned), relation, first),
-                None => Item::Same(Box::new(before), known),
-            });
-            return self.flush_if_full();
-        }
+        let relation = match before {
+            None => Relation::New,
+            Some((before, Some(known))) if is_as_before(&scanned, &before, &known) => {
+                match self.health.as_ref().filter(|health| !health.is_whole(&before.content)) {
+                    None => return self.unchanged(scanned, before, known),
+                    Some(health) if health.heals => Relation::Healed,
+                    Some(_) => Relation::Known(Box::new(before)),
+                }
+            }
+            Some((before, _)) => Relation::Known(Box::new(before)),
+        };
         // A directory's number of links counts what is in it.
         if let Some(identity) = scanned.identity.filter(|i| i.links > 1 && scanned.entry.kind != EntryKind::Directory) {
             let path = scanned.entry.path.clone();
@@ -214,6 +209,20 @@ impl<'a> Planner<'a> {
         self.to_read += 1;
         self.bytes += size;
         self.items.push(Item::Read(Box::new(scanned), relation));
+        self.flush_if_full()
+    }
+
+    fn unchanged(&mut self, scanned: Scanned, before: TreeEntry, known: Identity) -> Result<(), Closed> {
+        self.monitor.advance(Progress::BytesUnchanged, scanned.entry.kind.size());
+        // A name of the same inode that the parent did not have has to find this group, and be found by it.
+        let elsewhere = match &before.entry.meta.link_group {
+            Some(group) => self.first_name(&known, &scanned.entry.path, group).filter(|(_, g)| g != group),
+            None => None,
+        };
+        self.items.push(match elsewhere {
+            Some((first, _)) => Item::Link(Box::new(scanned), Relation::Known(Box::new(before)), first),
+            None => Item::Same(Box::new(before), known),
+        });
         self.flush_if_full()
     }
 

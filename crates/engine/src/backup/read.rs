@@ -95,7 +95,7 @@ impl ReadContext<'_> {
         }
     }
 
-    fn batch(&self, items: Vec<Item>) -> BatchResult {
+    pub(super) fn batch(&self, items: Vec<Item>) -> BatchResult {
         let mut arena = self.arena();
         let items = items
             .into_iter()

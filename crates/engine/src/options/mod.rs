@@ -109,7 +109,7 @@ pub struct BackupReport {
     pub files_new: u64,
     /// Files whose content or attributes changed.
     pub files_changed: u64,
-    /// Files taken over from the parent unread.
+    /// Files as in the parent: taken over unread, or read and found the same.
     pub files_unchanged: u64,
     /// Unchanged files that were read because stored content of theirs is damaged: it is stored again.
     pub files_healed: u64,
@@ -123,7 +123,7 @@ pub struct BackupReport {
     pub bytes: u64,
     /// Content bytes read; holes are not.
     pub bytes_read: u64,
-    /// Content bytes not known before, uncompressed.
+    /// Content bytes not known before, uncompressed: in chunks, and small files kept in the tree.
     pub bytes_new: u64,
     /// Bytes uploaded, everything included.
     pub bytes_stored: u64,

@@ -37,7 +37,7 @@ pub struct MadeUpFile {
     pub behaviour: Behaviour,
 }
 
-/// Files in path order; the directories above them are made up too.
+/// Files in path order, of one seed and length names of one inode; the directories above them are made up too.
 pub struct MadeUp {
     pub files: Vec<MadeUpFile>,
     pub opened: AtomicU64,
@@ -54,10 +54,10 @@ impl MadeUp {
     }
 }
 
-fn entry(path: EntryPath, kind: EntryKind, seed: u64) -> Scanned {
+fn entry(path: EntryPath, kind: EntryKind, seed: u64, links: u32) -> Scanned {
     let mode = if kind == EntryKind::Directory { 0o755 } else { 0o644 };
     let mtime = Timestamp { seconds: 1_000_000 + seed as i64, nanoseconds: 0 };
-    let identity = Identity { dev: 1, inode: seed + 2, ctime_ns: 1_000_000 + seed as i64, links: 1 };
+    let identity = Identity { dev: 1, inode: seed + 2, ctime_ns: 1_000_000 + seed as i64, links };
     let identity = (kind != EntryKind::Directory).then_some(identity);
     Scanned { entry: Entry { path, kind, meta: Metadata { mode, mtime, ..Metadata::default() } }, identity }
 }
@@ -120,7 +120,7 @@ impl Source for MadeUp {
     }
 
     fn scan(&self) -> Result<Box<dyn Scan>> {
-        let mut items = vec![ScanItem::Entry(entry(EntryPath::root(), EntryKind::Directory, 0))];
+        let mut items = vec![ScanItem::Entry(entry(EntryPath::root(), EntryKind::Directory, 0, 1))];
         let mut made = std::collections::HashSet::from([EntryPath::root()]);
         for file in &self.files {
             let mut missing = Vec::new();
@@ -131,7 +131,7 @@ impl Source for MadeUp {
             }
             for path in missing.into_iter().rev() {
                 made.insert(path.clone());
-                items.push(ScanItem::Entry(entry(path, EntryKind::Directory, 0)));
+                items.push(ScanItem::Entry(entry(path, EntryKind::Directory, 0, 1)));
             }
             items.push(match file.behaviour {
                 Behaviour::Unlisted => ScanItem::Problem(Problem::new(
@@ -139,7 +139,10 @@ impl Source for MadeUp {
                     file.path.as_bytes().to_vec(),
                     "cannot be listed",
                 )),
-                _ => ScanItem::Entry(entry(file.path.clone(), EntryKind::File { size: file.len }, file.seed)),
+                _ => {
+                    let names = self.files.iter().filter(|f| (f.seed, f.len) == (file.seed, file.len)).count() as u32;
+                    ScanItem::Entry(entry(file.path.clone(), EntryKind::File { size: file.len }, file.seed, names))
+                }
             });
         }
         Ok(Box::new(MadeUpScan { items: items.into_iter() }))
