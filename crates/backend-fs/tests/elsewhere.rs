@@ -1,4 +1,4 @@
-//! Targets that other file systems are mounted below, or that lie on others.
+//! Targets that other file systems are mounted below, that lie on others, or on such as fold names.
 //!
 //! Its own harness: what this host cannot test shows as ignored, with the reason, never as passed.
 
@@ -8,24 +8,32 @@ mod mounts;
 use decube_backup_backend_fs::target::{FsTarget, TargetOptions};
 use decube_backup_core::entry::{Entry, EntryKind, Metadata, Xattr};
 use decube_backup_core::target::{FileMode, Target};
-use decube_backup_core::{EntryPath, ErrorKind};
-use libtest_mimic::{Arguments, Failed, Trial};
+use decube_backup_core::{EntryPath, ErrorKind, Result};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use mounts::Mounted;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use tempfile::{NamedTempFile, TempDir};
 
-type Tested = Result<(), Failed>;
+type Tested = std::result::Result<Completion, Failed>;
 type Test = (&'static str, fn() -> Tested);
 
 fn main() {
-    let tests: [Test; 2] = [
+    let tests: [Test; 4] = [
         ("nothing_is_removed_from_what_is_mounted_below", mounted_below),
         ("without_its_acl_a_file_is_not_wider_than_it_was", without_acl),
+        ("what_was_restored_under_one_name_does_not_go_for_another_spelling", spellings),
+        ("names_that_differ_in_case_are_all_restored_where_they_are_told_apart", told_apart),
     ];
     let host = mounts::can_mount();
-    let trials = tests.map(|(name, test)| match host {
-        Ok(()) => Trial::test(name, test),
-        Err(reason) => Trial::test(name, test).with_kind(reason).with_ignored_flag(true),
+    let trials = tests.map(|(name, test)| {
+        Trial::ignorable_test(name, move || match host {
+            Ok(()) => test(),
+            Err(reason) => Ok(Completion::ignored_with(reason)),
+        })
     });
     libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
 }
@@ -48,7 +56,7 @@ fn mounted_below() -> Tested {
     // The root may be one itself.
     FsTarget::create(mount.path(), TargetOptions::default())?.remove(&EntryPath::new(*b"directory")?)?;
     assert!(!mount.path().join("directory").exists());
-    Ok(())
+    Ok(Completion::Completed)
 }
 
 fn without_acl() -> Tested {
@@ -66,5 +74,106 @@ fn without_acl() -> Tested {
     let problems = target.finish_file(file, &Entry { path, kind: EntryKind::File { size: 0 }, meta });
     assert_eq!(fs::metadata(mount.path().join("file"))?.permissions().mode() & 0o7777, 0o640);
     assert!(problems.iter().any(|p| p.message.contains("0660, it stays 0640: without its ACL")), "{problems:?}");
-    Ok(())
+    Ok(Completion::Completed)
+}
+
+/// A file system of 16 MiB in a file, unmounted when dropped.
+struct InImage {
+    dir: TempDir,
+    _image: NamedTempFile,
+}
+
+impl InImage {
+    fn made_by(mkfs: &[&str], kind: &str, options: &str) -> io::Result<Self> {
+        let (dir, image) = (tempfile::tempdir()?, NamedTempFile::new()?);
+        image.as_file().set_len(16 << 20)?;
+        let (program, args) = mkfs.split_first().ok_or_else(|| io::Error::other("no program"))?;
+        let mut command = Command::new(program);
+        let made = command.args(args).arg(image.path()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        if !made.success() {
+            return Err(io::Error::other("mkfs failed"));
+        }
+        mounts::mount(&["-t", kind, "-o", options, &image.path().to_string_lossy()], dir.path())?;
+        Ok(Self { dir, _image: image })
+    }
+}
+
+impl Drop for InImage {
+    fn drop(&mut self) {
+        let _unmounted = Command::new("umount").arg(self.dir.path()).status();
+    }
+}
+
+/// One to which `a` and `A` are one name.
+fn folding() -> io::Result<InImage> {
+    let fat = || InImage::made_by(&["mkfs.vfat"], "vfat", "loop");
+    let ntfs = || InImage::made_by(&["mkntfs", "-q", "-F"], "lowntfs-3g", "loop,ignore_case");
+    fat().or_else(|_| ntfs())
+}
+
+fn target(on: &Path) -> Result<FsTarget> {
+    FsTarget::create(on, TargetOptions::default())
+}
+
+fn path(name: &str) -> Result<EntryPath> {
+    EntryPath::new(name.as_bytes())
+}
+
+fn write(target: &FsTarget, name: &str, content: &str, mode: FileMode) -> Result<()> {
+    target.create_file(&path(name)?, mode)?.write_at(0, content.as_bytes())
+}
+
+fn spellings() -> Tested {
+    let Ok(image) = folding() else { return Ok(Completion::ignored_with("no file system here folds names")) };
+    let mount = image.dir.path();
+    let first = target(mount)?;
+    let read = || fs::read_to_string(mount.join("A"));
+    write(&first, "A", "first", FileMode::Replace)?;
+    assert_eq!(fs::read_to_string(mount.join("a"))?, "first", "it does not fold");
+    assert_eq!(first.existing(&path("a")?)?, None);
+    let link = EntryKind::Symlink { target: b"x".to_vec() };
+    let errors = [
+        write(&first, "a", "second", FileMode::Replace).err(),
+        write(&first, "a", "second", FileMode::InPlace).err(),
+        first.create_directory(&path("a")?).err(),
+        first.create_special(&Entry { path: path("a")?, kind: link, meta: Metadata::default() }).err(),
+        first.link(&path("a")?, &path("b")?).err(),
+    ];
+    for error in errors {
+        assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::AlreadyExists));
+    }
+    assert_eq!(read()?, "first");
+    first.create_directory(&path("Directory")?)?;
+    write(&first, "Directory/file", "inside", FileMode::Replace)?;
+    assert!(first.create_directory(&path("directory")?).is_err());
+    // What an earlier restore left is nobody's yet, however the file system spells it.
+    let again = target(mount)?;
+    write(&again, "A", "third", FileMode::Replace)?;
+    assert_eq!(read()?, "third");
+    again.create_directory(&path("Directory")?)?;
+    assert!(write(&again, "a", "fourth", FileMode::InPlace).is_err());
+    assert_eq!(read()?, "third");
+    Ok(Completion::Completed)
+}
+
+fn told_apart() -> Tested {
+    // One that is not known not to fold.
+    let memory = Mounted::of_kind("ramfs", "mode=700")?;
+    let mount = memory.path();
+    for content in ["once", "again"] {
+        let target = target(mount)?;
+        for mode in [FileMode::Replace, FileMode::InPlace] {
+            for name in ["A", "a", "Stra\u{df}e", "STRASSE"] {
+                write(&target, name, &format!("{content} {name}"), mode)?;
+            }
+        }
+        target.link(&path("a")?, &path("b")?)?;
+        target.link(&path("a")?, &path("B")?)?;
+        target.create_directory(&path("D")?)?;
+        target.create_directory(&path("d")?)?;
+        for (name, holds) in [("A", "A"), ("a", "a"), ("b", "a"), ("B", "a"), ("STRASSE", "STRASSE")] {
+            assert_eq!(fs::read_to_string(mount.join(name))?, format!("{content} {holds}"));
+        }
+    }
+    Ok(Completion::Completed)
 }

@@ -13,6 +13,7 @@
 //! | [`transform`] | invertible bytes → bytes on a segment |
 //! | [`catalog`] | the queryable record of snapshots |
 //! | [`entry`] | paths, kinds and attributes of backed-up entries |
+//! | [`acl`] | POSIX ACLs: what an attribute says |
 //! | [`gitignore`] | exclude patterns as git means them, for the crate that matches |
 //! | [`key`] | object names inside a sink |
 //! | [`registry`] | scheme → factory |
@@ -24,6 +25,7 @@
 //!
 //! *Deliberately absent*: retries (one layer decides), global state, dynamic loading.
 
+pub mod acl;
 pub mod catalog;
 pub mod entry;
 pub mod error;

@@ -29,8 +29,11 @@ pub enum FileMode {
     /// An existing regular file is kept and rewritten in place (chunk-level delta). Whatever else stands there is replaced.
     /// What was written is durable before the file gets its attributes: its old time would vouch for it.
     InPlace,
-    /// A file that this restore opened before. It is opened as it is, or not at all.
+    /// A file that this restore began with [`FileMode::Replace`]. It is opened as it is, or not at all.
     Continue,
+    /// A file that this restore began with [`FileMode::InPlace`]. It is opened as it is, or not at all, and is made durable
+    /// as one is that was never closed.
+    ContinueInPlace,
 }
 
 /// An open file of a target. `Any`, so that [`Target::finish_file`] finds its own type again.

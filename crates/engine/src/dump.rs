@@ -5,6 +5,7 @@ use crate::index::{LocalIndex, Location};
 use crate::options::Snapshot;
 use crate::repository::Repository;
 use crate::segments::{Nodes, Scratch, SegmentReader};
+use decube_backup_core::acl;
 use decube_backup_core::entry::{EntryKind, EntryPath};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -152,7 +153,7 @@ pub fn dump_file(repo: &Repository, snapshot: &Snapshot, path: &EntryPath, out: 
 }
 
 /// Writes `path` and everything below it to `out` as a tar archive (GNU long names, PAX for
-/// nanosecond times and extended attributes); names are relative to the snapshot's root.
+/// nanosecond times, extended attributes and ACLs); names are relative to the snapshot's root.
 ///
 /// Returns what could not be put into it: a file with lost content is padded with zeros to its length.
 ///
@@ -233,7 +234,15 @@ fn append_entry(
         extensions.push(("mtime".into(), text.into_bytes()));
     }
     for xattr in &meta.xattrs {
-        if let Ok(name) = std::str::from_utf8(&xattr.name) {
+        // An ACL has a record of its own, which archivers turn back into one.
+        let record = match xattr.name.as_slice() {
+            acl::ACCESS => Some("SCHILY.acl.access"),
+            acl::DEFAULT => Some("SCHILY.acl.default"),
+            _ => None,
+        };
+        if let Some((record, text)) = record.zip(acl::text(&xattr.value)) {
+            extensions.push((record.into(), text.into_bytes()));
+        } else if let Ok(name) = std::str::from_utf8(&xattr.name) {
             extensions.push((format!("SCHILY.xattr.{name}"), xattr.value.clone()));
         }
     }

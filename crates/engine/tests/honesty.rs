@@ -94,7 +94,8 @@ fn a_hard_link_whose_first_name_cannot_be_read_is_read_by_the_next_one() {
             let report = harness.backup_source(&source, "made up").expect(&context);
             assert_eq!(report.problems, BTreeMap::from([(kind, 2)]), "{context}");
             assert_eq!((report.entries, source.take_opened()), (4, 4), "{context}: e is known by c");
-            let (to, restored) = harness.restore_with(&report.snapshot.expect("a snapshot"), &RestoreOptions::default());
+            let (to, restored) =
+                harness.restore_with(&report.snapshot.expect("a snapshot"), &RestoreOptions::default());
             assert!(restored.problems.is_empty(), "{context}: {restored:?}");
             assert!(std::fs::read(to.path().join("c")).expect(&context) == noise(1, len as usize), "{context}");
             let inode = |name: &str| std::fs::metadata(to.path().join(name)).expect(&context).ino();

@@ -6,14 +6,11 @@
 
 use crate::attributes::{Handle, SETTABLE};
 use crate::source::timestamp;
-use crate::target::acl;
+use decube_backup_core::acl;
 use decube_backup_core::entry::{Entry, EntryKind, Timestamp, Xattr, display_bytes};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use rustix::fs::{IFlags, Statx, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
-
-/// Where Linux keeps an ACL.
-const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
 
 /// What the inode may carry before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +92,8 @@ impl Task<'_> {
     /// group's after a change of owner, and without its ACL the bits of its mask are the group's.
     fn close(&self, now: u32, owner_changes: bool) {
         let meta = &self.entry.meta;
-        let acl = |xattrs: &[Xattr]| xattrs.iter().find(|x| x.name == ACCESS_ACL).map(|x| x.value.clone());
-        let acl_changes = || self.handle.xattr(ACCESS_ACL).unwrap_or_default() != acl(&meta.xattrs);
+        let acl = |xattrs: &[Xattr]| xattrs.iter().find(|x| x.name == acl::ACCESS).map(|x| x.value.clone());
+        let acl_changes = || self.handle.xattr(acl::ACCESS).unwrap_or_default() != acl(&meta.xattrs);
         if matches!(self.entry.kind, EntryKind::Symlink { .. }) || !(owner_changes || acl_changes()) {
             return;
         }
@@ -151,7 +148,7 @@ impl Task<'_> {
             let same = before == Before::Attributes && matches!(self.handle.xattr(name), Ok(Some(v)) if v == *value);
             if !same && let Err(e) = self.handle.set_xattr(name, value) {
                 fail("", name, e);
-                if name == ACCESS_ACL {
+                if name == acl::ACCESS {
                     // The mode's group bits are the ACL's mask: more than the group itself had.
                     self.withheld = 0o070 & !(acl::group_bits(value) << 3);
                 }

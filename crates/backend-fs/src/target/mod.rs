@@ -10,12 +10,10 @@
 //! | `open` | how a file is opened for writing |
 //! | `file` | a file while it is written |
 //! | `folding` | names that a file system does not tell apart |
-//! | `acl` | what an ACL grants the group itself |
 //! | `finish` | owner, extended attributes, mode, times, flags, in that order |
 //! | `owner` | who owns what is restored |
 //! | `remove` | taking away what stands in the way |
 
-mod acl;
 mod file;
 mod finish;
 mod folding;
@@ -44,9 +42,6 @@ use std::any::Any;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Files rewritten in place are at least so long, bytes; shorter ones were made by the restore, whatever handle is left.
-const SYNCED_BYTES_MIN: u64 = 1 << 20;
 
 /// How a target restores.
 #[derive(Clone, Debug, Default)]
@@ -256,7 +251,8 @@ impl Target for FsTarget {
         let existing = match mode {
             FileMode::Replace => None,
             FileMode::InPlace => self.open_in_place(path)?,
-            FileMode::Continue => Some(self.open_again(path)?),
+            FileMode::Continue => Some(FsFile { content_before: false, ..self.open_again(path)? }),
+            FileMode::ContinueInPlace => Some(self.open_again(path)?),
         };
         Ok(Box::new(existing.map_or_else(|| self.create_empty(path), Ok)?))
     }
@@ -267,7 +263,6 @@ impl Target for FsTarget {
             Ok(file) => {
                 // Blocks that were there before may reach the disk later than the time that vouches for them.
                 if file.content_before
-                    && entry.kind.size() >= SYNCED_BYTES_MIN
                     && let Err(e) = rustix::fs::fdatasync(&file.fd)
                 {
                     let message = format!("cannot be made durable: {e}");

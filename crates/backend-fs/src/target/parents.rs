@@ -6,6 +6,7 @@
 
 use crate::at::Root;
 use crate::attributes::{Handle, SETTABLE};
+use decube_backup_core::acl;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, Result};
@@ -69,7 +70,7 @@ impl Parent {
             Ok(fd) => {
                 let handle = Handle::Open(fd.as_fd());
                 let flags = handle.flags().is_ok_and(|flags| flags.intersects(SETTABLE));
-                let acl = !matches!(handle.xattr(b"system.posix_acl_default"), Ok(None));
+                let acl = !matches!(handle.xattr(acl::DEFAULT), Ok(None));
                 Ok(Self { path: path.to_vec(), inherits: flags || acl, folds: OnceLock::new(), fd })
             }
             // Not readable, yet entries can be made in it.

@@ -65,6 +65,14 @@ impl FileJob {
         }
     }
 
+    /// How it is opened after it was closed.
+    fn mode_again(&self) -> FileMode {
+        match self.mode {
+            FileMode::InPlace | FileMode::ContinueInPlace => FileMode::ContinueInPlace,
+            FileMode::Replace | FileMode::Continue => FileMode::Continue,
+        }
+    }
+
     /// Whether the last byte written is the last byte of the file.
     fn is_as_long_as_written(&self) -> bool {
         let falls_short = self.has_holes.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed);
@@ -302,7 +310,7 @@ impl WorkContext<'_> {
 
     fn open(&self, file: &FileJob) -> Result<Box<dyn TargetFile>> {
         let again = file.opened.load(Ordering::Relaxed);
-        let opened = self.target.create_file(&file.path, if again { FileMode::Continue } else { file.mode })?;
+        let opened = self.target.create_file(&file.path, if again { file.mode_again() } else { file.mode })?;
         // Not before: what stands where nothing could be opened is not this restore's to go on with.
         file.opened.store(true, Ordering::Relaxed);
         Ok(opened)
@@ -327,7 +335,7 @@ impl WorkContext<'_> {
                 self.open_files.fetch_sub(1, Ordering::Relaxed);
                 Ok(handle)
             }
-            (Ok(()), None) => self.target.create_file(&file.path, FileMode::Continue),
+            (Ok(()), None) => self.target.create_file(&file.path, file.mode_again()),
             (Err(error), _) => Err(error),
         };
         match handle {
