@@ -8,10 +8,11 @@ use crate::local::{self, Owners};
 use crate::output::{Bar, Format, problem_counts_json, problem_json};
 use crate::session::Session;
 use crate::units;
-use decube_backup_core::{Entry, EntryPath, Error, ErrorKind, Result};
+use decube_backup_core::{Entry, EntryPath, ErrorKind, Result, Target};
 use decube_backup_engine::options::{
     Effect, EntryFilter, Extraneous, Overwrite, RestoreOptions, RestoreReport, Snapshot, Sparse,
 };
+use decube_backup_engine::restore::absent::Absent;
 use decube_backup_engine::{Repository, browse, restore};
 use serde_json::json;
 use std::collections::HashSet;
@@ -61,13 +62,10 @@ pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
         },
         effect: if args.dry_run { Effect::DryRun } else { Effect::Real },
     };
-    if args.dry_run && !args.target.exists() {
-        return Err(Error::new(ErrorKind::NotFound, "restore", "a dry run compares with a target that exists")
-            .with("target", args.target.display())
-            .with_hint("everything would be restored; `ls -R` lists it")
-            .into());
-    }
-    let target = local::target(&args.target, if args.no_owner { Owners::Keep } else { Owners::Recorded })?;
+    let target: Box<dyn Target> = match args.target.symlink_metadata() {
+        Err(missing) if args.dry_run && missing.kind() == std::io::ErrorKind::NotFound => Box::new(Absent),
+        _ => local::target(&args.target, if args.no_owner { Owners::Keep } else { Owners::Recorded })?,
+    };
     let reporter = session.reporter("restore", Bar::Shown)?;
     let report = restore::restore(&repository, &snapshot, &options, &*target, &reporter)?;
     reporter.finish();

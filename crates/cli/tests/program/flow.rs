@@ -81,6 +81,10 @@ fn quiet_says_nothing_and_dry_runs_write_nothing() {
     assert_eq!(listed.err.matches("would back up").count(), 3, "{}", listed.err);
     assert!(!world.run(&["backup", "-n", "src"]).expect(0).err.contains("would back up"));
     assert_eq!(contents(&world.path("repo")), before);
+    world.run(&["-q", "backup", "src"]).expect(0);
+    let restored = world.run(&["restore", "latest", "-t", "not there", "-n", "--delete", "--json"]).expect(0).summary();
+    assert_eq!((&restored["dry_run"], &restored["files_restored"]), (&json!(true), &json!(3)));
+    assert!(!world.path("not there").exists());
     let quiet = world.run(&["-q", "backup", "src"]).expect(0);
     assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("", ""));
 }

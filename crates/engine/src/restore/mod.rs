@@ -8,6 +8,7 @@
 //! damaged is taken from another pack that holds it; one without a whole copy costs the files it
 //! belongs to and is reported. Everything else is given back.
 
+pub mod absent;
 mod afterwards;
 mod content;
 mod extraneous;
