@@ -11,6 +11,7 @@ use decube_backup_core::target::{FileMode, Target};
 use decube_backup_core::{EntryPath, ErrorKind, Result};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use mounts::Mounted;
+use rustix::fs::IFlags;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -22,9 +23,10 @@ type Tested = std::result::Result<Completion, Failed>;
 type Test = (&'static str, fn() -> Tested);
 
 fn main() {
-    let tests: [Test; 4] = [
+    let tests: [Test; 5] = [
         ("nothing_is_removed_from_what_is_mounted_below", mounted_below),
         ("without_its_acl_a_file_is_not_wider_than_it_was", without_acl),
+        ("a_file_not_to_be_copied_on_write_comes_back_as_such", not_copied_on_write),
         ("what_was_restored_under_one_name_does_not_go_for_another_spelling", spellings),
         ("names_that_differ_in_case_are_all_restored_where_they_are_told_apart", told_apart),
     ];
@@ -70,14 +72,14 @@ fn without_acl() -> Tested {
     let xattrs = vec![Xattr { name: b"system.posix_acl_access".to_vec(), value }];
     let meta = Metadata { mode: 0o660, xattrs, ..Metadata::default() };
     let path = EntryPath::new(*b"file")?;
-    let file = target.create_file(&path, FileMode::Replace)?;
+    let file = target.create_file(&path, FileMode::Replace, 0)?;
     let problems = target.finish_file(file, &Entry { path, kind: EntryKind::File { size: 0 }, meta });
     assert_eq!(fs::metadata(mount.path().join("file"))?.permissions().mode() & 0o7777, 0o640);
     assert!(problems.iter().any(|p| p.message.contains("0660, it stays 0640: without its ACL")), "{problems:?}");
     Ok(Completion::Completed)
 }
 
-/// A file system of 16 MiB in a file, unmounted when dropped.
+/// A file system in a file, sparse and of 16 MiB or more; unmounted when dropped.
 struct InImage {
     dir: TempDir,
     _image: NamedTempFile,
@@ -86,7 +88,8 @@ struct InImage {
 impl InImage {
     fn made_by(mkfs: &[&str], kind: &str, options: &str) -> io::Result<Self> {
         let (dir, image) = (tempfile::tempdir()?, NamedTempFile::new()?);
-        image.as_file().set_len(16 << 20)?;
+        // The least that a btrfs fits into.
+        image.as_file().set_len(if kind == "btrfs" { 128 << 20 } else { 16 << 20 })?;
         let (program, args) = mkfs.split_first().ok_or_else(|| io::Error::other("no program"))?;
         let mut command = Command::new(program);
         let made = command.args(args).arg(image.path()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
@@ -100,7 +103,7 @@ impl InImage {
 
 impl Drop for InImage {
     fn drop(&mut self) {
-        let _unmounted = Command::new("umount").arg(self.dir.path()).status();
+        mounts::unmount(self.dir.path());
     }
 }
 
@@ -109,6 +112,25 @@ fn folding() -> io::Result<InImage> {
     let fat = || InImage::made_by(&["mkfs.vfat"], "vfat", "loop");
     let ntfs = || InImage::made_by(&["mkntfs", "-q", "-F"], "lowntfs-3g", "loop,ignore_case");
     fat().or_else(|_| ntfs())
+}
+
+fn not_copied_on_write() -> Tested {
+    let Ok(image) = InImage::made_by(&["mkfs.btrfs", "-q"], "btrfs", "loop") else {
+        return Ok(Completion::ignored_with("no btrfs can be made here"));
+    };
+    let mount = image.dir.path();
+    let meta = Metadata { flags: IFlags::NOCOW.bits(), mode: 0o600, ..Metadata::default() };
+    for mode in [FileMode::Replace, FileMode::InPlace] {
+        let target = target(mount)?;
+        let file = target.create_file(&path("disk")?, mode, meta.flags)?;
+        file.write_at(0, b"of a machine")?;
+        let kind = EntryKind::File { size: 12 };
+        let problems = target.finish_file(file, &Entry { path: path("disk")?, kind, meta: meta.clone() });
+        assert_eq!(problems, []);
+        let flags = rustix::fs::ioctl_getflags(fs::File::open(mount.join("disk"))?)?;
+        assert!(flags.contains(IFlags::NOCOW), "{flags:?}");
+    }
+    Ok(Completion::Completed)
 }
 
 fn target(on: &Path) -> Result<FsTarget> {
@@ -120,7 +142,7 @@ fn path(name: &str) -> Result<EntryPath> {
 }
 
 fn write(target: &FsTarget, name: &str, content: &str, mode: FileMode) -> Result<()> {
-    target.create_file(&path(name)?, mode)?.write_at(0, content.as_bytes())
+    target.create_file(&path(name)?, mode, 0)?.write_at(0, content.as_bytes())
 }
 
 fn spellings() -> Tested {

@@ -48,7 +48,7 @@ fn entry(name: &str, kind: EntryKind, mode: u32) -> Entry {
 }
 
 fn write(target: &dyn Target, name: &str, content: &[u8], mode: u32) -> Result<()> {
-    let file = target.create_file(&path(name), FileMode::Replace)?;
+    let file = target.create_file(&path(name), FileMode::Replace, 0)?;
     file.write_at(0, content)?;
     let size = content.len() as u64;
     assert_eq!(target.finish_file(file, &entry(name, EntryKind::File { size }, mode)), []);
@@ -69,7 +69,7 @@ fn no_escape() {
         let file = entry(name, EntryKind::File { size: 0 }, 0o777);
         let link = entry(name, EntryKind::Symlink { target: b"x".to_vec() }, 0o777);
         for mode in [FileMode::Replace, FileMode::InPlace] {
-            assert!(target.create_file(&at, mode).is_err(), "{name}");
+            assert!(target.create_file(&at, mode, 0).is_err(), "{name}");
         }
         assert!(target.create_directory(&at).is_err(), "{name}");
         assert!(target.create_special(&link).is_err(), "{name}");
@@ -96,7 +96,7 @@ fn links_at_the_end() {
     let target = target(&root);
     for mode in [FileMode::Replace, FileMode::InPlace] {
         symlink("../outside", root.join("file")).unwrap();
-        target.create_file(&path("file"), mode).unwrap().write_at(0, b"new").unwrap();
+        target.create_file(&path("file"), mode, 0).unwrap().write_at(0, b"new").unwrap();
         assert!(root.join("file").symlink_metadata().unwrap().is_file());
         target.remove(&path("file")).unwrap();
     }
@@ -124,7 +124,7 @@ fn never_wider() {
     let target = target(&root);
     target.create_directory(&path("directory")).unwrap();
     assert_eq!(mode_of(root.join("directory")) & 0o077, 0);
-    let file = target.create_file(&path("directory/file"), FileMode::Replace).unwrap();
+    let file = target.create_file(&path("directory/file"), FileMode::Replace, 0).unwrap();
     file.write_at(0, b"secret").unwrap();
     assert_eq!(mode_of(root.join("directory/file")) & 0o077, 0);
     let finished = entry("directory/file", EntryKind::File { size: 6 }, 0o664);
@@ -141,7 +141,7 @@ fn in_place() {
     std::fs::set_permissions(&existing, std::fs::Permissions::from_mode(0o666)).unwrap();
     let target = target(&scratch.join("target"));
     let inode = std::fs::metadata(&existing).unwrap().ino();
-    let file = target.create_file(&path("file"), FileMode::InPlace).unwrap();
+    let file = target.create_file(&path("file"), FileMode::InPlace, 0).unwrap();
     assert_eq!(mode_of(&existing), 0o600);
     let mut buffer = [0; 100];
     assert_eq!(file.read_at(4, &mut buffer).unwrap(), 7);
@@ -157,15 +157,15 @@ fn continued() {
     let scratch = Scratch::new();
     let root = scratch.directory("target");
     let target = target(&root);
-    target.create_file(&path("file"), FileMode::Replace).unwrap().write_at(0, b"begun").unwrap();
+    target.create_file(&path("file"), FileMode::Replace, 0).unwrap().write_at(0, b"begun").unwrap();
     // A snapshot of the target taken meanwhile gives the file another name; that is no reason to begin anew.
     std::fs::hard_link(root.join("file"), root.join("other name")).unwrap();
-    target.create_file(&path("file"), FileMode::Continue).unwrap().write_at(5, b" and done").unwrap();
+    target.create_file(&path("file"), FileMode::Continue, 0).unwrap().write_at(5, b" and done").unwrap();
     assert_eq!(std::fs::read(root.join("file")).unwrap(), b"begun and done");
     std::fs::remove_file(root.join("file")).unwrap();
-    assert!(target.create_file(&path("file"), FileMode::Continue).is_err());
+    assert!(target.create_file(&path("file"), FileMode::Continue, 0).is_err());
     symlink("other name", root.join("file")).unwrap();
-    assert!(target.create_file(&path("file"), FileMode::Continue).is_err());
+    assert!(target.create_file(&path("file"), FileMode::Continue, 0).is_err());
     assert_eq!(std::fs::read(root.join("other name")).unwrap(), b"begun and done");
 }
 
@@ -175,7 +175,7 @@ fn hard_links_outside() {
     let root = scratch.directory("target");
     std::fs::hard_link(&outside, root.join("file")).unwrap();
     let target = target(&root);
-    let file = target.create_file(&path("file"), FileMode::InPlace).unwrap();
+    let file = target.create_file(&path("file"), FileMode::InPlace, 0).unwrap();
     file.write_at(0, b"changed").unwrap();
     assert_eq!(std::fs::read(&outside).unwrap(), b"precious");
 }
@@ -208,7 +208,7 @@ fn in_the_way() {
         }
     }
     std::fs::create_dir_all(root.join("full/inside")).unwrap();
-    let error = target.create_file(&path("full"), FileMode::Replace).err().unwrap();
+    let error = target.create_file(&path("full"), FileMode::Replace, 0).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert!(error.hint().is_some());
     target.create_directory(&path("full")).unwrap();
@@ -218,7 +218,7 @@ fn in_the_way() {
 fn several_writers() {
     let scratch = Scratch::new();
     let target = target(scratch.path());
-    let file = target.create_file(&path("file"), FileMode::Replace).unwrap();
+    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
     std::thread::scope(|scope| {
         for part in 0..4u8 {
             let file = &file;
@@ -237,7 +237,7 @@ fn several_writers() {
 fn punch() {
     let scratch = Scratch::new();
     let target = target(scratch.path());
-    let file = target.create_file(&path("file"), FileMode::Replace).unwrap();
+    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
     file.write_at(0, &[1; 100_000]).unwrap();
     file.punch(10_000, 50_000).unwrap();
     file.punch(200_000, 1000).unwrap();
@@ -279,7 +279,7 @@ fn immutable() {
     for flag in [IFlags::IMMUTABLE, IFlags::APPEND] {
         let mut flagged = entry("file", EntryKind::File { size: 0 }, 0o644);
         flagged.meta.flags = flag.bits();
-        let file = target.create_file(&path("file"), FileMode::Replace).unwrap();
+        let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
         assert_eq!(target.finish_file(file, &flagged), []);
         assert_eq!(target.finish_existing(&flagged), []);
         write(&target, "file", b"new", 0o644).unwrap();
@@ -297,11 +297,11 @@ fn keep_ownership() {
     let scratch = Scratch::new();
     let options = TargetOptions { ownership: Ownership::Keep };
     let target = FsTarget::create(&scratch.join("target"), options).unwrap();
-    let file = target.create_file(&path("file"), FileMode::Replace).unwrap();
+    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
     assert_eq!(target.finish_file(file, &owned("file", 1234, 1234, 0o644)), []);
     assert_eq!(std::fs::metadata(scratch.join("target/file")).unwrap().uid(), 0);
     // Set-id bits would hand out the rights of an owner who was never meant.
-    let file = target.create_file(&path("file"), FileMode::Replace).unwrap();
+    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
     assert_eq!(target.finish_file(file, &owned("file", 1234, 1234, 0o4755)).len(), 1);
     assert_eq!(mode_of(scratch.join("target/file")), 0o755);
 }
@@ -312,7 +312,7 @@ fn by_name() {
     let target = FsTarget::create(&scratch.join("target"), options).unwrap();
     let mut entry = owned("file", 1234, 1234, 0o644);
     (entry.meta.user, entry.meta.group) = ("root".into(), "no such group here".into());
-    let file = target.create_file(&path("file"), FileMode::Replace).unwrap();
+    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
     assert_eq!(target.finish_file(file, &entry), []);
     let meta = std::fs::metadata(scratch.join("target/file")).unwrap();
     assert_eq!((meta.uid(), meta.gid()), (0, 1234));
@@ -326,7 +326,7 @@ fn set_id_without_owner() {
     as_user(|| {
         let target = target(&root);
         let restore = |name: &str, entry: &Entry| {
-            let file = target.create_file(&path(name), FileMode::Replace).unwrap();
+            let file = target.create_file(&path(name), FileMode::Replace, 0).unwrap();
             target.finish_file(file, entry)
         };
         assert_eq!(restore("own", &owned("own", common::USER, common::USER, 0o4755)), []);

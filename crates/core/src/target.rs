@@ -89,11 +89,12 @@ pub trait Target: Send + Sync + 'static {
     /// A non-directory that cannot be replaced is in the way.
     fn create_directory(&self, path: &EntryPath) -> Result<()>;
 
-    /// Opens `path` for writing, mode 0600 until [`Target::finish_file`].
+    /// Opens `path` for writing, mode 0600 until [`Target::finish_file`]. Of `flags`, the entry's inode flags, a new file
+    /// gets those that only an empty one takes.
     ///
     /// # Errors
     /// `NoSpace`, `PermissionDenied`, `Io`.
-    fn create_file(&self, path: &EntryPath, mode: FileMode) -> Result<Box<dyn TargetFile>>;
+    fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>>;
 
     /// Sets owner, extended attributes, mode, flags and times of a written file. Consumes nothing of
     /// the content.

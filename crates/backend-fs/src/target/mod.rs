@@ -247,14 +247,14 @@ impl Target for FsTarget {
         Ok(())
     }
 
-    fn create_file(&self, path: &EntryPath, mode: FileMode) -> Result<Box<dyn TargetFile>> {
+    fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>> {
         let existing = match mode {
             FileMode::Replace => None,
             FileMode::InPlace => self.open_in_place(path)?,
             FileMode::Continue => Some(FsFile { content_before: false, ..self.open_again(path)? }),
             FileMode::ContinueInPlace => Some(self.open_again(path)?),
         };
-        Ok(Box::new(existing.map_or_else(|| self.create_empty(path), Ok)?))
+        Ok(Box::new(existing.map_or_else(|| self.create_empty(path, flags), Ok)?))
     }
 
     fn finish_file(&self, file: Box<dyn TargetFile>, entry: &Entry) -> Vec<Problem> {

@@ -6,16 +6,22 @@ use crate::attributes::Handle;
 use crate::source;
 use decube_backup_core::{EntryPath, Result};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, Statx};
+use rustix::fs::{FileType, IFlags, Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 impl FsTarget {
     /// A new file; what is in the way makes way.
-    pub(super) fn create_empty(&self, path: &EntryPath) -> Result<FsFile> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    pub(super) fn create_empty(&self, path: &EntryPath, flags: u32) -> Result<FsFile> {
+        let how = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let open = |dir: &OwnedFd, name: &[u8]| rustix::fs::openat(dir, name, flags, mode);
+        let open = |dir: &OwnedFd, name: &[u8]| rustix::fs::openat(dir, name, how, mode);
         let (fd, parent) = self.replacing(path, "cannot create file", open)?;
+        let early = IFlags::from_bits_retain(flags) & IFlags::NOCOW;
+        if !early.is_empty() {
+            // What could not be set shows when the file is finished.
+            let handle = Handle::Open(fd.as_fd());
+            let _ = handle.flags().and_then(|now| handle.set_flags(now | early));
+        }
         Ok(FsFile { fd, path: path.clone(), attributes_before: parent.inherits, content_before: false })
     }
 

@@ -187,7 +187,7 @@ pub fn copy(from: &Path, target: &dyn Target, mode: FileMode) -> Vec<Problem> {
                         continue;
                     }
                 };
-                let file = target.create_file(&entry.path, mode).unwrap();
+                let file = target.create_file(&entry.path, mode, 0).unwrap();
                 let mut buffer = vec![0; 1 << 20];
                 let mut offset = 0;
                 loop {

@@ -30,7 +30,7 @@ impl Target for Absent {
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         Err(refused(path))
     }
-    fn create_file(&self, path: &EntryPath, _: FileMode) -> Result<Box<dyn TargetFile>> {
+    fn create_file(&self, path: &EntryPath, _: FileMode, _: u32) -> Result<Box<dyn TargetFile>> {
         Err(refused(path))
     }
     fn finish_file(&self, _: Box<dyn TargetFile>, entry: &Entry) -> Vec<Problem> {

@@ -36,7 +36,7 @@ impl Planner<'_> {
     /// Hands out the pieces of `file` as they are listed: a list may be longer than memory holds.
     fn pieces(&mut self, file: Arc<FileJob>, content: &Content) -> Result<()> {
         let old = match file.mode {
-            FileMode::InPlace => Some(self.target.create_file(&file.path, FileMode::InPlace)?),
+            FileMode::InPlace => Some(self.target.create_file(&file.path, FileMode::InPlace, file.entry.meta.flags)?),
             _ => None,
         };
         file.opened.store(old.is_some(), Ordering::Relaxed);

@@ -310,7 +310,11 @@ impl WorkContext<'_> {
 
     fn open(&self, file: &FileJob) -> Result<Box<dyn TargetFile>> {
         let again = file.opened.load(Ordering::Relaxed);
-        let opened = self.target.create_file(&file.path, if again { file.mode_again() } else { file.mode })?;
+        let opened = self.target.create_file(
+            &file.path,
+            if again { file.mode_again() } else { file.mode },
+            file.entry.meta.flags,
+        )?;
         // Not before: what stands where nothing could be opened is not this restore's to go on with.
         file.opened.store(true, Ordering::Relaxed);
         Ok(opened)
@@ -335,7 +339,7 @@ impl WorkContext<'_> {
                 self.open_files.fetch_sub(1, Ordering::Relaxed);
                 Ok(handle)
             }
-            (Ok(()), None) => self.target.create_file(&file.path, file.mode_again()),
+            (Ok(()), None) => self.target.create_file(&file.path, file.mode_again(), file.entry.meta.flags),
             (Err(error), _) => Err(error),
         };
         match handle {
