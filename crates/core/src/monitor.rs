@@ -28,7 +28,7 @@ pub enum ProblemKind {
     Changed,
     /// A kind that is not backed up by design (sockets): a note, not a failure.
     Skipped,
-    /// A configured root does not exist.
+    /// A configured root does not exist, or could not be read: what is in it is missing from the snapshot.
     MissingSource,
     /// An attribute could not be read or set.
     Attribute,

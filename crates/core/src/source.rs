@@ -15,7 +15,7 @@
 //!    it and takes what it gives for its size.
 //! 7. **Leaves no trace.** Reading changes neither times nor content, and leaves caches as found.
 
-use crate::entry::{Entry, Identity};
+use crate::entry::{Entry, EntryPath, Identity};
 use crate::error::Result;
 use crate::monitor::Problem;
 use async_trait::async_trait;
@@ -103,6 +103,9 @@ pub trait Content: Send {
 pub struct SourceInfo {
     /// Absolute paths or URLs it covers, as a person wrote them.
     pub paths: Vec<String>,
+    /// The same as paths of entries, links on the way to them resolved; what cannot be read of one is no problem of a
+    /// single entry. Empty if the source does not say.
+    pub roots: Vec<EntryPath>,
 }
 
 /// Something that can be backed up. See the module docs for the numbered contract.

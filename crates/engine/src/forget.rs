@@ -8,13 +8,17 @@ use crate::clocks::Clocks;
 use crate::options::{Effect, SnapshotFilter};
 use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use crate::retention::decide::Why;
-use crate::retention::{Decision, Fate, GroupBy, GroupKey, GuardLimits, Policy, Refusal, Subject, decide, guard};
+use crate::retention::{
+    Decision, Fate, GroupBy, GroupKey, GuardLimits, Policy, Refusal, Sources, Subject, decide, guard,
+};
 use crate::rules;
+use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State};
 use decube_backup_format::header::Access;
 use decube_backup_format::ids::SnapshotId;
 use decube_backup_format::log::Payload;
+use decube_backup_format::manifest::SnapshotManifest;
 use std::collections::BTreeSet;
 
 /// Most ids in one record: 3 MiB, a tenth of what one may hold.
@@ -213,6 +217,13 @@ impl Plan {
     }
 }
 
+fn sources_of(manifest: &SnapshotManifest) -> Sources {
+    match manifest.problems_total.get(&ProblemKind::MissingSource) {
+        Some(1..) => Sources::Missing,
+        _ => Sources::Read,
+    }
+}
+
 fn decisions(state: &State, clocks: &Clocks, options: &ForgetOptions) -> Result<Vec<Decision>> {
     let subject = |entry: &SnapshotEntry| {
         let moment = clocks.moment(&entry.id);
@@ -221,6 +232,7 @@ fn decisions(state: &State, clocks: &Clocks, options: &ForgetOptions) -> Result<
             seq: entry.seq,
             time: moment.time,
             clock: moment.clock,
+            sources: sources_of(&entry.manifest),
             pinned: clocks.in_force(entry.pin),
             group: options.group_by.key(&entry.manifest),
             tags: entry.manifest.tags.clone(),

@@ -91,6 +91,7 @@ impl SnapshotFilter {
             && self.tags.iter().all(|tag| manifest.tags.contains(tag))
             && self.labels.iter().all(|(key, value)| manifest.labels.get(key) == Some(value))
             && self.path.as_ref().is_none_or(|path| manifest.paths.contains(path))
+            && !manifest.component.as_ref().is_some_and(|component| self.not_components.contains(component))
             && self.pipeline.as_ref().is_none_or(|pipeline| manifest.pipeline.as_ref() == Some(pipeline))
     }
 }

@@ -68,7 +68,7 @@ impl StreamSource {
 
 impl Source for StreamSource {
     fn describe(&self) -> SourceInfo {
-        SourceInfo { paths: vec![format!("/{}", self.path)] }
+        SourceInfo { paths: vec![format!("/{}", self.path)], roots: vec![self.path.clone()] }
     }
 
     fn scan(&self) -> Result<Box<dyn Scan>> {

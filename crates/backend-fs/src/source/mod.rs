@@ -144,7 +144,7 @@ impl Source for FsSource {
     fn describe(&self) -> SourceInfo {
         let cwd = &self.shared.options.cwd;
         let written = self.shared.options.roots.iter().map(|root| cwd.join(root).to_string_lossy().into_owned());
-        SourceInfo { paths: written.collect() }
+        SourceInfo { paths: written.collect(), roots: self.shared.roots.clone() }
     }
 
     fn scan(&self) -> Result<Box<dyn Scan>> {

@@ -83,12 +83,16 @@ impl<'a> Reader<'a> {
         let scope = match self.shared.scope_in(directory, fd, &names) {
             Ok(scope) => scope,
             Err(e) => {
-                // Ignoring a broken ignore file backs up more, never less.
-                slice.items.push(ScanItem::Problem(Problem::from_error(
-                    ProblemKind::Unreadable,
-                    directory.path.as_bytes(),
-                    &e,
-                )));
+                // Ignoring a broken ignore file backs up more, never less. It is a problem of that file: of the directory
+                // it would say that what is in it is missing.
+                let ignore_files = &self.shared.options.exclude.ignore_files;
+                let file = ignore_files.iter().find(|name| names.contains(name.as_bytes()));
+                let mut path = directory.path.as_bytes().to_vec();
+                if let Some(name) = file {
+                    path.push(b'/');
+                    path.extend_from_slice(name.as_bytes());
+                }
+                slice.items.push(ScanItem::Problem(Problem::from_error(ProblemKind::Unreadable, path, &e)));
                 directory.scope.clone()
             }
         };

@@ -56,7 +56,8 @@ pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
     if let Some(parent) = &args.parent {
         options.parent = Some(repository.select_whole(parent)?.id);
     }
-    one(session, &mut repository, &*source, &options)
+    let report = one(session, &mut repository, &*source, &options)?;
+    Ok(Exit::of_problems(&report.problems))
 }
 
 /// Standard input as the file that --stdin-filename names.
@@ -101,7 +102,7 @@ pub(super) fn one(
     repository: &mut Repository,
     source: &dyn Source,
     options: &BackupOptions,
-) -> Outcome {
+) -> Result<BackupReport> {
     let reporter = session.reporter("backup", Bar::Shown)?;
     let report = backup::backup(repository, source, options, &reporter)?;
     reporter.finish();
@@ -109,7 +110,7 @@ pub(super) fn one(
         Format::Json => session.console.json(&summary_json(&report, options))?,
         Format::Text => summary_text(session, &report, options)?,
     }
-    Ok(Exit::of_problems(&report.problems))
+    Ok(report)
 }
 
 fn summary_json(report: &BackupReport, options: &BackupOptions) -> serde_json::Value {

@@ -10,7 +10,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::forget::{self, ForgetOptions, ForgetReport, Wanted};
 use decube_backup_engine::options::{Effect, SnapshotFilter};
 use decube_backup_engine::repository::Repository;
-use decube_backup_engine::retention::{ClockTrust, Decision, Fate, GroupKey, Policy};
+use decube_backup_engine::retention::{ClockTrust, Decision, Fate, GroupKey, Policy, Sources};
 use serde_json::json;
 
 /// Forgets snapshots.
@@ -137,13 +137,17 @@ fn tables(session: &Session, decisions: &[&Decision]) -> Result<()> {
         session.console.line(format_args!("{group}:"))?;
         let mut table = Table::new(&["", "ID", "Recorded", "Reasons", "Marks"]);
         for decision in decisions.iter().filter(|d| d.subject.group == *group) {
-            let marks = if decision.subject.clock == ClockTrust::Flagged { "clock" } else { "" };
+            let marks = [
+                (decision.subject.clock == ClockTrust::Flagged, "clock"),
+                (decision.subject.sources == Sources::Missing, "source missing"),
+            ];
+            let marks: Vec<&str> = marks.iter().filter(|(is_so, _)| *is_so).map(|(_, mark)| *mark).collect();
             table.row(vec![
                 word(decision.fate()).to_owned(),
                 short(&decision.subject.id.to_hex()).to_owned(),
                 units::time(decision.subject.time),
                 decision.told().join(", "),
-                marks.to_owned(),
+                marks.join(", "),
             ]);
         }
         table.print(&session.console)?;
@@ -171,6 +175,7 @@ fn decision_json(decision: &Decision) -> serde_json::Value {
         "short_id": short(&id),
         "recorded": subject.time.to_string(),
         "clock_deviates": subject.clock == ClockTrust::Flagged,
+        "source_missing": subject.sources == Sources::Missing,
         "pinned": subject.pinned,
         "reasons": decision.told(),
         "group": {"hostname": group.host, "name": group.name, "labels": labels, "paths": group.paths},

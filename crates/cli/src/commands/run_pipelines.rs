@@ -10,9 +10,10 @@ use crate::local::{self, Paths};
 use crate::output::{Format, Table};
 use crate::session::Session;
 use crate::{surroundings, units};
+use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::forget::{ForgetOptions, Wanted};
-use decube_backup_engine::options::{BackupOptions, Effect, SnapshotFilter};
+use decube_backup_engine::options::{BackupOptions, BackupReport, Effect, SnapshotFilter};
 use decube_backup_engine::repository::Repository;
 use decube_backup_format::seal::Cipher;
 use serde_json::json;
@@ -23,6 +24,8 @@ struct Line {
     pipeline: String,
     source: String,
     exit: Exit,
+    /// What the exit does not say.
+    note: Option<String>,
 }
 
 /// Runs pipelines. One that fails does not stop the others.
@@ -68,12 +71,13 @@ fn run_one(
     pipeline: &PipelineConfig,
     lines: &mut Vec<Line>,
 ) {
-    let mut ended = |source: &str, outcome: Outcome| {
-        let exit = outcome.unwrap_or_else(|failure| {
+    let mut ended = |source: &str, outcome: Outcome<(Exit, Option<String>)>| {
+        let (exit, note) = outcome.unwrap_or_else(|failure| {
             session.console.failure(&failure);
-            failure.exit
+            (failure.exit, None)
         });
-        lines.push(Line { pipeline: name.to_owned(), source: source.to_owned(), exit });
+        lines.push(Line { pipeline: name.to_owned(), source: source.to_owned(), exit, note });
+        exit
     };
     let opened = session
         .place_configured(&pipeline.sink)
@@ -85,28 +89,48 @@ fn run_one(
     });
     let mut repository = match opened {
         Ok(repository) => repository,
-        Err(failure) => return ended("-", Err(failure)),
+        Err(failure) => {
+            ended("-", Err(failure));
+            return;
+        }
     };
+    let (mut missing, mut failed) = (Vec::new(), false);
     for source in &pipeline.sources {
         session.console.talk(format_args!("{name}: {source}"));
-        ended(source, back_up(session, configuration, args, (name, pipeline), source, &mut repository));
+        let report = back_up(session, configuration, args, (name, pipeline), source, &mut repository);
+        let outcome = report.map(|report| {
+            if report.problems.contains_key(&ProblemKind::MissingSource) {
+                missing.push(source.clone());
+            }
+            (Exit::of_problems(&report.problems), None)
+        });
+        failed |= !matches!(ended(source, outcome), Exit::Done | Exit::Problems);
         if session.stop.is_raised() {
             return;
         }
     }
     if let Some(retention) = &pipeline.retention {
         // What was not backed up must not lose what there is of it.
-        if lines.iter().any(|line| line.pipeline == name && !matches!(line.exit, Exit::Done | Exit::Problems)) {
+        if failed {
             session.console.warn(format_args!("pipeline {name}: nothing is forgotten, because a backup failed"));
             return;
         }
-        let host = host_of(configuration);
-        let outcome = retain(session, args, (name, host), retention, &repository);
-        let exit = outcome.unwrap_or_else(|failure| {
-            session.console.failure(&failure);
-            failure.exit
-        });
-        lines.push(Line { pipeline: name.to_owned(), source: "(retention)".to_owned(), exit });
+        let spared = Spared { missing, of: pipeline.sources.len() };
+        ended("(retention)", retain(session, args, (name, host_of(configuration)), retention, &spared, &repository));
+    }
+}
+
+/// Sources whose snapshots stay, because not all of their roots could be read in this run.
+struct Spared {
+    missing: Vec<String>,
+    /// Of how many sources in all.
+    of: usize,
+}
+
+impl Spared {
+    fn told(&self) -> Option<String> {
+        let names = self.missing.join(", ");
+        (!self.missing.is_empty()).then(|| format!("nothing is forgotten of {names}: a path was missing or unreadable"))
     }
 }
 
@@ -133,12 +157,25 @@ fn retain(
     args: &RunArgs,
     (name, host): (&str, String),
     retention: &RetentionConfig,
+    spared: &Spared,
     repository: &Repository,
-) -> Outcome {
+) -> Outcome<(Exit, Option<String>)> {
+    let note = spared.told();
+    if let Some(note) = &note {
+        session.console.warn(format_args!("pipeline {name}: {note}"));
+    }
+    let exit = if note.is_some() { Exit::Problems } else { Exit::Done };
+    if spared.missing.len() == spared.of {
+        return Ok((exit, note));
+    }
     let policy = config::retention::policy(retention)?;
     let zone = forget::zone_shown(&policy, retention.timezone.as_deref());
-    let filter =
-        SnapshotFilter { pipeline: Some(name.to_owned()), host: Some(host.clone()), ..SnapshotFilter::default() };
+    let filter = SnapshotFilter {
+        pipeline: Some(name.to_owned()),
+        host: Some(host.clone()),
+        not_components: spared.missing.clone(),
+        ..SnapshotFilter::default()
+    };
     let options = ForgetOptions {
         limits: config::retention::limits(retention),
         effect: if args.dry_run { Effect::DryRun } else { Effect::Real },
@@ -147,7 +184,7 @@ fn retain(
     let report = decube_backup_engine::forget::forget(repository, &options)?;
     forget::show(session, &report, &options, Some(&zone), Listing::Dropped)?;
     report.check()?;
-    Ok(Exit::Done)
+    Ok((exit, note))
 }
 
 fn host_of(configuration: &Configuration) -> String {
@@ -161,7 +198,7 @@ fn back_up(
     (name, pipeline): (&str, &PipelineConfig),
     source: &str,
     repository: &mut Repository,
-) -> Outcome {
+) -> Outcome<BackupReport> {
     let mut paths = paths_of(configuration, source)?;
     paths.follow_links(&|told| session.console.warn(told));
     let host = match (&configuration.backup.host, repository.write_only_host()) {
@@ -189,7 +226,7 @@ fn back_up(
         _ => error,
     })?;
     let files = if args.dry_run { backup::told(session, files) } else { files };
-    backup::one(session, repository, &*files, &options)
+    Ok(backup::one(session, repository, &*files, &options)?)
 }
 
 /// The paths of the configured source `name`.
@@ -246,14 +283,19 @@ fn summary(session: &Session, lines: &[Line]) -> Result<()> {
     if console.format() == Format::Json {
         let lines: Vec<_> = lines
             .iter()
-            .map(|line| json!({"pipeline": line.pipeline, "source": line.source, "exit_code": line.exit.code()}))
+            .map(|line| {
+                json!({
+                    "pipeline": line.pipeline, "source": line.source, "exit_code": line.exit.code(), "note": line.note,
+                })
+            })
             .collect();
         return console.json(&json!({"message_type": "run_summary", "results": lines}));
     }
     let mut table = Table::new(&["Pipeline", "Source", "Result"]);
     for line in lines {
         let result = crate::exit::TABLE.iter().find(|(exit, ..)| *exit == line.exit).map_or("", |(_, _, text)| text);
-        table.row(vec![line.pipeline.clone(), line.source.clone(), result.to_owned()]);
+        let result = line.note.as_deref().unwrap_or(result).to_owned();
+        table.row(vec![line.pipeline.clone(), line.source.clone(), result]);
     }
     match console.volume() {
         crate::output::Volume::Quiet => Ok(()),

@@ -4,6 +4,7 @@
 mod configured;
 mod failing;
 mod flow;
+mod held;
 mod itself;
 mod keys;
 mod naming;

@@ -33,6 +33,8 @@ pub(super) struct Builder<'a> {
     /// By the name that the planner met first.
     links: HashMap<EntryPath, LinkGroup>,
     list: ListBuilder,
+    /// What is backed up.
+    roots: Vec<EntryPath>,
 }
 
 impl<'a> Builder<'a> {
@@ -45,7 +47,8 @@ impl<'a> Builder<'a> {
         list: ListBuilder,
     ) -> Self {
         let (report, links, monitor) = (BackupReport::default(), HashMap::new(), readers.monitor);
-        Self { dedup, report, tree, stat, monitor, readers, hashers, links, list }
+        let roots = readers.source.describe().roots;
+        Self { dedup, report, tree, stat, monitor, readers, hashers, links, list, roots }
     }
 
     /// Takes all work; returns when the planner is done.
@@ -267,7 +270,12 @@ impl<'a> Builder<'a> {
         self.tree.push(entry, &mut self.dedup)
     }
 
-    fn problem(&mut self, problem: Problem) {
+    /// What keeps a whole root out of the snapshot is told apart from what keeps a single entry out.
+    fn problem(&mut self, mut problem: Problem) {
+        let unread = matches!(problem.kind, ProblemKind::Unreadable | ProblemKind::Vanished);
+        if unread && self.roots.iter().any(|root| root.as_bytes() == problem.path) {
+            problem.kind = ProblemKind::MissingSource;
+        }
         self.monitor.problem(&problem);
         *self.report.problems.entry(problem.kind).or_default() += 1;
         if self.report.problem_list.len() < MANIFEST_PROBLEMS_MAX {

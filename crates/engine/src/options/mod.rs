@@ -156,6 +156,8 @@ pub struct SnapshotFilter {
     pub path: Option<String>,
     /// Configured pipeline that made it.
     pub pipeline: Option<String>,
+    /// None of these components.
+    pub not_components: Vec<String>,
     /// The newest this many of each name.
     pub latest: Option<usize>,
 }

@@ -1,7 +1,8 @@
 //! Keep or drop: every rule is asked of every snapshot, newest first, and says why.
 //!
-//! Flagged snapshots take no place from others: whose clock is believed is decided among its likes, and only a flagged one is
-//! decided among all. So a snapshot with a bent time never makes another go, and still goes when it would have anyway.
+//! Flagged snapshots take no place from others: whose clock is believed, and whose sources could all be read, is decided among
+//! its likes, and only a flagged one is decided among all. So a snapshot with a bent time, or of a source that was not there,
+//! never makes another go, and still goes when it would have anyway.
 //!
 //! Source of the rules: restic, `internal/restic/snapshot_policy.go`; like there, periods without a snapshot do not count, and
 //! the oldest snapshot stays while a rule's count is not used up, so that history is as long as it can be.
@@ -26,12 +27,24 @@ pub struct Subject {
     pub time: Timestamp,
     /// Whether its own clock is believed.
     pub clock: ClockTrust,
+    /// Whether what was to be backed up was there.
+    pub sources: Sources,
     /// Whether a pin is in force.
     pub pinned: bool,
     /// What it is compared with.
     pub group: GroupKey,
     /// Its tags.
     pub tags: Vec<String>,
+}
+
+/// Whether what a snapshot was to hold was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Sources {
+    /// All of it, as far as its backup knows.
+    #[default]
+    Read,
+    /// A root did not exist or could not be read: what was in it is not in the snapshot.
+    Missing,
 }
 
 /// What becomes of a snapshot.
@@ -118,9 +131,9 @@ pub fn decide(subjects: &[Subject], policy: &Policy) -> Vec<Decision> {
     let mut said: Vec<Said> = vec![Said::default(); subjects.len()];
     for mut members in groups.into_values() {
         members.sort_by_key(|at| subjects.get(*at).map(|s| std::cmp::Reverse((s.time, s.seq))));
-        let believed = |at: &usize| subjects.get(*at).is_some_and(|s| s.clock == ClockTrust::Believed);
-        let sound: Vec<usize> = members.iter().copied().filter(believed).collect();
-        // First among all, then the believed ones anew: what is said last counts.
+        let is_sound = |s: &Subject| s.clock == ClockTrust::Believed && s.sources == Sources::Read;
+        let sound: Vec<usize> = members.iter().copied().filter(|at| subjects.get(*at).is_some_and(is_sound)).collect();
+        // First among all, then the sound ones anew: what is said last counts.
         for list in [&members, &sound] {
             let listed: Vec<&Subject> = list.iter().filter_map(|at| subjects.get(*at)).collect();
             for (at, answer) in list.iter().zip(ask(&listed, policy)) {

@@ -116,7 +116,7 @@ impl Content for MadeUpContent {
 
 impl Source for MadeUp {
     fn describe(&self) -> SourceInfo {
-        SourceInfo { paths: vec!["made up".into()] }
+        SourceInfo { paths: vec!["made up".into()], roots: Vec::new() }
     }
 
     fn scan(&self) -> Result<Box<dyn Scan>> {

@@ -24,6 +24,7 @@ fn subject(n: usize, text: &str) -> Subject {
         seq: n as u64,
         time: at(text),
         clock: ClockTrust::Believed,
+        sources: Sources::Read,
         pinned: false,
         group: GroupKey::default(),
         tags: Vec::new(),

@@ -14,6 +14,19 @@ const YEARS: [&str; 8] = [
 ];
 
 #[test]
+fn a_snapshot_of_a_missing_source_takes_no_place_and_goes_as_its_likes() {
+    let mut all = subjects(&YEARS);
+    for at in [3, 5, 6, 7] {
+        all[at].sources = Sources::Missing;
+    }
+    let last = |n| Policy { last: Limit::Newest(n), ..Policy::default() };
+    assert_eq!(kept(&all, &last(2)), [2, 4, 6, 7]);
+    assert_eq!(kept(&all, &policy(Period::Day, 2)), [2, 4, 7]);
+    all.iter_mut().for_each(|subject| subject.sources = Sources::Missing);
+    assert_eq!(kept(&all, &last(2)), [6, 7], "among themselves they are as any others");
+}
+
+#[test]
 fn the_newest_of_each_period_is_kept_and_empty_periods_do_not_count() {
     let all = subjects(&YEARS);
     let last = |n| Policy { last: Limit::Newest(n), ..Policy::default() };
