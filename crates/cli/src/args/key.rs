@@ -18,13 +18,13 @@ pub struct KeyArgs {
 /// What to do with keys.
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeyCommand {
-    /// List the keys that open the repository
+    /// List the keys that open the repository; exit code 3 if one of them is damaged
     List,
     /// Add a password, key file or public key
     Add(AddKeyArgs),
     /// Remove a key; the last one stays
     Remove(RemoveKeyArgs),
-    /// Replace the password this command was opened with
+    /// Replace the password this command was opened with, unless somebody else has meanwhile
     Passwd(NewKeyArgs),
     /// Make a key file; add it with `key add --new-key-file`, or give it to `init`
     Generate {

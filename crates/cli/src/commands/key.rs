@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::units;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::Credentials;
-use decube_backup_engine::keys::{self, Certainty, Exactness, Others, Revocation};
+use decube_backup_engine::keys::{self, Certainty, Exactness, Others, Revocation, Undeleted};
 use decube_backup_engine::options::KeySlotInfo;
 use decube_backup_engine::repository::Repository;
 use decube_backup_format::keyslot::KeyFile;
@@ -36,9 +36,11 @@ pub(super) fn run(session: &Session, command: &KeyCommand) -> Outcome {
 
 fn list(session: &Session) -> Outcome {
     let slots = keys::list(&session.open()?)?;
+    let damaged = slots.iter().any(|slot| slot.damage.is_some());
+    let exit = if damaged { Exit::Problems } else { Exit::Done };
     if session.console.format() == Format::Json {
         session.console.json(&slots.iter().map(slot_json).collect::<Vec<_>>())?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let mut table = Table::new(&["Key", "Kind", "Created", "Label", "In use"]);
     for slot in &slots {
@@ -49,13 +51,19 @@ fn list(session: &Session) -> Outcome {
                 Some(host) => format!("{} for {host}", slot.kind),
                 None => slot.kind.to_owned(),
             },
-            units::time(slot.created),
+            slot.created.map(units::time).unwrap_or_default(),
             slot.label.clone(),
             current.to_owned(),
         ]);
     }
     table.print(&session.console)?;
-    Ok(Exit::Done)
+    for (slot, damage) in slots.iter().filter_map(|slot| Some((slot, slot.damage.as_ref()?))) {
+        session.console.warn(format_args!(
+            "key {} is damaged and opens nothing: {damage}. `key remove {0}`, and add it again",
+            slot.slot
+        ));
+    }
+    Ok(exit)
 }
 
 fn add(session: &Session, args: &AddKeyArgs) -> Outcome {
@@ -65,8 +73,11 @@ fn add(session: &Session, args: &AddKeyArgs) -> Outcome {
         let key = KeyFile::generate(&*session.entropy)?;
         // First the file: a key that is in force and written nowhere would be of no use to anybody.
         write_new(file, key.to_text().as_bytes())?;
-        let slot = keys::add_write_only(&repository, &Credentials::KeyFile(key), host, label)
-            .map_err(|e| e.with("file", file.display()))?;
+        let slot = keys::add_write_only(&repository, &Credentials::KeyFile(key), host, label).map_err(|e| {
+            // The next attempt makes another key, and must not find the name taken.
+            let _ = std::fs::remove_file(file);
+            e.with("file", file.display())
+        })?;
         session.console.talk(format_args!(
             "wrote {}: move it to {host}, where `decube-backup --key-file FILE backup PATH` works with it and nothing else does",
             file.display()
@@ -82,7 +93,8 @@ fn add(session: &Session, args: &AddKeyArgs) -> Outcome {
 
 fn change(session: &Session, new: &NewKeyArgs) -> Outcome {
     let mut repository = session.open()?;
-    if let Some(other) = keys::list(&repository)?.iter().find(|slot| slot.current && slot.kind != "password") {
+    let other = |slot: &&KeySlotInfo| slot.current && slot.damage.is_none() && slot.kind != "password";
+    if let Some(other) = keys::list(&repository)?.iter().find(other) {
         return Err(Error::new(
             ErrorKind::Invalid,
             "key",
@@ -94,8 +106,19 @@ fn change(session: &Session, new: &NewKeyArgs) -> Outcome {
         .into());
     }
     let label = Some(new.new_label.as_str()).filter(|label| !label.is_empty());
-    let slot = keys::change_password(&mut repository, &credentials::find_new(new)?, label)?;
-    say(session, "changed", &slot)
+    let (slot, left) = keys::change_password(&mut repository, &credentials::find_new(new)?, label)?;
+    say(session, "changed", &slot)?;
+    Ok(say_undeleted(session, &left))
+}
+
+/// Names what is out of force and still there.
+fn say_undeleted(session: &Session, left: &[Undeleted]) -> Exit {
+    for Undeleted { key, why } in left {
+        session.console.warn(format_args!(
+            "{key} cannot be deleted: {why}. It is out of force and opens nothing; the next change of keys tries again"
+        ));
+    }
+    if left.is_empty() { Exit::Done } else { Exit::Problems }
 }
 
 fn remove(session: &Session, args: &RemoveKeyArgs) -> Outcome {
@@ -105,13 +128,13 @@ fn remove(session: &Session, args: &RemoveKeyArgs) -> Outcome {
     if args.dry_run || args.rotate {
         let done = match (args.rotate, args.dry_run) {
             (true, false) => keys::revoke(&mut repository, slot, others)?,
-            _ => keys::plan_revocation(&repository, slot)?,
+            (true, true) => keys::plan_revocation(&repository, slot)?,
+            (false, _) => Revocation::of_one(keys::plan_removal(&repository, slot)?),
         };
         return say_revoked(session, args, &done);
     }
-    let is_write_only = |key: &KeySlotInfo| key.slot.starts_with(slot) && key.host.is_some();
-    let write_only = keys::list(&repository)?.iter().any(is_write_only);
-    keys::remove(&repository, slot)?;
+    let write_only = keys::plan_removal(&repository, slot)?.host.is_some();
+    let left = keys::remove(&repository, slot)?;
     match console.format() {
         Format::Text if write_only => console.summary(format_args!(
             "removed key {slot}: its host adds nothing from now on. It never had keys that open anything."
@@ -122,12 +145,12 @@ fn remove(session: &Session, args: &RemoveKeyArgs) -> Outcome {
              keys behind it: `key remove KEY --rotate` replaces those too."
         ))?,
     }
-    Ok(Exit::Done)
+    Ok(say_undeleted(session, &left))
 }
 
 fn say_revoked(session: &Session, args: &RemoveKeyArgs, done: &Revocation) -> Outcome {
     let console = &session.console;
-    let (kept, dropped) = if args.rotate { (&done.kept[..], &done.dropped[..]) } else { (&[][..], &[][..]) };
+    let (kept, dropped) = (&done.kept[..], &done.dropped[..]);
     if console.format() == Format::Json {
         let all = |slots: &[KeySlotInfo]| slots.iter().map(slot_json).collect::<Vec<_>>();
         console.json(&json!({
@@ -139,7 +162,7 @@ fn say_revoked(session: &Session, args: &RemoveKeyArgs, done: &Revocation) -> Ou
             "dropped": all(dropped),
             "generation": done.generation,
         }))?;
-        return Ok(Exit::Done);
+        return Ok(say_undeleted(session, &done.undeleted));
     }
     let would = if args.dry_run { "would be " } else { "" };
     let name = |slot: &KeySlotInfo| format!("{} ({}, {:?})", slot.slot, slot.kind, slot.label);
@@ -156,7 +179,7 @@ fn say_revoked(session: &Session, args: &RemoveKeyArgs, done: &Revocation) -> Ou
              from now on. What was stored before stays readable for who kept its keys and can read the storage."
         ))?;
     }
-    Ok(Exit::Done)
+    Ok(say_undeleted(session, &done.undeleted))
 }
 
 fn rotate(session: &Session, args: RotateArgs) -> Outcome {
@@ -228,11 +251,12 @@ pub(super) fn slot_json(slot: &KeySlotInfo) -> Value {
     json!({
         "key": slot.slot,
         "kind": slot.kind,
-        "created": slot.created.to_string(),
+        "created": slot.created.map(|created| created.to_string()),
         "label": slot.label,
         "recipient": slot.recipient,
         "host": slot.host,
         "current": slot.current,
+        "damage": slot.damage,
     })
 }
 
@@ -251,9 +275,12 @@ fn generate(session: &Session, file: &Path) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// Writes a file nobody else may read; never over an existing one.
+/// Writes a file nobody else may read; never over an existing one, and whole or not at all.
 pub(super) fn write_new(file: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e| Error::io("key", "cannot write the file", e).with("file", file.display());
     let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
-    out.write_all(bytes).and_then(|()| out.sync_all()).map_err(failed)
+    out.write_all(bytes).and_then(|()| out.sync_all()).map_err(|e| {
+        let _ = std::fs::remove_file(file);
+        failed(e)
+    })
 }

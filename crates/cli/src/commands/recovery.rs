@@ -135,7 +135,7 @@ fn sheet(repository: &str, place: &str, slot: &KeySlotInfo, key: &RecoveryKey, q
          \n\
          {picture}",
         slot = slot.slot,
-        made = units::time(slot.created),
+        made = slot.created.map(units::time).unwrap_or_default(),
         label = slot.label,
         lines = lines.as_str(),
         picture = picture.as_str(),

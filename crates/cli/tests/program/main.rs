@@ -6,6 +6,7 @@ mod failing;
 mod flow;
 mod held;
 mod itself;
+mod key_trouble;
 mod keys;
 mod naming;
 mod panicking;

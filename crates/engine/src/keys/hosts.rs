@@ -3,8 +3,9 @@
 //! The first one brings a reading key: a further keyring generation. Each is a slot that holds a host's ring, and a record
 //! that admits the host's signature for as long as the slot is in force, so that removing the slot ends it.
 
+use super::put_slot;
 use super::rotate::{Next, current, put_next};
-use super::{info, put_slot};
+use super::slots::info;
 use crate::environment::Credentials;
 use crate::options::KeySlotInfo;
 use crate::repository::{Repository, host_index_key_of};

@@ -7,22 +7,29 @@
 //! | `recipients` | public keys as slots |
 //! | `hosts` | write-only keys |
 //! | `usage` | which packs are under which keys |
+//! | `slots` | which slots there are, damaged ones too |
+//! | `removal` | slots taken out of force, and deleted |
 //!
 //! Every slot wraps the same keyring key, so adding and removing slots re-encrypts nothing. A new slot
 //! object is written before the record that puts it in force; a removed one is taken out of force by
 //! a record before its object is deleted. A crash in between leaves either an unused object or a slot
-//! that no longer opens; the next change of keys deletes it.
+//! that no longer opens; the next change of keys deletes it. What the log says of a slot counts, and not
+//! whether its object is there: one that is damaged keeps nobody from changing keys.
 
 mod hosts;
 mod recipients;
+mod removal;
 mod revoke;
 mod rotate;
+mod slots;
 mod usage;
 
 pub use hosts::add_write_only;
 pub use recipients::{Identities, Recipient};
+pub use removal::{Undeleted, plan_removal, remove};
 pub use revoke::{Others, Revocation, plan_revocation, revoke};
 pub use rotate::{Rotation, rotate};
+pub use slots::list;
 pub use usage::{Certainty, Exactness, KeyVersion, KeyVersionUsage, pack_key_versions, packs_by_key_version};
 
 use crate::environment::Credentials;
@@ -36,46 +43,9 @@ use decube_backup_format::header::Access;
 use decube_backup_format::host::HostAdmission;
 use decube_backup_format::ids::{SlotId, slot_key};
 use decube_backup_format::keyring::Keyring;
-use decube_backup_format::keyslot::{KDF_DEFAULT, KeySlot, SlotKdf, SlotScope, random_slot_id};
+use decube_backup_format::keyslot::{KDF_DEFAULT, KeySlot, random_slot_id};
 use decube_backup_format::log::{AddedObject, ObjectName, Payload, SlotChange};
-use std::collections::HashSet;
-
-/// The slots in force.
-///
-/// # Errors
-/// A slot object is missing or damaged.
-pub fn list(repo: &Repository) -> Result<Vec<KeySlotInfo>> {
-    repo.state()
-        .slots()
-        .map(|(id, _)| {
-            let slot = KeySlot::decode(&repo.store.get_existing(&slot_key(&id.to_hex())?)?)?;
-            Ok(info(repo, id, &slot))
-        })
-        .collect()
-}
-
-fn info(repo: &Repository, id: SlotId, slot: &KeySlot) -> KeySlotInfo {
-    let kind = match slot.kdf {
-        _ if slot.scope == SlotScope::WriteOnly => "write-only",
-        SlotKdf::Argon2id { .. } => "password",
-        SlotKdf::KeyFile { .. } => "key-file",
-        SlotKdf::Recipient { .. } => "recipient",
-        SlotKdf::Recovery { .. } => "recovery-sheet",
-    };
-    let recipient = match &slot.kdf {
-        SlotKdf::Recipient { envelope, .. } => Some(envelope.recipient.clone()),
-        _ => None,
-    };
-    KeySlotInfo {
-        slot: id.to_hex(),
-        label: slot.label.clone(),
-        kind,
-        recipient,
-        created: slot.created,
-        host: repo.state().host_of_slot(&id).map(|host| host.name.clone()),
-        current: id == repo.slot,
-    }
-}
+use slots::info;
 
 /// Adds a slot that `new` opens.
 ///
@@ -150,87 +120,35 @@ fn put_slot(
     }
 }
 
-/// Takes the slot whose name begins with `slot` out of force and deletes it.
-///
-/// Whoever opened the repository with it before may have kept the keys themselves: for that there is [`revoke`].
-///
-/// # Errors
-/// `NotFound`, `Invalid` if ambiguous or the last one.
-pub fn remove(repo: &Repository, slot: &str) -> Result<()> {
-    repo.check_reader(Access::Write)?;
-    repo.refresh()?;
-    sweep(repo)?;
-    remove_slot(repo, slot_named(repo, slot)?)
-}
-
-/// The slot in force whose name begins with `slot`.
-fn slot_named(repo: &Repository, slot: &str) -> Result<SlotId> {
-    let state = repo.state();
-    let matching: Vec<SlotId> =
-        state.slots().map(|(id, _)| id).filter(|id| !slot.is_empty() && id.to_hex().starts_with(slot)).collect();
-    match matching.as_slice() {
-        [id] => Ok(*id),
-        [] => Err(Error::new(ErrorKind::NotFound, "key", "no such key slot")
-            .with("slot", slot)
-            .with_hint("`decube-backup key list` shows them")),
-        _ => Err(Error::new(ErrorKind::Invalid, "key", "several key slots begin so; give more of the name")
-            .with("slot", slot)),
-    }
-}
-
-/// Deletes slots and keyrings that are out of force but still there: a change of keys ended before its deletes.
-fn sweep(repo: &Repository) -> Result<()> {
-    let state = repo.state();
-    let listed = ["keys/", "keyring/", "copy/keyring/"].map(|prefix| repo.store.list(prefix));
-    let mut there = HashSet::new();
-    for list in listed {
-        there.extend(list?.into_iter().map(|object| object.key));
-    }
-    // Slots first: what they open is of no use to anyone without them.
-    let slots = state.retired_objects().filter(|name| matches!(name, ObjectName::KeySlot(_)));
-    let keyrings = |name: &&ObjectName| matches!(name, ObjectName::Keyring(_) | ObjectName::KeyringCopy(_));
-    for name in slots.chain(state.retired_objects().filter(keyrings)) {
-        if there.contains(&name.key()?) {
-            repo.store.delete(&name.key()?)?;
-        }
-    }
-    Ok(())
-}
-
-fn remove_slot(repo: &Repository, id: SlotId) -> Result<()> {
-    let record = NewRecord {
-        payload: Payload::KeySlot(SlotChange::Removed { slot: id }),
-        added: Vec::new(),
-        reclaimed: vec![ObjectName::KeySlot(id)],
-        stamp: repo.stamp("", ""),
-    };
-    // Checked against the state the record would follow: two removers must not take the last two.
-    let appended = repo.append(record, &mut |state| {
-        // A write-only key opens nothing: it does not count as another.
-        let is_full = |slot: &SlotId| state.host_of_slot(slot).is_none();
-        let others = !is_full(&id) || state.slots().any(|(other, _)| other != id && is_full(&other));
-        Ok(if others { Verdict::Stands } else { Verdict::Void })
-    })?;
-    if appended == Appended::Void {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            "key",
-            "this is the last key: without it nobody could open the repository",
-        )
-        .with_hint("add another key first"));
-    }
-    repo.store.delete(&slot_key(&id.to_hex())?)
-}
-
-/// Replaces the slot this handle was opened with by one that `new` opens, with its label unless another is given.
+/// Replaces the slot this handle was opened with by one that `new` opens, with its label unless another is given. Returns
+/// also what of the old one could not be deleted.
 ///
 /// # Errors
-/// As [`add`] and [`remove`]; the old slot stays in force unless the new one is.
-pub fn change_password(repo: &mut Repository, new: &Credentials, label: Option<&str>) -> Result<KeySlotInfo> {
+/// As [`add`] and [`remove`]; the old slot stays in force unless the new one is. `Contended` if somebody else replaced the old
+/// slot meanwhile: then the new one is taken back, so that of two passwords set at once one opens.
+pub fn change_password(
+    repo: &mut Repository,
+    new: &Credentials,
+    label: Option<&str>,
+) -> Result<(KeySlotInfo, Vec<Undeleted>)> {
     let old = repo.slot;
-    let own = KeySlot::decode(&repo.store.get_existing(&slot_key(&old.to_hex())?)?)?.label;
+    repo.refresh()?;
+    if !repo.state().has_slot(&old) {
+        return Err(removal::changed_meanwhile());
+    }
+    let own = match slots::read_in_force(repo, old)? {
+        slots::Found::Whole(slot) => slot.label,
+        slots::Found::Damaged(_) => String::new(),
+    };
     let (id, slot, kek) = add_slot(repo, new, label.unwrap_or(&own))?;
-    remove_slot(repo, old)?;
+    let left = match removal::remove_slot(repo, old) {
+        Err(error) if error.kind() == ErrorKind::Contended && !repo.state().has_slot(&old) => {
+            let kept = |kept: Error| kept.with("key", id).with_hint("the new key is in force as well: `key remove` it");
+            removal::remove_slot(repo, id).map_err(kept)?;
+            return Err(error);
+        }
+        removed => removed?,
+    };
     (repo.slot, repo.kek) = (id, kek);
-    Ok(info(repo, id, &slot))
+    Ok((info(repo, id, &slot), left))
 }

@@ -9,7 +9,8 @@
 //! leaves unused objects; a crash after it, objects that nothing opens and the next change of keys deletes.
 
 use super::rotate::{Next, current, store_next};
-use super::{Recipient, info, slot_named, sweep};
+use super::slots::{Found, info, read, told};
+use super::{Recipient, Undeleted, removal};
 use crate::options::KeySlotInfo;
 use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use decube_backup_core::{Error, ErrorKind, PutMode, Result};
@@ -40,6 +41,15 @@ pub struct Revocation {
     pub dropped: Vec<KeySlotInfo>,
     /// The keyring generation in force afterwards; `None` for a plan.
     pub generation: Option<u32>,
+    /// What is out of force and could not be deleted.
+    pub undeleted: Vec<Undeleted>,
+}
+
+impl Revocation {
+    /// A plan in which one slot ends, and nothing else changes.
+    pub fn of_one(revoked: KeySlotInfo) -> Self {
+        Self { revoked, kept: Vec::new(), dropped: Vec::new(), generation: None, undeleted: Vec::new() }
+    }
 }
 
 struct Plan {
@@ -56,29 +66,36 @@ struct Plan {
 pub fn plan_revocation(repo: &Repository, slot: &str) -> Result<Revocation> {
     let plan = plan(repo, slot)?;
     let kept = plan.kept.iter().map(|(id, slot)| info(repo, *id, slot)).collect();
-    Ok(Revocation { revoked: plan.revoked, kept, dropped: plan.dropped, generation: None })
+    Ok(Revocation { revoked: plan.revoked, kept, dropped: plan.dropped, generation: None, undeleted: Vec::new() })
 }
 
 fn plan(repo: &Repository, slot: &str) -> Result<Plan> {
     repo.check_reader(Access::Write)?;
     current(repo)?;
-    let target = slot_named(repo, slot)?;
+    let target = removal::slot_named(repo, slot)?;
     if target == repo.slot {
         return Err(Error::new(ErrorKind::Invalid, "key", "this command was opened with the key to be revoked")
             .with("slot", target)
             .with_hint("open the repository with another key; if there is none, add one first"));
     }
     let (mut revoked, mut kept, mut dropped, mut all) = (None, Vec::new(), Vec::new(), BTreeSet::new());
-    for (id, _) in repo.state().slots() {
-        let slot = KeySlot::decode(&repo.store.get_existing(&slot_key(&id.to_hex())?)?)?;
+    let slots: Vec<_> = repo.state().slots().map(|(id, recorded)| (id, *recorded)).collect();
+    for (id, recorded) in slots {
+        let found = read(repo, id, &recorded)?;
         all.insert(id);
-        if id == target {
-            revoked = Some(info(repo, id, &slot));
-        } else if id == repo.slot || matches!(slot.kdf, SlotKdf::Recipient { .. }) {
-            kept.push((id, slot));
-        } else {
-            dropped.push(info(repo, id, &slot));
+        match found {
+            _ if id == target => revoked = Some(told(repo, id, &found)),
+            Found::Whole(slot) if id == repo.slot || matches!(slot.kdf, SlotKdf::Recipient { .. }) => {
+                kept.push((id, *slot));
+            }
+            // What a damaged one wrapped for whom cannot be told.
+            _ => dropped.push(told(repo, id, &found)),
         }
+    }
+    if !kept.iter().any(|(id, _)| *id == repo.slot) {
+        return Err(Error::new(ErrorKind::Corrupt, "key", "the key this command was opened with is damaged by now")
+            .with("slot", repo.slot)
+            .with_hint("add another key, open the repository with that one, and try again"));
     }
     let revoked = revoked.ok_or_else(|| Error::new(ErrorKind::NotFound, "key", "no such key slot"))?;
     Ok(Plan { revoked, kept, dropped, all })
@@ -135,10 +152,11 @@ pub fn revoke(repo: &mut Repository, slot: &str, others: Others) -> Result<Revoc
     }
     let (own, kek) = own.ok_or_else(|| Error::new(ErrorKind::Internal, "key", "the key in use is not in force"))?;
     let generation = stored.keyring.generation;
+    let superseded = superseded(repo, &plan.all);
     let record = NewRecord {
         payload: Payload::Keyring { generation },
         added,
-        reclaimed: superseded(repo, &plan.all),
+        reclaimed: superseded.clone(),
         stamp: repo.stamp("", ""),
     };
     let appended = repo.append(record, &mut |state| {
@@ -151,9 +169,9 @@ pub fn revoke(repo: &mut Repository, slot: &str, others: Others) -> Result<Revoc
     }
     (repo.slot, repo.kek, repo.keyring_key) = (own, kek, keyring_key);
     repo.hold_keyring(stored.keyring);
-    sweep(repo)?;
+    let undeleted = removal::delete_retired(repo, &superseded);
     let kept = kept.iter().map(|(id, slot)| info(repo, *id, slot)).collect();
-    Ok(Revocation { revoked: plan.revoked, kept, dropped: plan.dropped, generation: Some(generation) })
+    Ok(Revocation { revoked: plan.revoked, kept, dropped: plan.dropped, generation: Some(generation), undeleted })
 }
 
 /// Every slot and keyring in force until now.

@@ -297,16 +297,18 @@ pub struct KeySlotInfo {
     pub slot: String,
     /// Its label.
     pub label: String,
-    /// `password`, `key-file`, `recipient` or `recovery-sheet`.
+    /// `password`, `key-file`, `recipient`, `recovery-sheet`, `write-only`, or `damaged` of one that opens nothing.
     pub kind: &'static str,
     /// The public key of a recipient.
     pub recipient: Option<String>,
     /// Whose snapshots alone a write-only key adds.
     pub host: Option<String>,
-    /// When it was made.
-    pub created: Timestamp,
+    /// When it was made; a damaged one does not tell.
+    pub created: Option<Timestamp>,
     /// Whether this session was opened with it.
     pub current: bool,
+    /// What is wrong with it, if it is damaged: it opens nothing.
+    pub damage: Option<String>,
 }
 
 /// Changes to a snapshot's labels.

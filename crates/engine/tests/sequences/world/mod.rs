@@ -183,7 +183,7 @@ impl World {
             }
             Op::RemoveHostKey(which) => {
                 let Some((_, slot)) = nth(&self.host.in_force, which) else { return Ok(Told::Done) };
-                keys::remove(client.repository()?, &slot).map(|()| Told::Done)
+                keys::remove(client.repository()?, &slot).map(|_| Told::Done)
             }
             Op::Verify => commands::verify(client.repository()?).map(Told::Found),
             Op::RepairIndex => {
