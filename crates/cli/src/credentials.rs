@@ -35,6 +35,14 @@ pub(crate) type Configured<'a> = (&'a SinkConfig, &'a Path);
 /// # Errors
 /// No way is given and nobody can be asked; or the way that is given fails.
 pub(crate) fn find(global: &GlobalArgs, configured: Option<Configured<'_>>, asking: Asking) -> Result<Credentials> {
+    let found = found(global, configured, asking)?;
+    match asking {
+        Asking::Once => Ok(found),
+        Asking::Twice => worth_setting(found),
+    }
+}
+
+fn found(global: &GlobalArgs, configured: Option<Configured<'_>>, asking: Asking) -> Result<Credentials> {
     if let Some(found) = from_arguments(global)? {
         return Ok(found);
     }
@@ -54,11 +62,21 @@ pub(crate) fn find(global: &GlobalArgs, configured: Option<Configured<'_>>, aski
 /// # Errors
 /// As [`find`].
 pub(crate) fn find_new(args: &NewKeyArgs) -> Result<Credentials> {
-    match (&args.new_key_file, &args.new_password_command, &args.new_password_file) {
-        (Some(file), ..) => key_file(file),
-        (_, Some(command), _) => password(first_line_of_command(command)?),
-        (.., Some(file)) => password(first_line_of_file(file)?),
-        _ => ask(NEW_PASSWORD, Asking::Twice),
+    worth_setting(match (&args.new_key_file, &args.new_password_command, &args.new_password_file) {
+        (Some(file), ..) => key_file(file)?,
+        (_, Some(command), _) => password(first_line_of_command(command)?)?,
+        (.., Some(file)) => password(first_line_of_file(file)?)?,
+        _ => ask(NEW_PASSWORD, Asking::Twice)?,
+    })
+}
+
+/// `new`, unless it is a password nobody means. One that is in force still opens.
+fn worth_setting(new: Credentials) -> Result<Credentials> {
+    match &new {
+        Credentials::Password(text) if text.expose().trim().is_empty() => {
+            Err(Error::new(ErrorKind::Invalid, "password", "the new password consists only of blanks"))
+        }
+        _ => Ok(new),
     }
 }
 

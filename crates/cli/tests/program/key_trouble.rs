@@ -56,3 +56,15 @@ fn a_write_only_key_that_is_not_added_leaves_no_file() {
     world.run(&add).expect(0);
     assert!(world.path("web.key").exists());
 }
+
+#[test]
+fn a_new_password_of_blanks_is_refused() {
+    let world = World::with_repository();
+    world.write("blanks", " \t \n");
+    let blanks = world.shown("blanks");
+    world.run(&["key", "add", "--new-password-file", &blanks]).expect(1).says("only of blanks");
+    let mut fresh = world.program("decube-backup");
+    fresh.env_remove("DECUBE_BACKUP_KEY_FILE").args(["-r", "fresh", "-p", &blanks, "init"]);
+    crate::world::said(&mut fresh).expect(1).says("only of blanks");
+    assert!(!world.path("fresh").exists());
+}
