@@ -154,6 +154,12 @@ impl Session {
     fn place_of(sink: &SinkConfig, configuration: &Configuration) -> Result<Place> {
         let directory = configuration.directory();
         let mut url = config::resolve(&sink.url, &directory)?;
+        if split_url(&url).1.trim().is_empty() {
+            // It would stand for the directory of the configuration.
+            return Err(Error::new(ErrorKind::Invalid, "repository", "the configured place is empty")
+                .with("url", &sink.url)
+                .with("file", configuration.file.display()));
+        }
         if let ("fs", path) = split_url(&url)
             && Path::new(path).is_relative()
         {

@@ -205,7 +205,8 @@ fn back_up(
         (None, Some(host)) => host.to_owned(),
         _ => host_of(configuration),
     };
-    let named = pipeline.name.replace("{pipeline}", name).replace("{source}", source).replace("{host}", &host);
+    // Checked again: which host it is a key may have said.
+    let named = config::snapshot_name(pipeline, name, source, &host)?;
     let level = config::effort(&pipeline.transforms).map_err(|e| Error::new(ErrorKind::Invalid, "config", e))?;
     let options = BackupOptions {
         name: Some(named),

@@ -3,9 +3,8 @@
 use crate::args::subset_of;
 use crate::config::load::Finding;
 use crate::config::model::{Backup, MonitoringConfig, PipelineConfig, SinkConfig, SourceConfig};
-use crate::config::{retention, secrets};
+use crate::config::{naming, retention, secrets};
 use crate::units;
-use decube_backup_engine::select;
 use decube_backup_format::parity::Overhead;
 use std::str::FromStr;
 
@@ -24,6 +23,7 @@ pub(super) fn findings(backup: &Backup) -> Vec<Finding> {
         check_name(&["backup", "pipelines", name], name, &mut found);
         check_pipeline(backup, name, pipeline, &mut found);
     }
+    naming::check(backup, &mut found);
     if backup.host.as_ref().is_some_and(|host| host.trim().is_empty()) {
         found.push(Finding::new(&["backup", "host"], "the host is empty; leave it out for this host's name"));
     }
@@ -42,6 +42,11 @@ fn check_name(path: &[&str], name: &str, found: &mut Vec<Finding>) {
 fn check_source(name: &str, source: &SourceConfig, found: &mut Vec<Finding>) {
     if source.paths.is_empty() {
         found.push(Finding::new(&["backup", "sources", name, "paths"], "at least one path is needed"));
+    }
+    for (index, _) in source.paths.iter().enumerate().filter(|(_, path)| path.trim().is_empty()) {
+        let index = index.to_string();
+        let message = "the path is empty: it would stand for the directory of this file; write `.` if that is meant";
+        found.push(Finding::new(&["backup", "sources", name, "paths", &index], message));
     }
     check_size(&["backup", "sources", name, "exclude_larger_than"], source.exclude_larger_than.as_deref(), found);
 }
@@ -78,10 +83,6 @@ fn check_sink(name: &str, sink: &SinkConfig, found: &mut Vec<Finding>) {
 fn check_pipeline(backup: &Backup, name: &str, pipeline: &PipelineConfig, found: &mut Vec<Finding>) {
     let base = ["backup", "pipelines", name];
     let at = |keys: &[&'static str]| [&base[..], keys].concat();
-    let stands_for = |text: &str| text.replace("{pipeline}", "p").replace("{source}", "s").replace("{host}", "h");
-    if let Err(error) = select::check_name(&stands_for(&pipeline.name)) {
-        found.push(Finding::new(&at(&["name"]), error.to_string()));
-    }
     if pipeline.tags.iter().any(|tag| tag.trim().is_empty()) {
         found.push(Finding::new(&at(&["tags"]), "an empty tag is none"));
     }
@@ -89,7 +90,11 @@ fn check_pipeline(backup: &Backup, name: &str, pipeline: &PipelineConfig, found:
         found.push(Finding::new(&at(&["sources"]), "at least one source is needed"));
     }
     for (index, source) in pipeline.sources.iter().enumerate() {
-        if !backup.sources.contains_key(source) {
+        if pipeline.sources.iter().take(index).any(|before| before == source) {
+            let index = index.to_string();
+            let path = [&base[..], &["sources", &index]].concat();
+            found.push(Finding::new(&path, format!("{source:?} is named twice: it would make two snapshots a run")));
+        } else if !backup.sources.contains_key(source) {
             let index = index.to_string();
             let path = [&base[..], &["sources", &index]].concat();
             found.push(Finding::new(

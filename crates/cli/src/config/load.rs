@@ -197,7 +197,7 @@ fn at_mut<'v>(value: &'v mut Value, path: &[String]) -> Option<&'v mut Value> {
 /// Applies `DECUBE_BACKUP__A__B=value`; keys match whatever their case, `-` being `_`.
 ///
 /// # Errors
-/// `Invalid` for a variable about a source, sink or pipeline that the file does not have: a typo would add one.
+/// `Invalid` for a variable about a source, sink or pipeline that the file does not have: a typo would add one; or about two.
 fn override_values(value: &mut Value, variables: &[(String, String)]) -> Result<BTreeMap<Path, Override>> {
     let mut applied = BTreeMap::new();
     for (variable, text) in variables {
@@ -205,7 +205,15 @@ fn override_values(value: &mut Value, variables: &[(String, String)]) -> Result<
         let mut path = vec!["backup".to_owned()];
         let mut at = &mut value["backup"];
         for wanted in keys.split("__") {
-            let known = at.as_object().and_then(|map| map.keys().find(|key| same(key, wanted)).cloned());
+            let alike = at.as_object().into_iter().flatten().map(|(key, _)| key).filter(|key| same(key, wanted));
+            let alike: Vec<String> = alike.cloned().collect();
+            if alike.len() > 1 {
+                return Err(Error::new(ErrorKind::Invalid, "config", "a variable may mean several keys")
+                    .with("variable", variable)
+                    .with("keys", alike.join(", "))
+                    .with_hint("a dash and an underscore are the same in a variable: rename one of them"));
+            }
+            let known = alike.into_iter().next();
             let section = path.last().map_or("", String::as_str);
             if path.len() == 2 && known.is_none() && ["sources", "sinks", "pipelines"].contains(&section) {
                 let names: Vec<&str> = at.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();

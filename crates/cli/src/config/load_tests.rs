@@ -124,6 +124,60 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
+fn what_would_be_taken_for_something_else_is_refused() {
+    let changed = |from: &str, to: &str| GOOD.replace(from, to);
+    let named = |name: &str| changed("      sink: main\n", &format!("      sink: main\n      name: {name:?}\n"));
+    let other = |at: &str, name: &str| {
+        let sinks = format!("    near: {{url: {at:?}}}\n  pipelines:\n");
+        let pipelines = format!("  pipelines:\n    other: {{sources: [data], sink: near, name: {name:?}}}\n");
+        GOOD.replace("  pipelines:\n", &sinks).replace("  pipelines:\n", &pipelines)
+    };
+    let cases = [
+        (changed("[/var/lib/decube]", "[/x, \"\"]"), "c.yaml:4: backup.sources.data.paths.1: the path is empty"),
+        (changed("[/var/lib/decube]", "[\"  \"]"), "c.yaml:4: backup.sources.data.paths.0: the path is empty"),
+        (
+            changed("[data, my-certs]", "[data, my-certs, data]"),
+            "c.yaml:15: backup.pipelines.decube.sources.2: \"data\" is named twice",
+        ),
+        (
+            named("{foo}-{source}"),
+            "c.yaml:17: backup.pipelines.decube.name: an unknown placeholder placeholder={foo} known={pipeline}, {source}, {host}",
+        ),
+        (named("{source}-{"), "c.yaml:17: backup.pipelines.decube.name: an unknown placeholder placeholder={"),
+        (named("x}-{source}"), "c.yaml:17: backup.pipelines.decube.name: an unknown placeholder placeholder=}"),
+        (
+            changed("    decube:", "    latest:").replace("[data, my-certs]", "[data]\n      name: \"{pipeline}\""),
+            "c.yaml:16: backup.pipelines.latest.name: `latest` means",
+        ),
+        (
+            changed("backup:\n", "backup:\n  host: latest\n")
+                .replace("[data, my-certs]", "[data]\n      name: \"{host}\""),
+            "c.yaml:17: backup.pipelines.decube.name: `latest` means",
+        ),
+        (
+            other("fs:/srv/backup", "decube-{source}"),
+            "c.yaml:15: backup.pipelines.other.name: pipeline decube makes snapshots of the name \"decube-data\"",
+        ),
+    ];
+    for (text, expected) in cases {
+        let said = parse("c.yaml", &text, &[]).expect_err(expected).to_string();
+        assert!(said.starts_with(expected), "said: {said}\nexpected: {expected}");
+    }
+    parse("c.yaml", &other("fs:/srv/else", "decube-{source}"), &[]).expect("another repository");
+    parse("c.yaml", &named("{host}:{pipeline}.{source}"), &[]).expect("all that is known");
+    let empty = ("DECUBE_BACKUP__SOURCES__DATA__PATHS", "[\"\"]");
+    assert!(parse("c.yaml", GOOD, &[empty]).expect_err("empty").to_string().contains("the path is empty"));
+}
+
+#[test]
+fn a_variable_that_may_mean_two_keys_is_refused() {
+    let text = GOOD.replace("    my-certs:", "    my_certs: {paths: [/y]}\n    my-certs:");
+    let error = parse("c.yaml", &text, &[("DECUBE_BACKUP__SOURCES__MY_CERTS__OPTIONAL", "false")]).expect_err("two");
+    assert!(error.to_string().contains("may mean several keys"), "{error}");
+    assert!(error.to_string().contains("my-certs, my_certs"), "{error}");
+}
+
+#[test]
 fn a_wrong_variable_is_named() {
     let said = |name, value| parse("c.yaml", GOOD, &[(name, value)]).expect_err("wrong").to_string();
     let cases = [

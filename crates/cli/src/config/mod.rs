@@ -13,6 +13,7 @@
 //! | `load` | finding, reading, overriding |
 //! | `locate` | the line of every key |
 //! | `check` | what types cannot say |
+//! | `naming` | what snapshots of pipelines are called |
 //! | `retention` | a pipeline's retention as a policy |
 //! | `secrets` | `${env:}`, `${file:}`, `${cmd:}` |
 //! | `show` | printing with secrets masked and origins named |
@@ -24,12 +25,14 @@ mod check;
 mod load;
 mod locate;
 pub mod model;
+mod naming;
 pub(crate) mod retention;
 mod secrets;
 mod show;
 
 pub(crate) use check::{cipher, effort};
 pub(crate) use load::{Configuration, load};
+pub(crate) use naming::snapshot_name;
 pub(crate) use secrets::{first_line_of_command, first_line_of_file, has_references, resolve};
 pub(crate) use show::{mask_url, shown};
 

@@ -161,6 +161,10 @@ fn configurations_are_checked_and_shown() {
         let answer = world.run(&["--config", "bad.yaml", "config", "check"]).expect(1);
         assert!(!answer.says(expected).err.contains("20351"), "{}", answer.err);
     }
+    // Blank only once it is looked up: the repository is not the directory of the file.
+    world.write("blank.yaml", &YAML.replace("url: repo", "url: \"${cmd:echo ' '}\""));
+    let blank = world.run(&["--config", "blank.yaml", "run", "decube"]).expect(1);
+    blank.says("the configured place is empty");
     let mut mistyped = world.program("decube-backup");
     mistyped.env("DECUBE_BACKUP__SINKS__MIAN__URL", "elsewhere").args(["--config", "conf.yaml", "config", "check"]);
     said(&mut mistyped).expect(1).says("DECUBE_BACKUP__SINKS__MIAN__URL").says("known sinks: main, secretive");
