@@ -28,6 +28,12 @@ pub(super) fn run(session: &Session, args: &TagArgs) -> Outcome {
             .with_hint("give --add, --remove, --set, --label, --pin or --unpin")
             .into());
     }
+    if let Some(both) = args.add.iter().find(|tag| args.remove.contains(tag)) {
+        return Err(Error::new(ErrorKind::Invalid, "tag", "the same tag is to be added and removed")
+            .with("tag", both)
+            .with_hint("nothing was changed; give one of --add and --remove")
+            .into());
+    }
     let change = TagChange {
         add: args.add.clone(),
         remove: args.remove.clone(),

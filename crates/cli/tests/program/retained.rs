@@ -98,6 +98,7 @@ fn pins_are_set_shown_and_taken_off() {
     world.run(&["forget", &all[0]]).expect(0).says("forgot 1 of 3");
     world.run(&["tag", &all[1], "--pin", "--until", "2001-01-01"]).expect(1).says("is past");
     world.run(&["tag", &all[1], "--until", "2199-01-01"]).expect(1);
+    world.run(&["tag", &all[1], "--add", "a,b", "--remove", "c,b"]).expect(1).says("the same tag").says("tag=b");
 }
 
 #[test]
