@@ -136,11 +136,14 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// Arguments of `run`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Each source of a pipeline becomes one snapshot, labelled with the source as its component. \
+#[command(
+    after_help = "Each source of a pipeline becomes one snapshot, labelled with the source as its component, in the \
+    repository of the pipeline's sink: -r is refused, and DECUBE_BACKUP_REPOSITORY is not used. \
     One that fails does not stop the others; the exit code is the worst. A pipeline with a retention policy then \
     forgets what the policy does not keep of what it made on this host, unless one of its backups failed; and nothing of \
     a source of which a path was missing or unreadable.\n\n\
-    Examples:\n  decube-backup --config /etc/decube/backup.yaml run\n  decube-backup run databases -n")]
+    Examples:\n  decube-backup --config /etc/decube/backup.yaml run\n  decube-backup run databases -n"
+)]
 pub struct RunArgs {
     /// Pipelines to run [default: all]
     #[arg(value_name = "PIPELINE")]

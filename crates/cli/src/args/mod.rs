@@ -42,6 +42,8 @@ pub use setup::{CompletionsArgs, ConfigArgs, ConfigCommand, ExplainArgs};
 pub use small::{SmallSnapshotArgs, SmallSnapshotCommand, SmallVerifyArgs};
 pub use space::{PruneArgs, StatsArgs};
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 
@@ -134,7 +136,16 @@ pub fn command() -> clap::Command {
 /// # Errors
 /// Wrong usage, or a request for help or version.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&command().try_get_matches_from(args)?)
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    // From the environment it is meant for other commands; typed here it is meant for this one.
+    let given = matches.value_source("repo") == Some(ValueSource::CommandLine);
+    if given && matches!(cli.command, Command::Run(_)) {
+        let told = "--repo cannot be used with run: each pipeline backs up to the sink it names in the configuration";
+        return Err(command.error(ErrorKind::ArgumentConflict, told));
+    }
+    Ok(cli)
 }
 
 #[cfg(test)]
@@ -177,6 +188,15 @@ mod tests {
             let Command::Backup(backup) = cli.command else { panic!("{line}") };
             assert_eq!((backup.name.as_deref(), backup.paths.len()), (Some("bench"), 1), "{line}");
         }
+    }
+
+    #[test]
+    fn a_repository_on_the_command_line_is_refused_by_run_alone() {
+        for line in ["decube-backup -r R run", "decube-backup run --repo R p", "decube-backup run -r @main"] {
+            let error = parsed(line).expect_err(line);
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{line}");
+        }
+        assert!(parsed("decube-backup run p").is_ok() && parsed("decube-backup config check -r R").is_ok());
     }
 
     #[test]

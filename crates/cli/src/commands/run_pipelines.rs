@@ -15,6 +15,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::forget::{ForgetOptions, Wanted};
 use decube_backup_engine::options::{BackupOptions, BackupReport, Effect, SnapshotFilter};
 use decube_backup_engine::repository::Repository;
+use decube_backup_engine::retention::Refusal;
 use decube_backup_format::seal::Cipher;
 use serde_json::json;
 use std::path::PathBuf;
@@ -50,6 +51,10 @@ pub(super) fn run(session: &Session, args: &RunArgs) -> Outcome {
     if configuration.backup.monitoring.as_ref().is_some_and(|monitoring| monitoring.enabled) {
         session.console.warn("configured but not executed by this version: monitoring");
     }
+    // Given on the command line it is refused before.
+    if session.global.repo.is_some() {
+        session.console.talk("DECUBE_BACKUP_REPOSITORY is not used: each pipeline backs up to its own sink");
+    }
     let mut lines = Vec::new();
     let wanted = known.iter().filter(|(name, _)| args.pipelines.is_empty() || args.pipelines.contains(name));
     for (name, pipeline) in wanted {
@@ -72,7 +77,11 @@ fn run_one(
     lines: &mut Vec<Line>,
 ) {
     let mut ended = |source: &str, outcome: Outcome<(Exit, Option<String>)>| {
-        let (exit, note) = outcome.unwrap_or_else(|failure| {
+        let (exit, note) = outcome.unwrap_or_else(|Failure { error, exit }| {
+            let error = error.with("pipeline", name);
+            let error =
+                if pipeline.sources.iter().any(|known| known == source) { error.with("source", source) } else { error };
+            let failure = Failure { error, exit };
             session.console.failure(&failure);
             (failure.exit, None)
         });
@@ -183,8 +192,28 @@ fn retain(
     };
     let report = decube_backup_engine::forget::forget(repository, &options)?;
     forget::show(session, &report, &options, Some(&zone), Listing::Dropped)?;
-    report.check()?;
+    report.check().map_err(|error| match &report.refusal {
+        Some(refusal) => error.with_hint(hint(refusal, name)),
+        None => error,
+    })?;
     Ok((exit, note))
+}
+
+/// What would let the guard of `forget` pass in a run of the pipeline `name`.
+fn hint(refusal: &Refusal, name: &str) -> String {
+    let variable = name.to_ascii_uppercase().replace('-', "_");
+    match refusal {
+        Refusal::Share { .. } => format!(
+            "nothing was forgotten; look at the list with `run {name} -n`, and if it is right allow it once with the \
+             variable DECUBE_BACKUP__PIPELINES__{variable}__RETENTION__ALLOW_SHARE={0}, or for good with `allow_share: {0}` \
+             in the pipeline's retention",
+            refusal.share_percent().unwrap_or(100)
+        ),
+        Refusal::EmptyGroups(_) | Refusal::Pinned(_) => {
+            "nothing was forgotten; a pipeline lets no last snapshot of a group go: if that is meant, use `forget`"
+                .to_owned()
+        }
+    }
 }
 
 fn host_of(configuration: &Configuration) -> String {

@@ -103,10 +103,36 @@ fn a_pipeline_forgets_what_its_policy_does_not_keep() {
     world.write("other.yaml", &YAML.replace("aes-256-gcm", "chacha20-poly1305"));
     world.run(&["--config", "other.yaml", "run", "decube"]).expect(1).says("another cipher");
     // Where a backup failed, nothing is forgotten.
-    run(&["run", "broken", "-q"]).expect(1);
+    run(&["run", "broken", "-q"]).expect(1).says("pipeline=broken source=gone");
     let failed = run(&["run", "broken"]).expect(1);
     failed.says("nothing is forgotten, because a backup failed").says("`optional: true` for gone");
     assert_eq!((count(&[]), count(&["--forgotten"])), (7, 1));
+}
+
+#[test]
+fn a_run_says_what_is_refused_in_its_own_words() {
+    let world = world();
+    let few = YAML.replace("{keep_daily: 30}", "{keep_last: 1}").replace("    broken:\n", "    in-vain:\n");
+    world.write("conf.yaml", &few.replace("decube:\n      sources", "my-files:\n      sources"));
+    let run = |args: &[&str]| world.run(&[&["--config", "conf.yaml"], args].concat());
+    run(&["run", "my-files"]).expect(0).says("DECUBE_BACKUP_REPOSITORY is not used");
+    assert!(!run(&["run", "my-files", "-q"]).expect(0).err.contains("DECUBE"));
+    let elsewhere = world.shown("elsewhere");
+    run(&["run", "-r", &elsewhere]).expect(1).says("--repo cannot be used with run");
+    // What was forgotten one by one comes back, and would go all at once.
+    (0..3).for_each(|_| drop(run(&["run", "my-files", "-q"]).expect(0)));
+    for id in world.run(&["snapshots", "--forgotten", "--json"]).expect(0).json()[0].as_array().expect("an array") {
+        world.run(&["undelete", id["id"].as_str().expect("an id"), "-q"]).expect(0);
+    }
+    let refused = run(&["run", "my-files", "-q"]).expect(15);
+    refused.says("pipeline=my-files").says("`run my-files -n`");
+    refused.says("DECUBE_BACKUP__PIPELINES__MY_FILES__RETENTION__ALLOW_SHARE=84").says("allow_share: 84");
+    assert!(!refused.err.contains("--allow-share") && !refused.err.contains("--dry-run"), "{}", refused.err);
+    let json = run(&["run", "my-files", "--json", "-n"]).expect(15);
+    assert!(json.err.contains("exit_error") && json.err.contains("pipeline=my-files"), "{}", json.err);
+    let mut allowed = world.program("decube-backup");
+    allowed.env("DECUBE_BACKUP__PIPELINES__MY_FILES__RETENTION__ALLOW_SHARE", "86");
+    said(allowed.args(["--config", "conf.yaml", "run", "my-files"])).expect(0).says("forgot 6 of 7");
 }
 
 #[test]

@@ -47,7 +47,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What would allow it.
+    /// The share it was about to drop, percent, rounded up: as a limit it lets just this pass.
+    pub fn share_percent(&self) -> Option<usize> {
+        match self {
+            Self::Share { dropped, all, .. } => Some(percent(*dropped, *all)),
+            Self::EmptyGroups(_) | Self::Pinned(_) => None,
+        }
+    }
+
+    /// What would allow it in the command `forget`.
     pub fn hint(&self) -> String {
         match self {
             Self::EmptyGroups(_) => {
