@@ -1,5 +1,7 @@
 //! Files that take the place of what stands there once they are whole.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use common::{Scratch, entry, path, target};
