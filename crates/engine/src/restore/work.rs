@@ -278,12 +278,13 @@ impl WorkContext<'_> {
         let failed = file.failed.load(Ordering::Relaxed);
         match handle {
             Ok(handle) if !(failed && handle.is_beside()) => {
+                let lacking = if handle.is_beside() { Lacking::All } else { Lacking::Parts };
                 let problems = self.target.finish_file(handle, &file.attributes());
                 let whole = !failed && problems.iter().all(|problem| problem.kind != ProblemKind::Unwritable);
                 self.tally.problems(problems);
                 self.tally.update(|r| r.files_restored += u64::from(whole));
                 if !whole {
-                    self.tally.lack(file, Lacking::Parts);
+                    self.tally.lack(file, lacking);
                 }
             }
             _ => {
