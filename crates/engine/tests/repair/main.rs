@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod twins;
 
 use common::damage::{self, Damage};
 use common::{ALL_DATA, Harness, inside, noise, plant, small_packs};
