@@ -89,6 +89,18 @@ fn index_and_checkpoints_are_repaired_and_a_sound_repository_has_nothing_to_repa
 }
 
 #[test]
+fn what_is_given_back_damaged_is_said() {
+    let (world, pack) = world();
+    world.run(&["forget", "src", "--allow-empty-group"]).expect(0);
+    std::fs::remove_file(&pack).expect("removed");
+    let dry = world.run(&["undelete", "src", "-n", "--json"]).expect(3).summary();
+    assert_eq!((&dry["damaged"][0]["files"], &dry["damaged"][0]["directory_parts"]), (&2.into(), &0.into()), "{dry}");
+    let given = world.run(&["undelete", "src"]).expect(3);
+    given.says("given back, but damaged: 2 files (").says("src/noise").says("gave back 1 snapshot");
+    assert_eq!(world.run(&["snapshots", "--json"]).expect(0).json()[0].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
 fn a_policy_reads_in_parts_and_says_how_old_the_oldest_reading_is() {
     let (world, _) = world();
     let first = world.run(&["verify", "--within", "30d", "--budget-bytes", "1", "--json"]).expect(0).summary();
