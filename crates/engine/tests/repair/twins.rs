@@ -117,6 +117,23 @@ fn a_twin_made_when_other_packs_were_missing_is_no_reason_to_forget() {
 }
 
 #[test]
+fn a_twin_that_lacks_what_was_put_back_since_is_no_reason_to_forget() {
+    let world = World::new();
+    let (_, pack_a) = world.add("a", 0);
+    let (both, pack_b) = world.add("bb", 1);
+    let a = world.harness.memory.objects()[&pack_a].clone();
+    for pack in [&pack_a, &pack_b] {
+        world.harness.memory.remove(pack).expect("there");
+    }
+    let without_both = made(&world.repair(REAL, Damaged::Keep, Some(vec![both])), both);
+    crate::common::damage::put(&world.harness, &pack_a, a);
+    let without_b = made(&world.repair(REAL, Damaged::Forget, Some(vec![both])), both);
+    assert!(world.live().contains(&without_both), "it is whole, and nobody asked for it to go");
+    let (to, _) = world.harness.restore(&without_b, world.tree.path());
+    assert_eq!(std::fs::read(to.path().join("a")).expect("restored"), noise(1, 50_000));
+}
+
+#[test]
 fn a_backup_that_is_called_repaired_is_no_twin() {
     let world = World::new();
     let (_, pack_a) = world.add("a", 0);
