@@ -10,6 +10,7 @@ use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use crate::retention::decide::Why;
 use crate::retention::{Decision, Fate, GroupBy, GroupKey, GuardLimits, Policy, Refusal, Subject, decide, guard};
 use crate::rules;
+use crate::twins::Twins;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State};
 use decube_backup_format::header::Access;
@@ -214,11 +215,12 @@ impl Plan {
 }
 
 fn decisions(state: &State, clocks: &Clocks, options: &ForgetOptions) -> Result<Vec<Decision>> {
+    let twins = Twins::of(state);
     let subject = |entry: &SnapshotEntry| {
         let moment = clocks.moment(&entry.id);
         Subject {
             id: entry.id,
-            seq: entry.seq,
+            place: twins.place(&entry.id, entry.seq),
             time: moment.time,
             clock: moment.clock,
             pinned: clocks.in_force(entry.pin),

@@ -11,6 +11,7 @@
 //! | [`rules`] | what may be committed, reclaimed, deleted |
 //! | [`retention`] | what a policy keeps |
 //! | [`clocks`] | the store's time against clients' |
+//! | [`twins`] | copies that a repair made, and the places they take |
 //! | [`forget`], [`undelete`] | hiding snapshots, and showing them again |
 //! | [`store`] | the sink as blocking calls |
 //! | [`index`] | where chunks are |
@@ -53,6 +54,7 @@ pub mod select;
 pub mod stats;
 pub mod store;
 pub mod tags;
+pub mod twins;
 pub mod undelete;
 pub mod verify;
 

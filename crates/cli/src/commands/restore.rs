@@ -35,6 +35,13 @@ pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
         // Said before a target is made for it. Damage is for the restore to say, which goes on.
         return Err(error.into());
     }
+    if let Some(problems) = failing(&snapshot.manifest.problems_total) {
+        let id = snapshot.id.to_hex();
+        session.console.warn(format_args!(
+            "the snapshot records problems of its making: {problems}; `ls {} --problems` lists them",
+            short(&id)
+        ));
+    }
     let filter = match wanted {
         None => None,
         Some(wanted) => {
@@ -182,6 +189,7 @@ fn summary_json(args: &RestoreArgs, snapshot: &Snapshot, report: &RestoreReport)
         "total_duration": report.seconds,
         "error_count": report.problems.iter().filter(|(kind, _)| kind.counts()).map(|(_, n)| n).sum::<u64>(),
         "problems": problem_counts_json(&report.problems),
+        "snapshot_problems": problem_counts_json(&snapshot.manifest.problems_total),
         "problem_list": report.problem_list.iter().map(problem_json).collect::<Vec<_>>(),
     })
 }

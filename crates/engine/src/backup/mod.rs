@@ -39,6 +39,7 @@ use crate::options::{BackupOptions, BackupReport, ChangeDetection, Effect};
 use crate::pipeline::{AddedPack, ChunkWriter, Failure, WriterContext, WriterSettings};
 use crate::repository::Repository;
 use crate::segments::{Absent, KeptPacks, Nodes};
+use crate::twins::Twins;
 use commit::{Commit, Committed, Run, Stored};
 use crossbeam_channel::{bounded, unbounded};
 use decube_backup_core::monitor::{Monitor, check_stop};
@@ -159,7 +160,10 @@ fn choose_parent(state: &State, options: &BackupOptions, name: &str) -> Result<O
             }
         };
     }
-    Ok(state.live_snapshots().rev().find(|s| s.manifest.name == name && s.manifest.host == options.host).cloned())
+    let twins = Twins::of(state);
+    let of_series = state.live_snapshots().filter(|s| s.manifest.name == name && s.manifest.host == options.host);
+    // Of the newest and its twins, one that holds nothing known to be damaged: what it lacks is read again.
+    Ok(of_series.max_by_key(|s| twins.place(&s.id, s.seq).by_wholeness()).cloned())
 }
 
 fn run_pass<'a>(

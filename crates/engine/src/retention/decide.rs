@@ -2,6 +2,7 @@
 //!
 //! Flagged snapshots take no place from others: whose clock is believed is decided among its likes, and only a flagged one is
 //! decided among all. So a snapshot with a bent time never makes another go, and still goes when it would have anyway.
+//! Twins take no place either: they are decided among all that are believed as they are, the others without them.
 //!
 //! Source of the rules: restic, `internal/restic/snapshot_policy.go`; like there, periods without a snapshot do not count, and
 //! the oldest snapshot stays while a rule's count is not used up, so that history is as long as it can be.
@@ -10,6 +11,7 @@ use super::group::GroupKey;
 use super::periods::{PeriodKey, instant, key};
 use super::policy::{Limit, Period, Policy, Span};
 use super::timeline::ClockTrust;
+use crate::twins::Place;
 use decube_backup_core::Timestamp;
 use decube_backup_format::ids::SnapshotId;
 use std::collections::BTreeMap;
@@ -20,8 +22,8 @@ use std::fmt;
 pub struct Subject {
     /// Which.
     pub id: SnapshotId,
-    /// Its place in the log: of two at the same time the later one is newer.
-    pub seq: u64,
+    /// Its place among all: of two at the same time the later one is newer.
+    pub place: Place,
     /// When it was recorded, as [`super::timeline`] judged.
     pub time: Timestamp,
     /// Whether its own clock is believed.
@@ -117,11 +119,13 @@ pub fn decide(subjects: &[Subject], policy: &Policy) -> Vec<Decision> {
     }
     let mut said: Vec<Said> = vec![Said::default(); subjects.len()];
     for mut members in groups.into_values() {
-        members.sort_by_key(|at| subjects.get(*at).map(|s| std::cmp::Reverse((s.time, s.seq))));
-        let believed = |at: &usize| subjects.get(*at).is_some_and(|s| s.clock == ClockTrust::Believed);
-        let sound: Vec<usize> = members.iter().copied().filter(believed).collect();
-        // First among all, then the believed ones anew: what is said last counts.
-        for list in [&members, &sound] {
+        members.sort_by_key(|at| subjects.get(*at).map(|s| std::cmp::Reverse((s.time, s.place))));
+        let those = |may_take: &dyn Fn(&Subject) -> bool| -> Vec<usize> {
+            members.iter().copied().filter(|at| subjects.get(*at).is_some_and(may_take)).collect()
+        };
+        let (believed, own) = (|s: &Subject| s.clock == ClockTrust::Believed, |s: &Subject| !s.place.is_twin());
+        // First among all, then anew without those that take no place: what is said last counts.
+        for list in [&members, &those(&own), &those(&believed), &those(&|s| believed(s) && own(s))] {
             let listed: Vec<&Subject> = list.iter().filter_map(|at| subjects.get(*at)).collect();
             for (at, answer) in list.iter().zip(ask(&listed, policy)) {
                 if let Some(slot) = said.get_mut(*at) {
