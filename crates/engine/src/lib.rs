@@ -18,6 +18,7 @@
 //! | [`pipeline`] | new chunks → uploaded packs |
 //! | `publish` | durable packs → index segments and a record |
 //! | `parity` | damaged packs brought back |
+//! | `odd_packs` | packs that are not where the log says they are |
 //! | [`segments`] | reading segments and nodes back |
 //! | [`backup`], [`restore`], [`dump`], [`verify`] | the main jobs |
 //! | [`gc`] | freeing space, and saying what would be freed |
@@ -40,6 +41,7 @@ pub mod gc;
 pub mod index;
 pub mod keys;
 pub mod live;
+pub(crate) mod odd_packs;
 pub mod options;
 pub(crate) mod parity;
 pub mod pipeline;

@@ -8,6 +8,7 @@
 //! their lengths, and the log which are known to be damaged. Only if there are any is a tree walked for their sake.
 
 use crate::index::LocalIndex;
+use crate::odd_packs::odd_packs;
 use crate::options::Effect;
 use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use crate::rules::{self, Ledger};
@@ -17,11 +18,11 @@ use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
 use decube_backup_format::header::Access;
-use decube_backup_format::ids::{ChunkId, PackName, SnapshotId, pack_key};
+use decube_backup_format::ids::{ChunkId, PackName, SnapshotId};
 use decube_backup_format::log::Payload;
 use decube_backup_format::tree::{Content, Extent, Gap, NodeVisitor, TreeEntry, Visit, visit_list_nodes, visit_nodes};
+use hashbrown::HashSet;
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
 
 /// Most times the content is looked for anew because space was reclaimed meanwhile.
 const LOOKS_MAX: u32 = 8;
@@ -119,21 +120,10 @@ struct Suspects {
 }
 
 impl Suspects {
-    /// One listing; a pack it lacks is asked for.
+    /// As [`odd_packs`] finds them, and as the log has them.
     fn of(repo: &Repository, state: &State) -> Result<Self> {
-        let listed: HashMap<_, _> = repo.store.list("packs/")?.into_iter().map(|o| (o.key, o.len)).collect();
-        let mut suspects = Self { recorded: state.damaged_packs().map(|(pack, _)| *pack).collect(), ..Self::default() };
-        for (pack, info) in state.live_packs() {
-            let key = pack_key(&pack)?;
-            let len = match listed.get(&key) {
-                Some(len) => Some(*len),
-                None => repo.store.stat(&key)?.map(|object| object.len),
-            };
-            if len != Some(u64::from(info.len)) {
-                suspects.odd.insert(pack);
-            }
-        }
-        Ok(suspects)
+        let recorded = state.damaged_packs().map(|(pack, _)| *pack).collect();
+        Ok(Self { odd: odd_packs(repo, state)?, recorded })
     }
 
     fn is_empty(&self) -> bool {

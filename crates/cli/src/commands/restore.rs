@@ -1,7 +1,7 @@
 //! `restore`.
 
 use crate::args::{OverwriteArg, RestoreArgs, SparseArg};
-use crate::commands::report::{failing, rate, short};
+use crate::commands::report::{failing, rate, short, warn_of_problems};
 use crate::exit::{Exit, Outcome};
 use crate::globs::{Globs, Letters};
 use crate::local::{self, Owners};
@@ -35,13 +35,7 @@ pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
         // Said before a target is made for it. Damage is for the restore to say, which goes on.
         return Err(error.into());
     }
-    if let Some(problems) = failing(&snapshot.manifest.problems_total) {
-        let id = snapshot.id.to_hex();
-        session.console.warn(format_args!(
-            "the snapshot records problems of its making: {problems}; `ls {} --problems` lists them",
-            short(&id)
-        ));
-    }
+    warn_of_problems(session, &snapshot);
     let filter = match wanted {
         None => None,
         Some(wanted) => {

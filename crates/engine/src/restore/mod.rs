@@ -20,7 +20,7 @@ mod work;
 use crate::options::{Effect, RestoreOptions, RestoreReport, Snapshot};
 use crate::repository::Repository;
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
-use decube_backup_core::monitor::{Monitor, Problem, check_stop};
+use decube_backup_core::monitor::{Monitor, Problem, Progress, check_stop};
 use decube_backup_core::target::Target;
 use decube_backup_core::{EntryPath, ErrorKind, Result};
 use file::FileJob;
@@ -54,6 +54,14 @@ impl<'a> Tally<'a> {
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut RestoreReport)) {
         change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts `len` bytes of content as dealt with, and as written if they are.
+    fn written(&self, len: usize, result: &Result<()>) {
+        self.monitor.advance(Progress::Bytes, len as u64);
+        if result.is_ok() {
+            self.update(|r| r.bytes_written += len as u64);
+        }
     }
 
     /// Remembers that `file` did not come back whole, for its other names.

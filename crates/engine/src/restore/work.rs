@@ -113,8 +113,7 @@ impl WorkContext<'_> {
             [] => Ok(()),
             bytes => self.with_handle(file, |handle| handle.write_at(0, bytes)),
         };
-        self.tally.monitor.advance(Progress::Bytes, content.len() as u64);
-        self.tally.update(|r| r.bytes_written += content.len() as u64);
+        self.tally.written(content.len(), &result);
         self.piece_done(file, 1, result.err().as_ref(), ProblemKind::Unwritable);
     }
 
@@ -205,8 +204,7 @@ impl WorkContext<'_> {
                     if skip_zeros { Ok(()) } else { handle.write_at(first.file_offset, bytes) }
                 },
             );
-        self.tally.monitor.advance(Progress::Bytes, bytes.len() as u64);
-        self.tally.update(|r| r.bytes_written += bytes.len() as u64);
+        self.tally.written(bytes.len(), &result);
         self.piece_done(&first.file, members.len() as u64, result.err().as_ref(), ProblemKind::Unwritable);
     }
 
