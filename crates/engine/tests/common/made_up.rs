@@ -142,7 +142,8 @@ impl Source for MadeUp {
                     "cannot be listed",
                 )),
                 _ => {
-                    let names = self.files.iter().filter(|f| self.linked && f.seed == file.seed).count().max(1) as u32;
+                    let same = |f: &&MadeUpFile| f.seed == file.seed;
+                    let names = if self.linked { self.files.iter().filter(same).count() as u32 } else { 1 };
                     ScanItem::Entry(entry(file.path.clone(), EntryKind::File { size: file.len }, file.seed, names))
                 }
             });
