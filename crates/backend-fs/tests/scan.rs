@@ -147,6 +147,17 @@ fn missing_roots() {
     assert_eq!(problems.iter().map(|p| p.kind).collect::<Vec<_>>(), [ProblemKind::MissingSource]);
     assert!(problems[0].path.ends_with(b"not there"));
     assert!(entries.iter().any(|(path, _)| path.to_string() == "there"));
+    // One that lies in another one is missed as well.
+    let mut options = common::options(scratch.path());
+    options.roots.push(scratch.join("not there/at all"));
+    options.roots.push(scratch.join("there"));
+    let error = FsSource::new(options.clone()).unwrap().scan().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    options.missing_roots = MissingRoots::Report;
+    let (entries, problems) = below(scratch.path(), scan(&FsSource::new(options).unwrap()));
+    assert_eq!(problems.iter().map(|p| p.kind).collect::<Vec<_>>(), [ProblemKind::MissingSource]);
+    assert!(problems[0].path.ends_with(b"not there/at all"));
+    assert_eq!(entries.len(), 2);
 }
 
 fn file_root() {

@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{Needs, Scratch, as_user, path, target};
+use common::{Needs, Scratch, as_user, entry, path, target};
 use decube_backup_backend_fs::target::{FsTarget, Ownership, TargetOptions};
 use decube_backup_backend_fs::torture::acl;
-use decube_backup_core::entry::{Entry, EntryKind, Metadata, Timestamp, Xattr};
+use decube_backup_core::entry::{Entry, EntryKind, Xattr};
 use decube_backup_core::target::{FileMode, Target};
 use decube_backup_core::{ErrorKind, Result};
 use rustix::fs::{IFlags, XattrFlags};
@@ -38,13 +38,6 @@ fn main() {
 
 fn mode_of(path: impl AsRef<Path>) -> u32 {
     std::fs::symlink_metadata(path).unwrap().mode() & 0o7777
-}
-
-fn entry(name: &str, kind: EntryKind, mode: u32) -> Entry {
-    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let mtime = Timestamp { seconds: 1_000_000_000, nanoseconds: 123_456_789 };
-    let meta = Metadata { mode, uid: own.0, gid: own.1, mtime, ..Metadata::default() };
-    Entry { path: path(name), kind, meta }
 }
 
 fn write(target: &dyn Target, name: &str, content: &[u8], mode: u32) -> Result<()> {
@@ -94,9 +87,11 @@ fn links_at_the_end() {
     let (mode, mode_of_directory) = (mode_of(&outside), mode_of(&directory));
     let root = scratch.directory("target");
     let target = target(&root);
-    for mode in [FileMode::Replace, FileMode::InPlace] {
+    for mode in [FileMode::Replace, FileMode::Beside, FileMode::InPlace] {
         symlink("../outside", root.join("file")).unwrap();
-        target.create_file(&path("file"), mode, 0).unwrap().write_at(0, b"new").unwrap();
+        let file = target.create_file(&path("file"), mode, 0).unwrap();
+        file.write_at(0, b"new").unwrap();
+        assert_eq!(target.finish_file(file, &entry("file", EntryKind::File { size: 3 }, 0o644)), []);
         assert!(root.join("file").symlink_metadata().unwrap().is_file());
         target.remove(&path("file")).unwrap();
     }
@@ -210,7 +205,7 @@ fn in_the_way() {
     std::fs::create_dir_all(root.join("full/inside")).unwrap();
     let error = target.create_file(&path("full"), FileMode::Replace, 0).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-    assert!(error.hint().is_some());
+    assert!(error.to_string().contains("--delete"), "{error}");
     target.create_directory(&path("full")).unwrap();
     assert!(root.join("full/inside").is_dir());
 }

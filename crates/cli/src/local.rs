@@ -63,10 +63,10 @@ impl Paths {
 }
 
 #[cfg(feature = "fs")]
-pub(crate) use present::{explain, missing_directories, register, remove_made, source, target};
+pub(crate) use present::{explain, missing_directories, place_in, register, remove_made, source, target};
 
 #[cfg(not(feature = "fs"))]
-pub(crate) use absent::{explain, missing_directories, register, remove_made, source, target};
+pub(crate) use absent::{explain, missing_directories, place_in, register, remove_made, source, target};
 
 /// Who owns what is restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,10 @@ mod absent {
 
     pub(crate) fn explain(paths: &Paths, asked: &[PathBuf]) -> Result<Vec<super::Explained>> {
         asked.iter().map(|path| Err(unsupported(&paths.directory.join(path)))).collect()
+    }
+
+    pub(crate) fn place_in(_: &Path, _: &Path) -> Option<PathBuf> {
+        None
     }
 
     pub(crate) fn missing_directories(_: &str) -> Vec<PathBuf> {

@@ -6,6 +6,7 @@ use decube_backup_backend_fs::source::{ExcludeOptions, FileSystems, FsSource, Mi
 use decube_backup_backend_fs::target::{FsTarget, Ownership, TargetOptions};
 use decube_backup_core::registry::split_url;
 use decube_backup_core::{Error, Registry, Result, Source, Target};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Adds the storage of this machine.
@@ -65,6 +66,15 @@ pub(crate) fn explain(paths: &Paths, asked: &[PathBuf]) -> Result<Vec<Explained>
 
 fn explained(path: &Path, verdict: &'static str, reason: String) -> Explained {
     Explained { message_type: "explanation", path: path.display().to_string(), verdict, reason }
+}
+
+/// Where `place` is in `directory`, relative to it and empty if they are one; `None` if it is elsewhere or not there. However
+/// they are spelled, linked or mounted: inodes decide.
+pub(crate) fn place_in(place: &Path, directory: &Path) -> Option<PathBuf> {
+    let inode = |path: &Path| path.metadata().map(|there| (there.dev(), there.ino())).ok();
+    let (place, wanted) = (place.canonicalize().ok()?, inode(directory)?);
+    let above = place.ancestors().find(|above| inode(above) == Some(wanted))?;
+    place.strip_prefix(above).ok().map(Path::to_path_buf)
 }
 
 /// The directories from that of `url` upwards that are not there, deepest first; none if `url` is no place of this machine.

@@ -46,6 +46,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The directory of this machine that it is, if it is one.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match split_url(&self.url) {
+            ("fs", path) => Some(Path::new(path)),
+            _ => None,
+        }
+    }
+
     /// The place for people, a password in its URL masked.
     pub(crate) fn shown(&self) -> String {
         config::mask_url(&self.url)
@@ -238,7 +246,7 @@ impl Session {
     }
 
     /// Where caches live; `None` if none are wanted, or, said once, if there is no place for them.
-    fn cache_directory(&self) -> Option<PathBuf> {
+    pub(crate) fn cache_directory(&self) -> Option<PathBuf> {
         if self.global.no_cache {
             return None;
         }

@@ -21,15 +21,22 @@ pub struct Existing {
     pub mtime: Timestamp,
 }
 
+/// What is said of a directory that cannot make way for something else.
+pub const DIRECTORY_IN_THE_WAY: &str = "a directory with content is in the way; move it away, or restore with --delete, which deletes what the snapshot does not have";
+
 /// How a file is opened for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileMode {
     /// Whatever non-directory stands there is replaced; starts empty.
     Replace,
-    /// An existing regular file is kept and rewritten in place (chunk-level delta). Whatever else stands there is replaced.
+    /// A new file beside whatever non-directory stands there. That stays as it is until [`Target::finish_file`] puts the new
+    /// file in its place, or [`Target::discard_file`] gives it up; a target that is dropped gives up all.
+    Beside,
+    /// An existing regular file is kept and rewritten in place (chunk-level delta). What cannot be rewritten is treated as by
+    /// [`FileMode::Beside`].
     /// What was written is durable before the file gets its attributes: its old time would vouch for it.
     InPlace,
-    /// A file that this restore began with [`FileMode::Replace`]. It is opened as it is, or not at all.
+    /// A file that this restore began with [`FileMode::Replace`] or [`FileMode::Beside`]. It is opened as it is, or not at all.
     Continue,
     /// A file that this restore began with [`FileMode::InPlace`]. It is opened as it is, or not at all, and is made durable
     /// as one is that was never closed.
@@ -49,6 +56,11 @@ pub trait TargetFile: std::any::Any + Send + Sync {
     /// # Errors
     /// `Io`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize>;
+
+    /// Whether what stands at its path stays there until the file is finished, as with [`FileMode::Beside`].
+    fn is_beside(&self) -> bool {
+        false
+    }
 
     /// Sets the length; growing leaves a hole.
     ///
@@ -95,6 +107,12 @@ pub trait Target: Send + Sync + 'static {
     /// # Errors
     /// `NoSpace`, `PermissionDenied`, `Io`.
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>>;
+
+    /// Gives up the file begun for `path` with [`FileMode::Beside`], open or not; what stands there stays.
+    ///
+    /// # Errors
+    /// It could not be removed.
+    fn discard_file(&self, path: &EntryPath) -> Result<()>;
 
     /// Sets owner, extended attributes, mode, flags and times of a written file. Consumes nothing of
     /// the content.

@@ -1,10 +1,12 @@
 //! The store's clock against the clients': when each record of the log arrived.
 //!
 //! One listing of `log/` tells. A listing is only a hint: a record it misses is judged by its neighbours, and a time too late or too early
-//! moves a snapshot to another day at worst. No safety rests on it.
+//! moves a snapshot to another day at worst. No safety rests on it. A twin counts for the moment of its original and is no witness: it
+//! repeats an old claim in a late record.
 
 use crate::repository::Repository;
 use crate::retention::{ClockTrust, Moment, Witness, moments};
+use crate::twins::Twins;
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::checkpoint::{Pin, State};
 use decube_backup_format::ids::{SnapshotId, log_key};
@@ -39,7 +41,9 @@ impl Clocks {
 
     fn judge(state: &State, stored: &HashMap<decube_backup_core::Key, i64>, now: Timestamp) -> Result<Self> {
         let time_of = |seq: u64| Ok(stored.get(&log_key(seq)?).copied().map(Timestamp::from_millis));
-        let witnesses = state.snapshots().iter().map(|snapshot| {
+        let twins = Twins::of(state);
+        let snapshots = twins.without(state);
+        let witnesses = snapshots.iter().map(|snapshot| {
             // Written right before the record: the nearest thing to the moment it was published.
             Ok(Witness { claim: snapshot.manifest.ended, stored: time_of(snapshot.seq)? })
         });
@@ -47,7 +51,9 @@ impl Clocks {
         let judged = moments(&witnesses, now);
         let newest_record = state.next_seq().checked_sub(1).map(time_of).transpose()?.flatten();
         let log_now = judged.last().map(|moment| moment.time).max(newest_record);
-        let moments = state.snapshots().iter().map(|snapshot| snapshot.id).zip(judged).collect();
+        let mut moments: BTreeMap<_, _> = snapshots.iter().map(|snapshot| snapshot.id).zip(judged).collect();
+        let of_originals = twins.known(|original| moments.get(original).copied());
+        moments.extend(of_originals);
         Ok(Self { moments, now: log_now.map_or(now, |log_now| log_now.min(now)) })
     }
 
@@ -82,10 +88,14 @@ impl Clocks {
 /// it. A host with a write-only key judges nobody but itself.
 pub(crate) fn beginnings(state: &State) -> HashMap<SnapshotId, Timestamp> {
     let write_only: HashSet<&str> = state.hosts().map(|(_, host)| host.name.as_str()).collect();
-    let snapshots = state.snapshots();
+    let twins = Twins::of(state);
+    let snapshots = twins.without(state);
     let claims: Vec<_> = snapshots.iter().map(|s| (s.manifest.host.as_str(), s.manifest.begun)).collect();
     let begun = agreed(&claims, &|host| !write_only.contains(host));
-    snapshots.iter().map(|snapshot| snapshot.id).zip(begun).collect()
+    let mut begun: HashMap<_, _> = snapshots.iter().map(|snapshot| snapshot.id).zip(begun).collect();
+    let of_originals = twins.known(|original| begun.get(original).copied());
+    begun.extend(of_originals);
+    begun
 }
 
 /// A host's believed claims and their places in the log; both ascend.

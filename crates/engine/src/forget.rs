@@ -12,6 +12,7 @@ use crate::retention::{
     Decision, Fate, GroupBy, GroupKey, GuardLimits, Policy, Refusal, Sources, Subject, decide, guard,
 };
 use crate::rules;
+use crate::twins::Twins;
 use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State};
@@ -225,11 +226,12 @@ fn sources_of(manifest: &SnapshotManifest) -> Sources {
 }
 
 fn decisions(state: &State, clocks: &Clocks, options: &ForgetOptions) -> Result<Vec<Decision>> {
+    let twins = Twins::of(state);
     let subject = |entry: &SnapshotEntry| {
         let moment = clocks.moment(&entry.id);
         Subject {
             id: entry.id,
-            seq: entry.seq,
+            place: twins.place(&entry.id, entry.seq),
             time: moment.time,
             clock: moment.clock,
             sources: sources_of(&entry.manifest),

@@ -11,12 +11,14 @@
 //! | [`rules`] | what may be committed, reclaimed, deleted |
 //! | [`retention`] | what a policy keeps |
 //! | [`clocks`] | the store's time against clients' |
+//! | [`twins`] | copies that a repair made, and the places they take |
 //! | [`forget`], [`undelete`] | hiding snapshots, and showing them again |
 //! | [`store`] | the sink as blocking calls |
 //! | [`index`] | where chunks are |
 //! | [`pipeline`] | new chunks → uploaded packs |
 //! | `publish` | durable packs → index segments and a record |
 //! | `parity` | damaged packs brought back |
+//! | `odd_packs` | packs that are not where the log says they are |
 //! | [`segments`] | reading segments and nodes back |
 //! | [`backup`], [`restore`], [`dump`], [`verify`] | the main jobs |
 //! | [`gc`] | freeing space, and saying what would be freed |
@@ -39,6 +41,7 @@ pub mod gc;
 pub mod index;
 pub mod keys;
 pub mod live;
+pub(crate) mod odd_packs;
 pub mod options;
 pub(crate) mod parity;
 pub mod pipeline;
@@ -53,6 +56,7 @@ pub mod select;
 pub mod stats;
 pub mod store;
 pub mod tags;
+pub mod twins;
 pub mod undelete;
 pub mod verify;
 

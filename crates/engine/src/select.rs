@@ -4,9 +4,10 @@
 use crate::clocks::beginnings;
 use crate::options::{Snapshot, SnapshotFilter};
 use crate::repository::Repository;
+use crate::twins::Twins;
 use decube_backup_core::entry::EntryPath;
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
-use decube_backup_format::checkpoint::SnapshotEntry;
+use decube_backup_format::checkpoint::{SnapshotEntry, State};
 use decube_backup_format::header::Access;
 use decube_backup_format::manifest::SnapshotManifest;
 use std::collections::BTreeSet;
@@ -97,17 +98,19 @@ impl SnapshotFilter {
 }
 
 impl Repository {
-    /// Live snapshots that match `filter`, oldest first.
+    /// Live snapshots that match `filter`, oldest first: in log order, twins right before their originals.
     pub fn snapshots(&self, filter: &SnapshotFilter) -> Vec<Snapshot> {
-        filtered(self.state().live_snapshots(), filter)
+        let state = self.state();
+        filtered(&state, state.live_snapshots(), filter)
     }
 
     /// Forgotten snapshots that match `filter`, oldest first; whether they can be given back `crate::undelete` says.
     pub fn forgotten(&self, filter: &SnapshotFilter) -> Vec<Snapshot> {
-        filtered(self.state().forgotten_snapshots(), filter)
+        let state = self.state();
+        filtered(&state, state.forgotten_snapshots(), filter)
     }
 
-    /// The same with the time each counts as begun, in the order of these times, equal ones in log order: what `latest` and
+    /// The same with the time each counts as begun, in the order of these times, equal ones as there: what `latest` and
     /// `NAME~1` go by. A clock that is years ahead counts as no later than the next one in the log that is
     /// believed, each host by its own.
     pub fn dated_snapshots(&self, filter: &SnapshotFilter) -> Vec<(Timestamp, Snapshot)> {
@@ -115,10 +118,11 @@ impl Repository {
     }
 
     fn dated(&self, snapshots: Vec<Snapshot>) -> Vec<(Timestamp, Snapshot)> {
-        let begun = beginnings(&self.state());
+        let state = self.state();
+        let (begun, twins) = (beginnings(&state), Twins::of(&state));
         let time = |s: &Snapshot| begun.get(&s.id).copied().unwrap_or(s.manifest.begun);
         let mut dated: Vec<(Timestamp, Snapshot)> = snapshots.into_iter().map(|s| (time(&s), s)).collect();
-        dated.sort_by_key(|(time, s)| (*time, s.seq));
+        dated.sort_by_key(|(time, s)| (*time, twins.place(&s.id, s.seq)));
         dated
     }
 
@@ -177,8 +181,14 @@ impl Repository {
     }
 }
 
-fn filtered<'s>(entries: impl Iterator<Item = &'s SnapshotEntry>, filter: &SnapshotFilter) -> Vec<Snapshot> {
+fn filtered<'s>(
+    state: &State,
+    entries: impl Iterator<Item = &'s SnapshotEntry>,
+    filter: &SnapshotFilter,
+) -> Vec<Snapshot> {
+    let twins = Twins::of(state);
     let mut all: Vec<Snapshot> = entries.filter(|s| filter.matches(&s.manifest)).map(listed).collect();
+    all.sort_by_key(|s| twins.place(&s.id, s.seq));
     if let Some(latest) = filter.latest {
         let mut seen = std::collections::HashMap::new();
         all.reverse();

@@ -2,14 +2,19 @@
 
 mod common;
 
-use common::{Harness, Scratch, inside, source_of};
+use common::{Harness, Scratch, inside, noise, small_packs, source_of};
 use decube_backup_backend_fs::compare::{CompareOptions, compare_trees};
 use decube_backup_backend_fs::torture::{self, Scale};
-use decube_backup_core::monitor::Silent;
+use decube_backup_core::ErrorKind;
+use decube_backup_core::entry::EntryPath;
+use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Silent};
+use decube_backup_engine::browse;
 use decube_backup_engine::dump::dump_tar;
 use decube_backup_engine::options::InitOptions;
+use rustix::fs::XattrFlags;
 use std::fs;
 use std::process::Command;
+use std::sync::Mutex;
 
 #[test]
 fn tar_unpacks_a_dump_with_everything_that_tar_knows() {
@@ -34,4 +39,88 @@ fn tar_unpacks_a_dump_with_everything_that_tar_knows() {
     // An archive has no place for inode flags.
     let differences: Vec<_> = differences.iter().filter(|d| !d.what.starts_with("inode flags")).collect();
     assert!(differences.is_empty(), "{differences:?}");
+}
+
+#[derive(Default)]
+struct Listener(Mutex<Vec<Problem>>);
+
+impl Monitor for Listener {
+    fn problem(&self, problem: &Problem) {
+        self.0.lock().expect("lock").push(problem.clone());
+    }
+}
+
+#[test]
+fn what_is_lost_is_told_and_takes_nothing_with_it() {
+    let tree = tempfile::tempdir().expect("temp");
+    let content = noise(1, 3_000_000);
+    fs::write(tree.path().join("long"), &content).expect("file");
+    fs::write(tree.path().join("other"), noise(2, 100_000)).expect("file");
+    let odd = rustix::fs::setxattr(tree.path().join("other"), "user.a=%b", b"value", XattrFlags::empty());
+    let harness = Harness::with_repository(&small_packs());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let mut objects = harness.memory.objects();
+    let key = objects.keys().find(|key| key.as_str().starts_with("packs/d/")).expect("a pack").clone();
+    let mut bytes = objects[&key].to_vec();
+    bytes[5000] ^= 1;
+    objects.insert(key, bytes.into());
+    let damaged = harness.on_image(objects);
+    let (mut archive, listener) = (Vec::new(), Listener::default());
+    let root = EntryPath::root();
+    let lost = dump_tar(&damaged.repository(), &damaged.snapshot(&id), &root, &mut archive, &listener).expect("dumped");
+    let told = listener.0.into_inner().expect("lock");
+    assert_eq!(told, lost);
+    assert_eq!(told.iter().map(|p| p.kind).collect::<Vec<_>>(), [ProblemKind::Damaged], "{told:?}");
+    assert!(told[0].path.ends_with(b"/long") || told[0].path.ends_with(b"/other"), "{told:?}");
+    let to = tempfile::tempdir().expect("temp");
+    let file = to.path().join("archive.tar");
+    fs::write(&file, &archive).expect("file");
+    let options = ["--xattrs", "--xattrs-include=*", "-xf"];
+    let done = Command::new("tar").args(options).arg(&file).arg("-C").arg(to.path()).output().expect("tar ran");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let unpacked = to.path().join(tree.path().strip_prefix("/").expect("absolute"));
+    let back = fs::read(unpacked.join("long")).expect("file");
+    let differing = back.iter().zip(&content).filter(|(a, b)| a != b).count();
+    assert!(back.len() == content.len() && differing < content.len() / 2, "{differing} bytes");
+    if odd.is_ok() {
+        let mut value = [0; 16];
+        let len = rustix::fs::getxattr(unpacked.join("other"), "user.a=%b", &mut value).expect("attribute");
+        assert_eq!(&value[..len], b"value");
+    }
+}
+
+#[test]
+fn where_a_pack_with_nodes_is_gone_the_rest_is_found() {
+    let tree = tempfile::tempdir().expect("temp");
+    for n in 0..3000 {
+        fs::write(tree.path().join(format!("{n:04}")), noise(n, 40)).expect("file");
+    }
+    let harness = Harness::with_repository(&small_packs());
+    harness.backup(tree.path(), "tree");
+    fs::write(tree.path().join("1500"), noise(9999, 41)).expect("file");
+    harness.backup(tree.path(), "tree");
+    fs::write(tree.path().join("2900"), noise(9998, 41)).expect("file");
+    let last = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let objects = harness.memory.objects();
+    let mut seen = 0;
+    // The third snapshot shares all but a few nodes with the others.
+    for key in objects.keys().filter(|key| key.as_str().starts_with("packs/m/")) {
+        let mut image = objects.clone();
+        image.remove(key);
+        let user = harness.on_image(image);
+        let (repo, snapshot) = (user.repository(), user.snapshot(&last));
+        let mut found = Vec::new();
+        let visited = browse::find(&repo, &snapshot, &|_| true, &mut |entry| {
+            found.push(entry.entry.path.clone());
+            Ok(())
+        });
+        match visited {
+            Ok(()) => assert!(found.len() > 3000, "{key}"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{key}: {error:?}");
+                seen += usize::from(found.iter().any(|path| path.name() == b"2999") && found.len() > 100);
+            }
+        }
+    }
+    assert!(seen > 0, "no missing pack left anything behind the gap");
 }

@@ -4,10 +4,11 @@ mod common;
 
 use common::damage::{self, Damage};
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
-use common::{ALL_DATA, Harness, noise, plant, small_packs, source_of};
+use common::{ALL_DATA, Harness, noise, plant, series, small_packs, source_of};
 use decube_backup_core::Key;
 use decube_backup_core::monitor::Silent;
-use decube_backup_engine::options::{RestoreOptions, VerifyDepth, VerifyReport};
+use decube_backup_engine::backup;
+use decube_backup_engine::options::{BackupOptions, ChangeDetection, RestoreOptions, VerifyDepth, VerifyReport};
 use decube_backup_engine::verify::{Recording, VerifyOptions, verify_and_record};
 use decube_backup_format::ids::SnapshotId;
 use std::path::Path;
@@ -142,4 +143,31 @@ fn a_pack_put_back_is_trusted_again_once_it_was_read() {
     harness.assert_sound("put back");
     assert_both_restore(&harness, tree.path(), snapshots, "put back");
     assert_eq!(harness.backup_source(&source_of(tree.path()), "tree").expect("backup").files_healed, 0);
+}
+
+#[test]
+fn reading_everything_again_stores_again_what_is_not_there() {
+    let (harness, tree, snapshots) = two_snapshots(false);
+    let objects = harness.memory.objects();
+    // Nobody has verified anything yet; what can be seen is that packs are missing or short.
+    for (damage, kind) in [
+        (Damage::Remove, "packs/d/"),
+        (Damage::Truncate(500), "packs/d/"),
+        (Damage::Remove, "packs/"),
+        (Damage::Truncate(500), "packs/"),
+    ] {
+        let context = format!("{damage:?} {kind}");
+        let user = harness.on_image(objects.clone());
+        for key in packs(&harness, kind) {
+            damage::apply(&user, &key, damage);
+        }
+        let options = BackupOptions { detection: ChangeDetection::ReadAll, ..series("tree") };
+        let source = source_of(tree.path());
+        let report = backup::backup(&user.repository(), &source, &options, &Silent).expect(&context);
+        assert!(report.bytes_new > 0 && report.files_changed == 0, "{context}: {report:?}");
+        user.assert_restores(&report.snapshot.expect("a snapshot"), tree.path(), &context);
+        if kind == "packs/d/" {
+            assert_both_restore(&user, tree.path(), snapshots, &context);
+        }
+    }
 }

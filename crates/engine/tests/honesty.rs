@@ -84,13 +84,14 @@ fn a_hard_link_whose_first_name_cannot_be_read_is_read_by_the_next_one() {
         ] {
             let context = format!("{lost:?} {len}");
             let harness = Harness::with_repository(&small_packs());
-            let source = MadeUp::new(vec![
+            let files = vec![
                 file("a", 1, len, lost),
                 file("b", 1, len, lost),
                 file("c", 1, len, Behaviour::Fine),
                 file("d", 2, 5000, Behaviour::Fine),
                 file("e", 1, len, Behaviour::Fine),
-            ]);
+            ];
+            let source = MadeUp { linked: true, ..MadeUp::new(files) };
             let report = harness.backup_source(&source, "made up").expect(&context);
             assert_eq!(report.problems, BTreeMap::from([(kind, 2)]), "{context}");
             assert_eq!((report.entries, source.take_opened()), (4, 4), "{context}: e is known by c");

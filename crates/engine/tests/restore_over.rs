@@ -13,7 +13,7 @@ use decube_backup_engine::options::{
 use decube_backup_engine::restore;
 use decube_backup_format::chunker::ChunkerParams;
 use decube_backup_format::ids::SnapshotId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -174,6 +174,74 @@ fn a_file_that_did_not_come_back_whole_is_not_taken_for_the_same_later() {
         fs::remove_dir_all(to.path().join("a")).expect("there");
         fs::remove_dir_all(to.path().join("b")).expect("there");
     }
+}
+
+#[test]
+fn what_stands_there_outlives_what_the_snapshot_cannot_give() {
+    let harness = Harness::with_repository(&small_packs());
+    let tree = tempfile::tempdir().expect("temp");
+    let root = tree.path();
+    fs::write(root.join("small"), noise(1, 100_000)).expect("file");
+    fs::write(root.join("long"), noise(2, 3_000_000)).expect("file");
+    fs::write(root.join("linked"), noise(3, 50_000)).expect("file");
+    fs::hard_link(root.join("linked"), root.join("linked too")).expect("link");
+    write(root, "in the tree");
+    let id = harness.backup(root, "tree").snapshot.expect("a snapshot");
+    let to = tempfile::tempdir().expect("temp");
+    let live = [
+        ("small", noise(4, 90_000)),
+        ("long", noise(5, 4_000_000)),
+        ("linked", noise(6, 70_000)),
+        ("linked too", noise(7, 80_000)),
+    ];
+    for (name, content) in &live {
+        fs::write(to.path().join(name), content).expect("file");
+    }
+    write(to.path(), "in the tree");
+    let mut objects = harness.memory.objects();
+    objects.retain(|key, _| !key.as_str().starts_with("packs/d/"));
+    let options = RestoreOptions { subtree: inside(root), overwrite: Overwrite::Always, ..RestoreOptions::default() };
+    let report = harness.on_image(objects).restore_to(&id, &options, to.path());
+    assert_eq!(report.problems, BTreeMap::from([(ProblemKind::Damaged, 4)]), "{report:?}");
+    assert_eq!(report.files_restored, 1, "{report:?}");
+    for (name, content) in &live {
+        assert!(fs::read(to.path().join(name)).expect("there") == *content, "{name}");
+    }
+    let names: BTreeSet<_> = fs::read_dir(to.path()).expect("there").map(|e| e.expect("entry").file_name()).collect();
+    assert_eq!(names.len(), 5, "nothing else is left: {names:?}");
+    // What can be given back still replaces what stands there.
+    let report = harness.restore_to(&id, &options, to.path());
+    assert!(report.problems.is_empty(), "{report:?}");
+    common::assert_same(root, to.path(), "whole again");
+}
+
+#[test]
+fn a_directory_where_something_else_belongs_goes_if_it_may_be_deleted() {
+    let harness = Harness::with_repository(&InitOptions::default());
+    let tree = tempfile::tempdir().expect("temp");
+    let root = tree.path();
+    write(root, "file");
+    std::os::unix::fs::symlink("file", root.join("link")).expect("symlink");
+    fs::create_dir(root.join("directory")).expect("directory");
+    let id = harness.backup(root, "tree").snapshot.expect("a snapshot");
+    let to = tempfile::tempdir().expect("temp");
+    for name in ["file", "link"] {
+        fs::create_dir_all(to.path().join(name).join("full")).expect("directory");
+    }
+    write(to.path(), "directory");
+    let keeping = RestoreOptions { subtree: inside(root), ..RestoreOptions::default() };
+    for effect in [Effect::DryRun, Effect::Real] {
+        let report = harness.restore_to(&id, &RestoreOptions { effect, ..keeping.clone() }, to.path());
+        assert_eq!(report.problems, BTreeMap::from([(ProblemKind::Unwritable, 2)]), "{effect:?} {report:?}");
+        assert!(report.problem_list.iter().all(|p| p.message.contains("--delete")), "{report:?}");
+        assert!(to.path().join("link/full").is_dir());
+    }
+    for effect in [Effect::DryRun, Effect::Real] {
+        let report = harness.restore_to(&id, &RestoreOptions { effect, ..deleting(root) }, to.path());
+        assert!(report.problems.is_empty(), "{effect:?} {report:?}");
+        assert_eq!((report.deleted, report.files_restored, report.others), (2, 1, 1), "{effect:?}");
+    }
+    common::assert_same(root, to.path(), "replaced");
 }
 
 #[test]

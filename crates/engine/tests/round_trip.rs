@@ -246,9 +246,12 @@ fn reading_everything_again_finds_a_change_no_attribute_shows() {
     assert_eq!((report.files_new, report.files_changed, report.bytes_new), (0, 1, before.len() as u64));
 }
 
-/// Wants totals, and keeps what it is told until reading is over.
+/// A phase or better totals: name, bytes, entries.
+type Told = (String, Option<u64>, Option<u64>);
+
+/// Wants totals, and keeps what it is told.
 #[derive(Default)]
-struct Watcher(std::sync::Mutex<Vec<(String, Option<u64>, Option<u64>)>>);
+struct Watcher(std::sync::Mutex<Vec<Told>>);
 
 impl Monitor for Watcher {
     fn wants_totals(&self) -> bool {

@@ -94,6 +94,8 @@ pub struct FsSource {
 pub(crate) struct Shared {
     pub(crate) options: SourceOptions,
     pub(crate) root: Root,
+    /// Resolved, those that lie in one of `roots`.
+    pub(crate) inner_roots: Vec<EntryPath>,
     /// Resolved, outermost, in path order.
     pub(crate) roots: Vec<EntryPath>,
     pub(crate) patterns: Vec<Pattern>,
@@ -112,12 +114,12 @@ impl FsSource {
         let resolved = resolved.collect::<Result<Vec<_>>>()?;
         let patterns = roots::read_patterns(&options.cwd, &options.exclude.patterns, &options.exclude.files)?;
         let root = Root::file_system().map_err(|e| Error::io("source", "cannot open the root directory", e.into()))?;
-        let mut shared = Shared { options, root, roots: Vec::new(), patterns, devices: None };
+        let mut shared = Shared { options, root, roots: Vec::new(), inner_roots: Vec::new(), patterns, devices: None };
         if shared.options.file_systems == FileSystems::OfRoots {
             let devices = resolved.iter().filter_map(|root| shared.stat(root).ok());
             shared.devices = Some(devices.map(|stat| describe::device(&stat)).collect());
         }
-        shared.roots = roots::outermost(resolved);
+        (shared.roots, shared.inner_roots) = roots::outermost(resolved);
         // Patterns that cannot be compiled are refused here, not in the middle of a scan.
         for root in &shared.roots {
             shared.scope_of_root(root)?;

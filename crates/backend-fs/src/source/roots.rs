@@ -12,6 +12,7 @@ use decube_backup_core::source::ScanItem;
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Statx};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -52,17 +53,16 @@ pub(crate) fn entry_path(path: &Path) -> Result<EntryPath> {
     EntryPath::new(bytes.strip_prefix(b"/").unwrap_or(bytes))
 }
 
-/// Drops roots that lie in another one, and orders the rest.
-pub(crate) fn outermost(mut roots: Vec<EntryPath>) -> Vec<EntryPath> {
+/// The roots in path order, and apart from them those that lie in another one.
+pub(crate) fn outermost(mut roots: Vec<EntryPath>) -> (Vec<EntryPath>, Vec<EntryPath>) {
     roots.sort();
-    let mut kept: Vec<EntryPath> = Vec::new();
+    let (mut kept, mut inner): (Vec<EntryPath>, Vec<EntryPath>) = (Vec::new(), Vec::new());
     for root in roots {
         // Path order puts a root's subtree right behind it.
-        if kept.last().is_none_or(|last| !root.is_within(last)) {
-            kept.push(root);
-        }
+        let is_inner = kept.last().is_some_and(|last| root.is_within(last));
+        if is_inner { &mut inner } else { &mut kept }.push(root);
     }
-    kept
+    (kept, inner)
 }
 
 impl Shared {
@@ -96,23 +96,32 @@ impl Shared {
                 }
                 (None, item) => slice.items.push(item),
             }
+            if is_root {
+                for inner in self.inner_roots.iter().filter(|inner| inner.is_within(&path)) {
+                    if let Err(e) = self.stat(inner) {
+                        slice.items.push(self.missing(inner, e)?);
+                    }
+                }
+            }
         }
         Ok(slice)
+    }
+
+    fn missing(&self, root: &EntryPath, errno: Errno) -> Result<ScanItem> {
+        if self.options.missing_roots == MissingRoots::Fail {
+            return Err(Error::io("scan", "cannot find the source", errno.into())
+                .with("path", format_args!("/{root}"))
+                .with_hint("check the path, or declare the source optional"));
+        }
+        let message = format!("source is missing: {errno}");
+        Ok(ScanItem::Problem(Problem::new(ProblemKind::MissingSource, root.as_bytes(), message)))
     }
 
     fn root_item(&self, path: &EntryPath, is_root: bool, names: &mut Names) -> Result<(Option<Directory>, ScanItem)> {
         let shown = path.as_bytes();
         let stat = match self.stat(path) {
             Ok(stat) => stat,
-            Err(e) if is_root && self.options.missing_roots == MissingRoots::Fail => {
-                return Err(Error::io("scan", "cannot find the source", e.into())
-                    .with("path", format_args!("/{path}"))
-                    .with_hint("check the path, or declare the source optional"));
-            }
-            Err(e) if is_root => {
-                let message = format!("source is missing: {e}");
-                return Ok((None, ScanItem::Problem(Problem::new(ProblemKind::MissingSource, shown, message))));
-            }
+            Err(e) if is_root => return Ok((None, self.missing(path, e)?)),
             Err(e) => return Ok((None, problem(shown, "cannot stat", e))),
         };
         let link = || {

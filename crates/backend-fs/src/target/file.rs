@@ -16,6 +16,8 @@ pub(crate) struct FsFile {
     pub(crate) attributes_before: bool,
     /// Whether it held something before it was opened.
     pub(crate) content_before: bool,
+    /// Whether it has not taken the place at its path yet.
+    pub(crate) is_beside: bool,
 }
 
 impl FsFile {
@@ -37,6 +39,10 @@ impl TargetFile for FsFile {
                 Ok(n) => return Ok(n),
             }
         }
+    }
+
+    fn is_beside(&self) -> bool {
+        self.is_beside
     }
 
     fn set_len(&self, len: u64) -> Result<()> {

@@ -8,12 +8,14 @@
 //! |---|---|
 //! | `parents` | a few open directories |
 //! | `open` | how a file is opened for writing |
+//! | `beside` | a new file that has not taken its place yet |
 //! | `file` | a file while it is written |
 //! | `folding` | names that a file system does not tell apart |
 //! | `finish` | owner, extended attributes, mode, times, flags, in that order |
 //! | `owner` | who owns what is restored |
 //! | `remove` | taking away what stands in the way |
 
+mod beside;
 mod file;
 mod finish;
 mod folding;
@@ -25,6 +27,7 @@ mod remove;
 use crate::at::{Root, split};
 use crate::attributes::{Handle, STAT_MASK};
 use crate::source;
+use beside::Begun;
 use decube_backup_core::entry::{Entry, EntryKind};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::target::{Existing, FileMode, Target, TargetFile};
@@ -57,6 +60,7 @@ pub struct FsTarget {
     parents: Parents,
     owners: Owners,
     claims: Claims,
+    begun: Begun,
 }
 
 impl FsTarget {
@@ -85,7 +89,7 @@ impl FsTarget {
             Error::io("restore", "cannot open the target directory", e.into()).with("path", path.display())
         })?;
         let (parents, owners) = (Parents::default(), Owners::new(options.ownership));
-        Ok(Self { root: Root::new(fd), parents, owners, claims: Claims::default() })
+        Ok(Self { root: Root::new(fd), parents, owners, claims: Claims::default(), begun: Begun::default() })
     }
 
     fn error(&self, message: &str, path: &EntryPath, errno: Errno) -> Error {
@@ -209,7 +213,9 @@ impl Target for FsTarget {
     fn children(&self, path: &EntryPath) -> Result<Vec<Vec<u8>>> {
         let failed = |e| self.error("cannot list directory", path, e);
         let fd = self.root.open(path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(failed)?;
-        Ok(remove::names(&fd).map_err(failed)?.into_iter().map(|(name, _)| name).collect())
+        let mut names: Vec<_> = remove::names(&fd).map_err(failed)?.into_iter().map(|(name, _)| name).collect();
+        names.retain(|name| !(beside::is_of_one(name) && path.join(name).is_ok_and(|path| self.begun.has(&path))));
+        Ok(names)
     }
 
     fn remove(&self, path: &EntryPath) -> Result<()> {
@@ -248,19 +254,33 @@ impl Target for FsTarget {
     }
 
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>> {
-        let existing = match mode {
-            FileMode::Replace => None,
-            FileMode::InPlace => self.open_in_place(path)?,
-            FileMode::Continue => Some(FsFile { content_before: false, ..self.open_again(path)? }),
-            FileMode::ContinueInPlace => Some(self.open_again(path)?),
-        };
-        Ok(Box::new(existing.map_or_else(|| self.create_empty(path, flags), Ok)?))
+        Ok(Box::new(match mode {
+            FileMode::Replace => self.create_empty(path, flags)?,
+            FileMode::Beside => self.create_beside(path, flags)?,
+            FileMode::InPlace => match self.open_in_place(path)? {
+                Some(file) => file,
+                None => self.create_beside(path, flags)?,
+            },
+            FileMode::Continue => FsFile { content_before: false, ..self.open_again(path)? },
+            FileMode::ContinueInPlace => self.open_again(path)?,
+        }))
+    }
+
+    fn discard_file(&self, path: &EntryPath) -> Result<()> {
+        self.give_up(path)
     }
 
     fn finish_file(&self, file: Box<dyn TargetFile>, entry: &Entry) -> Vec<Problem> {
         let file: Box<dyn Any> = file;
         match file.downcast::<FsFile>() {
             Ok(file) => {
+                if file.is_beside
+                    && let Err(error) = self.put_in_place(&file.path)
+                {
+                    let kept = self.give_up(&file.path).err().map(|e| e.chain());
+                    let message = [Some(error.chain()), kept].into_iter().flatten().collect::<Vec<_>>().join("; ");
+                    return vec![Problem::new(ProblemKind::Unwritable, entry.path.as_bytes(), message)];
+                }
                 // Blocks that were there before may reach the disk later than the time that vouches for them.
                 if file.content_before
                     && let Err(e) = rustix::fs::fdatasync(&file.fd)

@@ -1,6 +1,7 @@
 //! How a file is opened for writing.
 
 use super::FsTarget;
+use super::beside::beside;
 use super::file::FsFile;
 use crate::attributes::Handle;
 use crate::source;
@@ -12,17 +13,9 @@ use rustix::io::Errno;
 impl FsTarget {
     /// A new file; what is in the way makes way.
     pub(super) fn create_empty(&self, path: &EntryPath, flags: u32) -> Result<FsFile> {
-        let how = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let open = |dir: &OwnedFd, name: &[u8]| rustix::fs::openat(dir, name, how, mode);
-        let (fd, parent) = self.replacing(path, "cannot create file", open)?;
-        let early = IFlags::from_bits_retain(flags) & IFlags::NOCOW;
-        if !early.is_empty() {
-            // What could not be set shows when the file is finished.
-            let handle = Handle::Open(fd.as_fd());
-            let _ = handle.flags().and_then(|now| handle.set_flags(now | early));
-        }
-        Ok(FsFile { fd, path: path.clone(), attributes_before: parent.inherits, content_before: false })
+        let (fd, parent) = self.replacing(path, "cannot create file", |dir, name| new_file(dir, name, flags))?;
+        let attributes_before = parent.inherits;
+        Ok(FsFile { fd, path: path.clone(), attributes_before, content_before: false, is_beside: false })
     }
 
     /// The existing file at `path` and what is known of it.
@@ -31,15 +24,18 @@ impl FsTarget {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&parent.fd, name, flags, Mode::empty()).and_then(|fd| {
             let stat = Handle::Open(fd.as_fd()).stat()?;
-            let file = FsFile { fd, path: path.clone(), attributes_before: true, content_before: true };
+            let file =
+                FsFile { fd, path: path.clone(), attributes_before: true, content_before: true, is_beside: false };
             if source::file_type(&stat) == FileType::RegularFile { Ok((file, stat)) } else { Err(Errno::ISDIR) }
         }))
     }
 
     /// The file of this restore to go on with: what stands there otherwise is somebody else's.
     pub(super) fn open_again(&self, path: &EntryPath) -> Result<FsFile> {
-        match self.open_existing(path)? {
-            Ok((file, _)) => Ok(file),
+        let own = beside(path)?;
+        let is_beside = self.begun.has(&own);
+        match self.open_existing(if is_beside { &own } else { path })? {
+            Ok((file, _)) => Ok(FsFile { path: path.clone(), is_beside, ..file }),
             Err(e) => Err(self.error("cannot open the file again to go on with it", path, e)),
         }
     }
@@ -73,4 +69,17 @@ impl FsTarget {
         }
         Ok(Some(file))
     }
+}
+
+/// A new empty file, of which only the owner may know anything. Of `flags` it gets those that only an empty file takes.
+pub(super) fn new_file(dir: &OwnedFd, name: &[u8], flags: u32) -> rustix::io::Result<OwnedFd> {
+    let how = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, name, how, Mode::RUSR | Mode::WUSR)?;
+    let early = IFlags::from_bits_retain(flags) & IFlags::NOCOW;
+    if !early.is_empty() {
+        // What could not be set shows when the file is finished.
+        let handle = Handle::Open(fd.as_fd());
+        let _ = handle.flags().and_then(|now| handle.set_flags(now | early));
+    }
+    Ok(fd)
 }

@@ -3,6 +3,7 @@
 use crate::attributes::{Handle, LOCKING};
 use crate::target::FsTarget;
 use crate::target::parents::Parent;
+use decube_backup_core::target::DIRECTORY_IN_THE_WAY;
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxAttributes, StatxFlags};
@@ -20,9 +21,7 @@ impl FsTarget {
                 match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
                     Ok(()) | Err(Errno::NOENT) => Ok(()),
                     Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                        let message = "a directory with content is in the way";
-                        let error = Error::new(ErrorKind::AlreadyExists, "restore", message).with("path", path);
-                        Err(error.with_hint("move it away, or restore with --delete"))
+                        Err(Error::new(ErrorKind::AlreadyExists, "restore", DIRECTORY_IN_THE_WAY).with("path", path))
                     }
                     Err(e) => Err(self.error("cannot remove the directory in the way", path, e)),
                 }

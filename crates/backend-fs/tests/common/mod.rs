@@ -4,11 +4,11 @@
 use decube_backup_backend_fs::source::{FsSource, SourceOptions};
 use decube_backup_backend_fs::target::{FsTarget, TargetOptions};
 use decube_backup_backend_fs::torture;
-use decube_backup_core::entry::EntryKind;
+use decube_backup_core::entry::{Entry, EntryKind, Metadata};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::source::{Piece, Scan, ScanItem, Scanned, Source};
 use decube_backup_core::target::{FileMode, Target};
-use decube_backup_core::{EntryPath, Result};
+use decube_backup_core::{EntryPath, Result, Timestamp};
 use libtest_mimic::{Arguments, Completion, Trial};
 use rustix::process::{Gid, Uid};
 use std::collections::HashMap;
@@ -217,4 +217,12 @@ pub fn copy(from: &Path, target: &dyn Target, mode: FileMode) -> Vec<Problem> {
         problems.extend(target.finish_directory(entry));
     }
     problems
+}
+
+/// An entry that is this process's own, with a time of its own.
+pub fn entry(name: &str, kind: EntryKind, mode: u32) -> Entry {
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let mtime = Timestamp { seconds: 1_000_000_000, nanoseconds: 123_456_789 };
+    let meta = Metadata { mode, uid: own.0, gid: own.1, mtime, ..Metadata::default() };
+    Entry { path: path(name), kind, meta }
 }

@@ -1,6 +1,7 @@
 //! `dump`.
 
 use crate::args::DumpArgs;
+use crate::commands::report::warn_of_problems;
 use crate::exit::{Exit, Outcome};
 use crate::output::{Bar, Data};
 use crate::session::Session;
@@ -19,6 +20,9 @@ pub(super) fn run(session: &Session, args: &DumpArgs) -> Outcome {
     }
     let repository = session.open()?;
     let (snapshot, path) = repository.select(args.snapshot.as_encoded_bytes(), args.time.timestamp)?;
+    if args.archive.is_some() {
+        warn_of_problems(session, &snapshot);
+    }
     let mut out = Data(&session.console);
     if args.archive.is_none() {
         if path.is_root() {

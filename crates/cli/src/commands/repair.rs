@@ -215,16 +215,23 @@ fn snapshots(session: &Session, args: &RepairSnapshotsArgs) -> Outcome {
     let report = repair::snapshots(&repository, &options(&args.apply, args.read_data), &choice, &reporter)?;
     drop(reporter);
     let sound = report.damaged.is_empty();
+    let to_do = report.damaged.iter().filter(|damaged| damaged.to_do).count();
+    let exit = match (sound, to_do) {
+        (true, _) => Exit::Done,
+        // What is lost stays lost; a run that writes would change nothing.
+        (false, 0) => Exit::Problems,
+        (false, _) => Exit::Damaged,
+    };
     if session.console.format() == Format::Json {
         for damaged in &report.damaged {
             session.console.json(&snapshot_json(damaged))?;
         }
         session.console.json(&json!({
             "message_type": "summary", "repair": "snapshots", "dry_run": !args.apply.apply, "sound": sound,
-            "checked": report.checked, "damaged_snapshots": report.damaged.len(),
+            "checked": report.checked, "damaged_snapshots": report.damaged.len(), "to_do": to_do,
             "lost_entries": report.damaged.iter().fold(0u64, |sum, d| sum.saturating_add(d.lost)),
         }))?;
-        return Ok(exit(sound, &args.apply, true));
+        return Ok(exit);
     }
     for damaged in &report.damaged {
         print_snapshot(session, damaged)?;
@@ -234,8 +241,12 @@ fn snapshots(session: &Session, args: &RepairSnapshotsArgs) -> Outcome {
         units::count(report.checked, "snapshot"),
         report.damaged.len()
     ))?;
-    close(session, &args.apply, sound)?;
-    Ok(exit(sound, &args.apply, true))
+    if !sound && to_do == 0 && !args.apply.apply {
+        session.console.summary("nothing was changed, and nothing is left to do: what can be read has its copies")?;
+    } else {
+        close(session, &args.apply, sound)?;
+    }
+    Ok(exit)
 }
 
 fn outcome(damaged: &DamagedSnapshot) -> (&'static str, Option<String>) {
@@ -253,7 +264,7 @@ fn snapshot_json(damaged: &DamagedSnapshot) -> Value {
         "message_type": "damaged_snapshot", "id": damaged.id.to_hex(), "name": damaged.name,
         "time": damaged.time.to_string(), "entries_kept": damaged.entries, "bytes_kept": damaged.bytes,
         "entries_lost": damaged.lost, "lost": damaged.problems.iter().map(problem_json).collect::<Vec<_>>(),
-        "outcome": outcome, "repaired": repaired, "forgotten": damaged.forgotten,
+        "outcome": outcome, "repaired": repaired, "forgotten": damaged.forgotten, "to_do": damaged.to_do,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What several commands say alike.
 
 use crate::output::{Console, Table, problem_counts_json, problem_counts_text};
+use crate::session::Session;
 use crate::units;
 use decube_backup_core::Result;
 use decube_backup_core::monitor::ProblemKind;
@@ -121,4 +122,15 @@ pub(super) fn failing(problems: &BTreeMap<ProblemKind, u64>) -> Option<String> {
 /// `n / seconds` as a rate.
 pub(super) fn rate(bytes: u64, seconds: f64) -> String {
     if seconds > 0.0 { format!("{}/s", units::size((bytes as f64 / seconds) as u64)) } else { "-".to_owned() }
+}
+
+/// Says so if what is given back lacks something that was there, or never had it.
+pub(super) fn warn_of_problems(session: &Session, snapshot: &Snapshot) {
+    if let Some(problems) = failing(&snapshot.manifest.problems_total) {
+        let id = snapshot.id.to_hex();
+        session.console.warn(format_args!(
+            "the snapshot records problems of its making: {problems}; `ls {} --problems` lists them",
+            short(&id)
+        ));
+    }
 }

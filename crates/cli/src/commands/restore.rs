@@ -1,14 +1,14 @@
 //! `restore`.
 
 use crate::args::{OverwriteArg, RestoreArgs, SparseArg};
-use crate::commands::report::{failing, rate, short};
+use crate::commands::report::{failing, rate, short, warn_of_problems};
 use crate::exit::{Exit, Outcome};
 use crate::globs::{Globs, Letters};
 use crate::local::{self, Owners};
 use crate::output::{Bar, Format, problem_counts_json, problem_json};
 use crate::session::Session;
 use crate::units;
-use decube_backup_core::{Entry, EntryPath, ErrorKind, Result, Target};
+use decube_backup_core::{Entry, EntryPath, Error, ErrorKind, Result, Target};
 use decube_backup_engine::options::{
     Effect, EntryFilter, Extraneous, Overwrite, RestoreOptions, RestoreReport, Snapshot, Sparse,
 };
@@ -16,6 +16,8 @@ use decube_backup_engine::restore::absent::Absent;
 use decube_backup_engine::{Repository, browse, restore};
 use serde_json::json;
 use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Restores a snapshot or part of it.
@@ -33,6 +35,7 @@ pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
         // Said before a target is made for it. Damage is for the restore to say, which goes on.
         return Err(error.into());
     }
+    warn_of_problems(session, &snapshot);
     let filter = match wanted {
         None => None,
         Some(wanted) => {
@@ -46,6 +49,7 @@ pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
             Some(filter)
         }
     };
+    let filter = sparing(own_places(session, args, &subtree)?, filter);
     let options = RestoreOptions {
         subtree,
         filter,
@@ -74,6 +78,52 @@ pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
         Format::Text => summary_text(session, args, &snapshot, &report)?,
     }
     Ok(Exit::of_problems(&report.problems))
+}
+
+/// What this command itself lives on, as far as it lies in the target, as paths in the snapshot.
+///
+/// # Errors
+/// `Invalid` if the target lies in the repository.
+fn own_places(session: &Session, args: &RestoreArgs, subtree: &EntryPath) -> Result<Vec<EntryPath>> {
+    let repository = session.place()?;
+    let repository = repository.directory();
+    let nearest = std::path::absolute(&args.target).unwrap_or_else(|_| args.target.clone());
+    let nearest = nearest.ancestors().find(|above| above.exists());
+    if let Some((repository, nearest)) = repository.zip(nearest)
+        && local::place_in(nearest, repository).is_some()
+    {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "restore",
+            "the target lies in the repository it would be restored from",
+        )
+        .with("repository", repository.display())
+        .with("target", args.target.display())
+        .with_hint("nothing was changed; restore to a directory outside of it"));
+    }
+    let place = |own: &Path| -> Option<EntryPath> {
+        let inside = local::place_in(own, &args.target).filter(|inside| inside.as_os_str() != "")?;
+        let slash = &b"/"[..usize::from(!subtree.is_root())];
+        EntryPath::new([subtree.as_bytes(), inside.as_os_str().as_bytes()].join(slash)).ok()
+    };
+    let place_of_repository = repository.and_then(place);
+    if place_of_repository.is_some() {
+        session
+            .console
+            .warn("the repository lies in the target: it is left as it is, nothing in it is restored or deleted");
+    }
+    let others = [session.cache_directory(), session.witness_directory()];
+    Ok(others.into_iter().flatten().filter_map(|own| place(&own)).chain(place_of_repository).collect())
+}
+
+/// What `filter` wants, without anything in `places`.
+fn sparing(places: Vec<EntryPath>, filter: Option<EntryFilter>) -> Option<EntryFilter> {
+    if places.is_empty() {
+        return filter;
+    }
+    Some(Arc::new(move |entry: &Entry| {
+        !places.iter().any(|place| entry.path.is_within(place)) && filter.as_ref().is_none_or(|wanted| wanted(entry))
+    }))
 }
 
 /// What --include covers, without what --exclude covers; `None` for everything.
@@ -133,6 +183,7 @@ fn summary_json(args: &RestoreArgs, snapshot: &Snapshot, report: &RestoreReport)
         "total_duration": report.seconds,
         "error_count": report.problems.iter().filter(|(kind, _)| kind.counts()).map(|(_, n)| n).sum::<u64>(),
         "problems": problem_counts_json(&report.problems),
+        "snapshot_problems": problem_counts_json(&snapshot.manifest.problems_total),
         "problem_list": report.problem_list.iter().map(problem_json).collect::<Vec<_>>(),
     })
 }

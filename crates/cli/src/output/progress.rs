@@ -247,6 +247,7 @@ impl Counts {
         }
         self.bytes_stored_before.store(self.bytes_stored.load(Ordering::Relaxed), Ordering::Relaxed);
         name.clone_into(&mut self.phase.lock().unwrap_or_else(PoisonError::into_inner));
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.phases.fetch_add(1, Ordering::Relaxed);
     }
     /// How many problems of this kind were there before.
@@ -319,9 +320,10 @@ fn paint_bar(console: &Console, counts: &Counts, ended: &Receiver<()>) {
             None => bar.unset_length(),
         }
         let items = counts.items_done();
-        let items = match counts.total_items() {
-            Some(total) => format!("{items}/{}", units::count(total, "item")),
-            None => units::count(items, "item"),
+        let items = match (items, counts.total_items()) {
+            (_, Some(total)) => format!("{items}/{}", units::count(total, "item")),
+            (0, None) => String::new(),
+            (_, None) => units::count(items, "item"),
         };
         let problems = match counts.problems.load(Ordering::Relaxed) {
             0 => String::new(),

@@ -263,3 +263,30 @@ fn what_nobody_needs_is_planned_measured_and_pruned() {
     world.run(&["prune", "--max-unused", "lots"]).expect(1).says("unlimited");
     world.run(&["-q", "prune", "--grace", "0s", "--max-unused", "0"]).expect(0);
 }
+
+#[test]
+fn the_repository_is_not_restored_over_nor_deleted() {
+    let world = World::new();
+    world.run(&["key", "generate", &world.shown("key")]).expect(0);
+    let inside = world.shown("src/srv/repo");
+    let run = |args: &[&str]| world.run(&[&["-r", &inside][..], args].concat());
+    run(&["init"]).expect(0);
+    run(&["backup", "src", "-q", "--exclude", "/srv/repo", "--name", "without"]).expect(0);
+    run(&["backup", "src", "-q", "--name", "with"]).expect(0);
+    world.write("src/extra", "x");
+    let snapshot = |name: &str| format!("{name}:{}", world.shown("src"));
+    for name in ["without", "with"] {
+        let restored = run(&["restore", &snapshot(name), "-t", "src", "--delete"]).expect(0);
+        restored.says("the repository lies in the target");
+        run(&["verify", "--read-data"]).expect(0).says("the repository is sound");
+    }
+    assert!(!world.path("src/extra").exists());
+    // However it is spelled.
+    std::os::unix::fs::symlink("src", world.path("by-link")).expect("link");
+    run(&["restore", &snapshot("without"), "-t", "by-link", "--delete"]).expect(0).says("lies in the target");
+    let before = contents(&world.path("src/srv/repo"));
+    for target in ["src/srv/repo", "src/srv/repo/new", "by-link/srv/repo/packs"] {
+        run(&["restore", &snapshot("without"), "-t", target, "--delete"]).expect(1).says("lies in the repository");
+    }
+    assert_eq!(contents(&world.path("src/srv/repo")), before);
+}

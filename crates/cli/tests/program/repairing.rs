@@ -44,6 +44,25 @@ fn damage_is_recorded_repaired_as_far_as_possible_and_healed_by_a_backup() {
     let made = world.run(&["repair", "snapshots", "--apply"]).expect(3);
     made.says("repaired copy").says("src/noise");
     world.run(&["snapshots"]).expect(0).says("repaired");
+    let again = world.run(&["repair", "snapshots", "--json"]).expect(3);
+    let line = again.json().into_iter().find(|line| line["message_type"] == "damaged_snapshot").expect("a snapshot");
+    assert_eq!(
+        (&line["outcome"], &line["to_do"], &again.summary()["to_do"]),
+        (&"known".into(), &false.into(), &0.into())
+    );
+    world.run(&["repair", "snapshots"]).expect(3).says("has a repaired copy already").says("nothing is left to do");
+    world.run(&["repair", "snapshots", "--apply"]).expect(3);
+
+    // The original is what a name means; its copy stands before it, and says that it lacks something.
+    let copy = line["repaired"].as_str().expect("an id");
+    let original = world.run(&["restore", "src", "-t", "original", "--json"]).expect(3).summary();
+    assert_eq!((&original["snapshot_id"], &original["problems"]["damaged"]), (&line["id"], &2.into()), "{original}");
+    let restored = world.run(&["restore", "src~1", "-t", "copy", "--json"]).expect(0);
+    let summary = restored.summary();
+    assert_eq!((&summary["snapshot_id"], &summary["snapshot_problems"]["damaged"]), (&copy.into(), &2.into()));
+    let warned = world.run(&["restore", copy, "-t", "copy", "-n"]).expect(0);
+    warned.says("the snapshot records problems of its making: 2 damaged").says("--problems");
+    world.run(&["ls", "src~1", "--problems"]).expect(0).says("src/noise");
 
     let healed = world.run(&["backup", "src", "--name", "src", "--json"]).expect(0).summary();
     assert!(healed["data_added"].as_u64().expect("a number") > 0, "{healed}");
@@ -67,6 +86,18 @@ fn index_and_checkpoints_are_repaired_and_a_sound_repository_has_nothing_to_repa
     let done = world.run(&["repair", "index", "--apply", "--json"]).expect(0).summary();
     assert_eq!((&done["segments_retired"], &done["segments_written"]), (&1.into(), &1.into()), "{done}");
     world.run(&["verify", "--read-data"]).expect(0);
+}
+
+#[test]
+fn what_is_given_back_damaged_is_said() {
+    let (world, pack) = world();
+    world.run(&["forget", "src", "--allow-empty-group"]).expect(0);
+    std::fs::remove_file(&pack).expect("removed");
+    let dry = world.run(&["undelete", "src", "-n", "--json"]).expect(3).summary();
+    assert_eq!((&dry["damaged"][0]["files"], &dry["damaged"][0]["directory_parts"]), (&2.into(), &0.into()), "{dry}");
+    let given = world.run(&["undelete", "src"]).expect(3);
+    given.says("given back, but damaged: 2 files (").says("src/noise").says("gave back 1 snapshot");
+    assert_eq!(world.run(&["snapshots", "--json"]).expect(0).json()[0].as_array().map(Vec::len), Some(1));
 }
 
 #[test]

@@ -35,10 +35,12 @@ mod read;
 pub mod stat_cache;
 mod stream;
 
+use crate::odd_packs::odd_packs;
 use crate::options::{BackupOptions, BackupReport, ChangeDetection, Effect};
 use crate::pipeline::{AddedPack, ChunkWriter, Failure, WriterContext, WriterSettings};
 use crate::repository::Repository;
 use crate::segments::{Absent, KeptPacks, Nodes};
+use crate::twins::Twins;
 use commit::{Commit, Committed, Run, Stored};
 use crossbeam_channel::{bounded, unbounded};
 use decube_backup_core::monitor::{Monitor, check_stop};
@@ -159,7 +161,10 @@ fn choose_parent(state: &State, options: &BackupOptions, name: &str) -> Result<O
             }
         };
     }
-    Ok(state.live_snapshots().rev().find(|s| s.manifest.name == name && s.manifest.host == options.host).cloned())
+    let twins = Twins::of(state);
+    let of_series = state.live_snapshots().filter(|s| s.manifest.name == name && s.manifest.host == options.host);
+    // Of the newest and its twins, one that holds nothing known to be damaged: what it lacks is read again.
+    Ok(of_series.max_by_key(|s| twins.place(&s.id, s.seq).by_wholeness()).cloned())
 }
 
 fn run_pass<'a>(
@@ -212,16 +217,27 @@ fn run_pass<'a>(
         monitor,
         kept: kept.as_ref().filter(|_| !dry),
     };
+    // Whoever reads everything again does so because something is doubtful: a pack that is not there is not relied on.
+    let odd = match options.detection {
+        ChangeDetection::ReadAll if repo.host().is_none() => odd_packs(repo, &repo.state())?,
+        _ => HashSet::new(),
+    };
+    if !odd.is_empty() {
+        tracing::warn!(
+            packs = odd.len(),
+            "packs are missing or short; what they hold is stored again as far as it is in the source"
+        );
+    }
     let excluded = |pack: &PackName| match repo.host() {
         Some(host) => !host.may_reuse(&repo.state(), pack),
         // Nobody who can read has looked at what a host wrote.
-        None => !repo.state().may_reuse(pack) || repo.state().is_hosted(pack),
+        None => odd.contains(pack) || !repo.state().may_reuse(pack) || repo.state().is_hosted(pack),
     };
     let unsound = |pack: &PackName| match repo.host() {
         Some(_) => excluded(pack),
         None => repo.state().is_reclaimed(pack) || repo.state().is_damaged(pack) || repo.state().is_hosted(pack),
     };
-    let healing = repo.state().damaged_packs().len() > 0;
+    let healing = repo.state().damaged_packs().len() > 0 || !odd.is_empty();
     // Where packs are damaged, having read a node does not say that it may be relied on.
     let known_nodes =
         |id: &decube_backup_format::ids::ChunkId| !healing && stored.as_ref().is_some_and(|n| n.has_seen(id));

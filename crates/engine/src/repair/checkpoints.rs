@@ -1,11 +1,15 @@
 //! Stored checkpoints: each follows from the log, so a bad one is removed and the newest made again.
+//!
+//! *Invariant*: nothing is judged by a log that is not whole. A record that is missing looks like the log's end; a checkpoint, a
+//! later record, or what this handle was opened with says that it is none. Checkpoints behind it may be all that still knows what
+//! that record said.
 
 use super::RepairOptions;
 use crate::options::{Damage, Effect};
 use crate::repository::Repository;
 use crate::verify::{Fault, stored_checkpoints};
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
-use decube_backup_core::{Key, PutMode, PutOutcome, Result};
+use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{checkpoint_key, log_key};
 use std::collections::BTreeMap;
@@ -35,7 +39,7 @@ impl CheckpointsReport {
 /// Folds the log from its first record and holds every checkpoint against it.
 ///
 /// # Errors
-/// The log is damaged or the store does not answer: then nothing is judged and nothing removed.
+/// `Corrupt` if the log is damaged or lacks a record; the store does not answer. Then nothing is judged and nothing removed.
 pub fn checkpoints(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<CheckpointsReport> {
     options.check(repo)?;
     let mut report = CheckpointsReport::default();
@@ -53,7 +57,15 @@ pub fn checkpoints(repo: &Repository, options: &RepairOptions, monitor: &dyn Mon
             (None, Some(seq)) => _ = readable.insert(seq, checkpoint.key),
         }
     }
+    let known = known_records(repo, &readable)?;
     let state = fold(repo, &readable, &mut report, &mut bad, monitor)?;
+    if state.next_seq() < known {
+        return Err(Error::new(ErrorKind::Corrupt, "repair", "a log record is missing from the repository")
+            .with("key", log_key(state.next_seq())?)
+            .with_hint(
+                "nothing was changed; put the record back from a replica: checkpoints are all that knows what it said",
+            ));
+    }
     if options.effect == Effect::DryRun || report.is_sound() {
         return Ok(report);
     }
@@ -69,6 +81,19 @@ pub fn checkpoints(repo: &Repository, options: &RepairOptions, monitor: &dyn Mon
         }
     }
     Ok(report)
+}
+
+/// How many records there were at least, whether all of them are there or not: asked before the log is folded, so that what is
+/// appended meanwhile is not missed.
+fn known_records(repo: &Repository, readable: &BTreeMap<u64, Key>) -> Result<u64> {
+    let listed = repo.store.list("log/")?;
+    let number = |key: &Key| {
+        let number = u64::from_str_radix(key.as_str().strip_prefix("log/")?, 16).ok();
+        number.filter(|number| log_key(*number).is_ok_and(|named| named == *key))
+    };
+    let last_listed = listed.iter().filter_map(|object| number(&object.key)).max();
+    let last = last_listed.max(readable.keys().next_back().copied());
+    Ok(repo.state().next_seq().max(last.map_or(0, |last| last.saturating_add(1))))
 }
 
 /// The whole log's state, from record 0 and nothing else; on the way, checkpoints that say something else are found.

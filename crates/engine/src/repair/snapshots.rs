@@ -3,17 +3,22 @@
 //! A snapshot never changes. One that cannot be given back whole gets a twin: same name, host, labels and time, tagged
 //! [`REPAIRED_TAG`], its parent the original, holding every entry that can be given back whole. What cannot is left out,
 //! and named in the twin's own list of problems: a file that is restored is a whole file. The original stays unless asked
-//! otherwise: a pack put back from a replica makes it whole again.
+//! otherwise: a pack put back from a replica makes it whole again. Where a twin stands among all: [`crate::twins`].
+//!
+//! *Invariant*: no snapshot is forgotten but for a live twin that holds everything that can be read of it now. One made when other
+//! packs were missing does not, and what anybody tagged `repaired` need not: only a twin counts whose tree is the one
+//! that would be built now, and whose nodes are whole.
 
 use super::{RepairOptions, overtaken, with_writer};
 use crate::options::Effect;
 use crate::publish;
 use crate::repository::{Appended, Repository, Verdict, read_record};
-use crate::rules;
+use crate::rules::{self, Ledger};
 use crate::segments::{Nodes, is_damage};
+use crate::twins::Twins;
 use crate::verify::{self, Findings, Hit, Walk};
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
-use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
+use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, Silent, check_stop};
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::checkpoint::{Pin, SnapshotEntry, State};
 use decube_backup_format::ids::{ChunkId, PackName, SnapshotId};
@@ -44,13 +49,13 @@ pub enum Damaged {
 }
 
 /// What became of one damaged snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A dry run: a twin would be made.
     Planned,
     /// This twin was made.
     Made(SnapshotId),
-    /// It has this one from an earlier repair.
+    /// It has this one from another repair, and nothing can be added to it.
     Known(SnapshotId),
     /// Nothing of it can be read.
     Nothing,
@@ -77,6 +82,8 @@ pub struct DamagedSnapshot {
     pub outcome: Outcome,
     /// Whether it was forgotten.
     pub forgotten: bool,
+    /// Whether a run that writes would change anything; false after one.
+    pub to_do: bool,
 }
 
 /// What a repair of snapshots found and did.
@@ -109,17 +116,19 @@ pub fn snapshots(
     for snapshot in state.live_snapshots().filter(wanted) {
         check_stop(monitor)?;
         report.checked += 1;
-        if !walk.is_whole(&snapshot.manifest.tree, &findings, |hit| !matches!(hit, Hit::Lost(_)))? {
-            let mut salvage = Salvage { repo, walk: &walk, nodes: &nodes, findings: &findings, snapshot, monitor };
-            let mut damaged = salvage.run(&state, options)?;
-            let has_twin = matches!(damaged.outcome, Outcome::Made(_) | Outcome::Known(_));
-            if choice.damaged == Damaged::Forget
-                && has_twin
-                && snapshot.pin == Pin::None
-                && options.effect == Effect::Real
-            {
-                options.append(repo, Payload::Forget { snapshots: vec![snapshot.id] })?;
-                damaged.forgotten = true;
+        let is_sound = walk.is_whole(&snapshot.manifest.tree, &findings, is_given_back)?;
+        // Somebody else may have repaired and forgotten it since this began.
+        if !is_sound && repo.state().is_live(&snapshot.id) {
+            let mut salvage = Salvage { repo, walk: &mut walk, nodes: &nodes, findings: &findings, snapshot, monitor };
+            let mut damaged = salvage.run(options)?;
+            let may_go = choice.damaged == Damaged::Forget && snapshot.pin == Pin::None;
+            match (damaged.outcome, options.effect) {
+                (Outcome::Made(twin) | Outcome::Known(twin), Effect::Real) if may_go => {
+                    damaged.forgotten = forget(repo, options, &snapshot.id, &twin)?;
+                }
+                (Outcome::Planned, Effect::DryRun) => damaged.to_do = true,
+                (Outcome::Known(_), Effect::DryRun) => damaged.to_do = may_go,
+                _ => {}
             }
             report.damaged.push(damaged);
         }
@@ -128,77 +137,127 @@ pub fn snapshots(
     Ok(report)
 }
 
+fn is_given_back(hit: &Hit) -> bool {
+    !matches!(hit, Hit::Lost(_))
+}
+
+/// Hides `damaged` if its `twin` is still there and nobody pinned it meanwhile; says whether it is hidden.
+fn forget(repo: &Repository, options: &RepairOptions, damaged: &SnapshotId, twin: &SnapshotId) -> Result<bool> {
+    let record = options.record(repo, Payload::Forget { snapshots: vec![*damaged] }, Vec::new(), Vec::new());
+    repo.append(record, &mut |state| {
+        let is_free = state.snapshot(damaged).is_some_and(|s| s.pin == Pin::None);
+        Ok(Verdict::of(is_free && rules::forget_stands(state, [damaged], [twin])))
+    })?;
+    Ok(!repo.state().is_live(damaged))
+}
+
 struct Salvage<'a, 'r> {
     repo: &'a Repository,
-    walk: &'a Walk<'r>,
+    walk: &'a mut Walk<'r>,
     nodes: &'a Nodes<'a>,
     findings: &'a Findings,
     snapshot: &'a SnapshotEntry,
     monitor: &'a dyn Monitor,
 }
 
+/// What is left of a snapshot, and what is not.
+struct Left {
+    root: TreeRoot,
+    lost: u64,
+    problems: Vec<Problem>,
+}
+
 impl Salvage<'_, '_> {
-    fn run(&mut self, state: &State, options: &RepairOptions) -> Result<DamagedSnapshot> {
+    fn run(&mut self, options: &RepairOptions) -> Result<DamagedSnapshot> {
+        let left = self.build(&mut Nowhere, self.monitor)?;
+        let same = self.twins(&self.repo.state(), &left.root);
+        let known = self.first_whole(&same)?;
+        let (left, outcome) = match known {
+            _ if left.root.entries == 0 => (left, Outcome::Nothing),
+            Some(twin) => (left, Outcome::Known(twin)),
+            None if options.effect == Effect::DryRun => (left, Outcome::Planned),
+            None => self.make(&same, options)?,
+        };
         let manifest = &self.snapshot.manifest;
-        let mut damaged = DamagedSnapshot {
+        Ok(DamagedSnapshot {
             id: self.snapshot.id,
             name: manifest.name.clone(),
             time: manifest.begun,
-            entries: 0,
-            bytes: 0,
-            lost: 0,
-            problems: Vec::new(),
-            outcome: Outcome::Planned,
+            entries: left.root.entries,
+            bytes: left.root.bytes,
+            lost: left.lost,
+            problems: left.problems,
+            outcome,
             forgotten: false,
+            to_do: false,
+        })
+    }
+
+    /// Live copies of the same backup that hold exactly what `root` does, in log order.
+    fn twins(&self, state: &State, root: &TreeRoot) -> Vec<SnapshotId> {
+        let twins = Twins::of(state);
+        let is_twin = |s: &&SnapshotEntry| {
+            s.id != self.snapshot.id && s.manifest.tree == *root && twins.are_kin(&s.id, &self.snapshot.id)
         };
-        let twin_of = |s: &&SnapshotEntry| {
-            s.manifest.parent == Some(self.snapshot.id) && s.manifest.tags.iter().any(|tag| tag == REPAIRED_TAG)
-        };
-        let twin = state.live_snapshots().find(twin_of).map(|s| s.id);
-        if options.effect == Effect::DryRun || twin.is_some() {
-            let root = self.build(&mut damaged, &mut Nowhere)?;
-            damaged.outcome = match twin {
-                Some(twin) => Outcome::Known(twin),
-                None if root.entries == 0 => Outcome::Nothing,
-                None => Outcome::Planned,
-            };
-            return Ok(damaged);
+        state.live_snapshots().filter(is_twin).map(|s| s.id).collect()
+    }
+
+    fn first_whole(&mut self, twins: &[SnapshotId]) -> Result<Option<SnapshotId>> {
+        let state = self.repo.state();
+        for twin in twins.iter().filter_map(|id| state.snapshot(id)) {
+            if self.walk.is_whole(&twin.manifest.tree, self.findings, is_given_back)? {
+                return Ok(Some(twin.id));
+            }
         }
-        let reclaimed = state.reclaimed_packs().len();
+        Ok(None)
+    }
+
+    /// Stores a twin, unless somebody else did meanwhile; `not_whole` are those that do not count.
+    fn make(&self, not_whole: &[SnapshotId], options: &RepairOptions) -> Result<(Left, Outcome)> {
+        let reclaimed = self.repo.state().reclaimed_packs().len();
         let bad = |pack: &PackName| self.findings.bad_packs.contains(pack);
         let index = self.repo.index()?;
-        let (root, added, deps) =
-            with_writer(self.repo, &index, &bad, self.monitor, |dedup| self.build(&mut damaged, dedup))?;
-        if root.entries == 0 {
-            damaged.outcome = Outcome::Nothing;
-            return Ok(damaged);
-        }
-        let manifest = self.manifest(root, &damaged)?.encode()?;
+        // What is lost was told of when it was found.
+        let (left, added, deps) =
+            with_writer(self.repo, &index, &bad, self.monitor, |dedup| self.build(dedup, &Silent))?;
+        let manifest = self.manifest(&left)?.encode()?;
         let id = manifest.id();
         let record =
             options.record(self.repo, Payload::Commit { manifest }, publish::objects(self.repo, &added)?, Vec::new());
+        let mut theirs = None;
         let mut validate = |state: &State| {
+            theirs = self.twins(state, &left.root).into_iter().find(|twin| !not_whole.contains(twin));
             let packs = added.iter().map(|p| &p.name).chain(&deps);
-            Ok(Verdict::of(rules::commit_stands(state, reclaimed, packs, Some(&self.snapshot.id))))
+            let stands = rules::commit_stands(state, reclaimed, packs, Some(&self.snapshot.id));
+            Ok(Verdict::of(theirs.is_none() && stands))
         };
-        match self.repo.append(record, &mut validate)? {
-            Appended::At(_) => damaged.outcome = Outcome::Made(id),
-            Appended::Void => return Err(overtaken()),
+        match (self.repo.append(record, &mut validate)?, theirs) {
+            (Appended::At(_), _) => Ok((left, Outcome::Made(id))),
+            (Appended::Void, Some(twin)) => Ok((left, Outcome::Known(twin))),
+            (Appended::Void, None) => Err(overtaken()),
         }
-        Ok(damaged)
     }
 
     /// The tree of everything whole; tells of the rest.
-    fn build(&self, damaged: &mut DamagedSnapshot, writer: &mut dyn NodeWriter) -> Result<TreeRoot> {
+    fn build(&self, writer: &mut dyn NodeWriter, told: &dyn Monitor) -> Result<Left> {
         let mut cursor = TreeCursor::new(self.nodes, &self.snapshot.manifest.tree);
         let mut tree = TreeBuilder::new(self.repo.hasher.clone(), &self.repo.cut_key);
+        let (mut lost, mut problems) = (0u64, Vec::new());
+        let mut lose = |path: &[u8], entries: u64, why: String| {
+            let problem = Problem::new(ProblemKind::Damaged, path.to_vec(), why);
+            told.problem(&problem);
+            lost = lost.saturating_add(entries);
+            if problems.len() < MANIFEST_PROBLEMS_MAX {
+                problems.push(problem);
+            }
+        };
         loop {
             check_stop(self.monitor)?;
             match cursor.next() {
                 Ok(None) => break,
                 Ok(Some(entry)) => match self.walk.hit(&entry, self.findings)? {
                     Hit::None | Hit::Spared => tree.push(entry, writer)?,
-                    Hit::Lost(why) => self.lose(damaged, entry.entry.path.as_bytes(), 1, why),
+                    Hit::Lost(why) => lose(entry.entry.path.as_bytes(), 1, why),
                 },
                 // Nothing is left out of a twin because the store did not answer.
                 Err(error) if !is_damage(&error) => return Err(error),
@@ -206,34 +265,23 @@ impl Salvage<'_, '_> {
                     let gap = cursor.gap().map(|gap| (gap.from.as_bytes().to_vec(), gap.entries));
                     let (from, entries) = gap.unwrap_or_default();
                     let why = format!("{entries} entries from here on cannot be read: {}", error.chain());
-                    self.lose(damaged, &from, entries.max(1), why);
+                    lose(&from, entries.max(1), why);
                 }
             }
         }
-        let root = tree.finish(writer)?;
-        (damaged.entries, damaged.bytes) = (root.entries, root.bytes);
-        Ok(root)
+        Ok(Left { root: tree.finish(writer)?, lost, problems })
     }
 
-    fn lose(&self, damaged: &mut DamagedSnapshot, path: &[u8], entries: u64, why: String) {
-        let problem = Problem::new(ProblemKind::Damaged, path.to_vec(), why);
-        self.monitor.problem(&problem);
-        damaged.lost = damaged.lost.saturating_add(entries);
-        if damaged.problems.len() < MANIFEST_PROBLEMS_MAX {
-            damaged.problems.push(problem);
-        }
-    }
-
-    fn manifest(&self, root: TreeRoot, damaged: &DamagedSnapshot) -> Result<SnapshotManifest> {
+    fn manifest(&self, left: &Left) -> Result<SnapshotManifest> {
         let mut manifest = self.snapshot.manifest.clone();
         self.repo.env.entropy.fill(&mut manifest.run)?;
-        manifest.tree = root;
+        manifest.tree = left.root;
         manifest.parent = Some(self.snapshot.id);
         if !manifest.tags.iter().any(|tag| tag == REPAIRED_TAG) {
             manifest.tags.push(REPAIRED_TAG.to_owned());
         }
         let before = std::mem::take(&mut manifest.problems_total);
-        for problem in &damaged.problems {
+        for problem in &left.problems {
             manifest.add_problem(problem.clone());
         }
         // What only the record says: excludes, and what had been wrong when the backup was made.
@@ -245,7 +293,7 @@ impl Salvage<'_, '_> {
         }
         manifest.problems_total = before;
         let total = manifest.problems_total.entry(ProblemKind::Damaged).or_default();
-        *total = total.saturating_add(damaged.lost);
+        *total = total.saturating_add(left.lost);
         Ok(manifest)
     }
 }

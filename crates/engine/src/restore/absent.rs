@@ -33,6 +33,9 @@ impl Target for Absent {
     fn create_file(&self, path: &EntryPath, _: FileMode, _: u32) -> Result<Box<dyn TargetFile>> {
         Err(refused(path))
     }
+    fn discard_file(&self, path: &EntryPath) -> Result<()> {
+        Err(refused(path))
+    }
     fn finish_file(&self, _: Box<dyn TargetFile>, entry: &Entry) -> Vec<Problem> {
         unset(entry)
     }

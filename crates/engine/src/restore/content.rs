@@ -1,12 +1,13 @@
 //! The content of one file, planned: what is written whole, what is fetched piece by piece, what stays as it stands there.
 
+use super::file::{FileJob, Length};
 use super::plan::Planner;
 use super::window::Fill;
-use super::work::{FileJob, Length, Task, WholeFile};
+use super::work::{Task, WholeFile};
 use crate::options::Sparse;
 use crate::segments::{Fetch, locate};
 use decube_backup_core::entry::{Entry, EntryPath};
-use decube_backup_core::monitor::{Problem, ProblemKind, Progress, check_stop};
+use decube_backup_core::monitor::{ProblemKind, Progress, check_stop};
 use decube_backup_core::target::{FileMode, TargetFile};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Domain;
@@ -25,9 +26,9 @@ impl Planner<'_> {
         let job = |mode, length| Arc::new(FileJob::new(path.clone(), entry, mode, length));
         match content {
             Content::None => self.whole(job(mode, Length::Set), Vec::new()),
-            Content::Inline(bytes) => self.whole(job(FileMode::Replace, Length::ByContent), bytes.clone()),
+            Content::Inline(bytes) => self.whole(job(mode, Length::ByContent), bytes.clone()),
             _ => {
-                let dense = mode == FileMode::Replace && self.options.sparse == Sparse::AsRecorded;
+                let dense = mode != FileMode::InPlace && self.options.sparse == Sparse::AsRecorded;
                 self.pieces(job(mode, if dense { Length::ByContent } else { Length::Set }), content)
             }
         }
@@ -98,7 +99,7 @@ impl Planner<'_> {
     /// Counts `file` as one that is not whole; says why once.
     fn lack(&self, file: &FileJob, kind: ProblemKind, why: String) {
         if !file.failed.swap(true, Ordering::Relaxed) {
-            self.tally.problem(Problem::new(kind, file.path.as_bytes().to_vec(), why));
+            self.tally.problem(file.problem(kind, &why));
         }
     }
 

@@ -123,11 +123,22 @@ impl<'a> Sweeper<'a> {
         }
     }
 
+    /// Whether the snapshot knows all that belongs in `path`.
+    fn covers(&self, path: &EntryPath) -> bool {
+        self.in_snapshot(path).is_some_and(|place| self.roots.iter().any(|root| place.is_within(root)))
+    }
+
+    /// Deletes the directory `path`, which the snapshot has as something else; whether all of it may go.
+    pub(super) fn clear_for_another(&self, path: &EntryPath) -> bool {
+        !self.stopped && self.covers(path) && self.clear_away(path) == Fate::Gone
+    }
+
     fn clear(&mut self, left: &Open) {
-        let covered = self.in_snapshot(&left.path).filter(|place| self.roots.iter().any(|root| place.is_within(root)));
         let is_directory = |path| self.target.existing(path).map(|found| found.map(|e| e.kind));
         // Of a dry run, or where something else was left in its place.
-        if covered.is_none() || matches!(is_directory(&left.path), Ok(found) if found != Some(EntryKind::Directory)) {
+        if !self.covers(&left.path)
+            || matches!(is_directory(&left.path), Ok(found) if found != Some(EntryKind::Directory))
+        {
             return;
         }
         match self.target.children(&left.path) {

@@ -12,6 +12,7 @@ pub mod absent;
 mod afterwards;
 mod content;
 mod extraneous;
+mod file;
 mod plan;
 mod window;
 mod work;
@@ -19,9 +20,11 @@ mod work;
 use crate::options::{Effect, RestoreOptions, RestoreReport, Snapshot};
 use crate::repository::Repository;
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
-use decube_backup_core::monitor::{Monitor, Problem, check_stop};
+use decube_backup_core::monitor::{Monitor, Problem, Progress, check_stop};
 use decube_backup_core::target::Target;
-use decube_backup_core::{ErrorKind, Result};
+use decube_backup_core::{EntryPath, ErrorKind, Result};
+use file::FileJob;
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 /// Tasks waiting for workers, their bytes on the way, at least: so many requests hide a network's latency.
@@ -31,15 +34,45 @@ const FETCHES_AHEAD_MIN: usize = 4;
 pub(crate) struct Tally<'a> {
     pub monitor: &'a dyn Monitor,
     report: Mutex<RestoreReport>,
+    /// Members of hard-link groups that did not come back whole.
+    lacking: Mutex<HashMap<EntryPath, Lacking>>,
+}
+
+/// What a file lacks that could not be restored whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lacking {
+    /// Some of its content.
+    Parts,
+    /// It is not there, or what stood there before is.
+    All,
 }
 
 impl<'a> Tally<'a> {
     pub(crate) fn new(monitor: &'a dyn Monitor) -> Self {
-        Self { monitor, report: Mutex::default() }
+        Self { monitor, report: Mutex::default(), lacking: Mutex::default() }
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut RestoreReport)) {
         change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts `len` bytes of content as dealt with, and as written if they are.
+    fn written(&self, len: usize, result: &Result<()>) {
+        self.monitor.advance(Progress::Bytes, len as u64);
+        if result.is_ok() {
+            self.update(|r| r.bytes_written += len as u64);
+        }
+    }
+
+    /// Remembers that `file` did not come back whole, for its other names.
+    fn lack(&self, file: &FileJob, what: Lacking) {
+        if file.entry.meta.link_group.is_some() {
+            self.lacking.lock().unwrap_or_else(PoisonError::into_inner).insert(file.path.clone(), what);
+        }
+    }
+
+    fn lacking(&self, path: &EntryPath) -> Option<Lacking> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied()
     }
 
     pub(crate) fn problems(&self, problems: Vec<Problem>) {

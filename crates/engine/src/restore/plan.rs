@@ -12,7 +12,7 @@ use crate::segments::Nodes;
 use crossbeam_channel::Sender;
 use decube_backup_core::entry::{Entry, EntryKind, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind, Progress, check_stop};
-use decube_backup_core::target::{Existing, FileMode, Target};
+use decube_backup_core::target::{DIRECTORY_IN_THE_WAY, Existing, FileMode, Target};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::tree::{TreeCursor, TreeEntry};
 use std::collections::HashMap;
@@ -173,12 +173,13 @@ impl<'a> Planner<'a> {
     }
 
     fn enter_over(&mut self, path: &EntryPath, existing: Option<&Existing>) -> Result<()> {
+        let fresh = existing.is_none_or(|existing| existing.kind != EntryKind::Directory);
         match self.options.effect {
             Effect::Real => self.target.create_directory(path)?,
-            Effect::DryRun if existing.is_none() => self.would_restore(path),
+            Effect::DryRun if fresh => self.would_restore(path),
             Effect::DryRun => {}
         }
-        self.inside.push(Inside { path: path.clone(), fresh: existing.is_none() });
+        self.inside.push(Inside { path: path.clone(), fresh });
         Ok(())
     }
 
@@ -237,6 +238,7 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         self.tally.monitor.advance(Progress::Entries, 1);
+        self.clear_directory(path, existing.as_ref())?;
         if self.is_linked(&placed) {
             return Ok(());
         }
@@ -258,6 +260,7 @@ impl<'a> Planner<'a> {
             // Its group's next name is the first one restored: what stands here is not the snapshot's.
             return Ok(());
         }
+        self.clear_directory(path, existing.as_ref())?;
         if self.is_linked(&placed) {
             return Ok(());
         }
@@ -269,10 +272,25 @@ impl<'a> Planner<'a> {
             self.would_restore(path);
             return Ok(());
         }
-        let in_place =
-            matches!(existing, Some(Existing { kind: EntryKind::File { size }, .. }) if size >= IN_PLACE_MIN);
-        let mode = if in_place && placed.kind.size() >= IN_PLACE_MIN { FileMode::InPlace } else { FileMode::Replace };
+        let is_long = |kind: &EntryKind| kind.size() >= IN_PLACE_MIN;
+        let mode = match existing {
+            None | Some(Existing { kind: EntryKind::Directory, .. }) => FileMode::Replace,
+            Some(existing) if is_long(&existing.kind) && is_long(&placed.kind) => FileMode::InPlace,
+            Some(_) => FileMode::Beside,
+        };
         self.contents(path, placed, &entry.content, mode)
+    }
+
+    /// Takes a directory at `path` away if something else belongs there, with what is in it if that is to be deleted.
+    fn clear_directory(&mut self, path: &EntryPath, existing: Option<&Existing>) -> Result<()> {
+        if existing.is_none_or(|existing| existing.kind != EntryKind::Directory) {
+            return Ok(());
+        }
+        let is_gone = self.sweeper.as_ref().is_some_and(|sweeper| sweeper.clear_for_another(path));
+        if !is_gone && !self.target.children(path)?.is_empty() {
+            return Err(Error::new(ErrorKind::AlreadyExists, "restore", DIRECTORY_IN_THE_WAY).with("path", path));
+        }
+        Ok(())
     }
 
     /// Whether `entry` is another name of what is restored already; then it is made one in the end.

@@ -1,6 +1,7 @@
 //! A window of the plan: wanted chunks grouped by segment, segments into runs fetched together.
 
-use super::work::{Chunk, FileJob, Piece, SegmentTask};
+use super::file::FileJob;
+use super::work::{Chunk, Piece, SegmentTask};
 use crate::index::Location;
 use decube_backup_format::ids::{ChunkId, PackName};
 use std::collections::HashMap;

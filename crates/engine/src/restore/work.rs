@@ -1,95 +1,23 @@
 //! The restore workers: fetch, decode, check, write.
 
-use super::Tally;
+use super::file::FileJob;
+use super::{Lacking, Tally};
 use crate::index::LocalIndex;
 use crate::options::{RestoreOptions, Sparse};
 use crate::repository::Repository;
 use crate::segments::{Fetch, Scratch, SegmentReader};
 use crossbeam_channel::Receiver;
-use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind, Progress};
 use decube_backup_core::target::{FileMode, Target, TargetFile};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{ChunkId, PackName};
 use decube_backup_format::pack::SegmentEntry;
-use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
 /// Unfinished files kept open by all workers together; beyond, they are reopened for each piece.
 const OPEN_FILES_MAX: usize = 256;
-
-/// How much earlier than recorded the time of a file is that is not whole, seconds: told apart by every file system, and still
-/// older than the snapshot's.
-const FAILED_SECONDS_EARLIER: i64 = 4;
-
-/// Whether writing all pieces gives the file its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Length {
-    ByContent,
-    /// It may be longer before, or ends with a hole.
-    Set,
-}
-
-/// One file being restored.
-pub(super) struct FileJob {
-    pub path: EntryPath,
-    pub entry: Entry,
-    pub mode: FileMode,
-    pub length: Length,
-    /// Pieces still to come, and one while they are being planned.
-    pub remaining: AtomicU64,
-    /// Whether it was opened before: later opens keep what is there.
-    pub opened: AtomicBool,
-    pub failed: AtomicBool,
-    /// Whether what no piece writes is more than nothing.
-    pub has_holes: AtomicBool,
-    /// Writers share it; who opens or closes has it alone.
-    pub handle: RwLock<Option<Box<dyn TargetFile>>>,
-}
-
-impl FileJob {
-    /// A file of one piece, or one that is being planned.
-    pub(super) fn new(path: EntryPath, entry: Entry, mode: FileMode, length: Length) -> Self {
-        Self {
-            path,
-            entry,
-            mode,
-            length,
-            remaining: AtomicU64::new(1),
-            opened: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
-            has_holes: AtomicBool::new(false),
-            handle: RwLock::default(),
-        }
-    }
-
-    /// How it is opened after it was closed.
-    fn mode_again(&self) -> FileMode {
-        match self.mode {
-            FileMode::InPlace | FileMode::ContinueInPlace => FileMode::ContinueInPlace,
-            FileMode::Replace | FileMode::Continue => FileMode::Continue,
-        }
-    }
-
-    /// Whether the last byte written is the last byte of the file.
-    fn is_as_long_as_written(&self) -> bool {
-        let falls_short = self.has_holes.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed);
-        self.length == Length::ByContent && !falls_short
-    }
-
-    /// What is set in the end. A file that is not whole gets a time of its own: by the recorded one, whoever restores it again
-    /// would take it for the same.
-    fn attributes(&self) -> Cow<'_, Entry> {
-        if !self.failed.load(Ordering::Relaxed) {
-            return Cow::Borrowed(&self.entry);
-        }
-        let mut entry = self.entry.clone();
-        entry.meta.mtime.seconds = entry.meta.mtime.seconds.saturating_sub(FAILED_SECONDS_EARLIER);
-        Cow::Owned(entry)
-    }
-}
 
 /// A chunk in a decoded segment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,8 +113,7 @@ impl WorkContext<'_> {
             [] => Ok(()),
             bytes => self.with_handle(file, |handle| handle.write_at(0, bytes)),
         };
-        self.tally.monitor.advance(Progress::Bytes, content.len() as u64);
-        self.tally.update(|r| r.bytes_written += content.len() as u64);
+        self.tally.written(content.len(), &result);
         self.piece_done(file, 1, result.err().as_ref(), ProblemKind::Unwritable);
     }
 
@@ -268,7 +195,7 @@ impl WorkContext<'_> {
     /// Writes `bytes`, the checked content of `members`: neighbours in one file.
     fn put(&self, members: &[Piece], bytes: &[u8]) {
         let Some(first) = members.first() else { return };
-        let fresh = first.file.mode == FileMode::Replace;
+        let fresh = first.file.mode != FileMode::InPlace;
         let skip_zeros = self.options.sparse == Sparse::Zeros && fresh && bytes.iter().all(|b| *b == 0);
         let result =
             self.with_handle(
@@ -277,8 +204,7 @@ impl WorkContext<'_> {
                     if skip_zeros { Ok(()) } else { handle.write_at(first.file_offset, bytes) }
                 },
             );
-        self.tally.monitor.advance(Progress::Bytes, bytes.len() as u64);
-        self.tally.update(|r| r.bytes_written += bytes.len() as u64);
+        self.tally.written(bytes.len(), &result);
         self.piece_done(&first.file, members.len() as u64, result.err().as_ref(), ProblemKind::Unwritable);
     }
 
@@ -309,12 +235,7 @@ impl WorkContext<'_> {
     }
 
     fn open(&self, file: &FileJob) -> Result<Box<dyn TargetFile>> {
-        let again = file.opened.load(Ordering::Relaxed);
-        let opened = self.target.create_file(
-            &file.path,
-            if again { file.mode_again() } else { file.mode },
-            file.entry.meta.flags,
-        )?;
+        let opened = self.target.create_file(&file.path, file.next_mode(), file.entry.meta.flags)?;
         // Not before: what stands where nothing could be opened is not this restore's to go on with.
         file.opened.store(true, Ordering::Relaxed);
         Ok(opened)
@@ -322,41 +243,53 @@ impl WorkContext<'_> {
 
     /// Accounts for finished pieces; the last one finishes the file.
     fn piece_done(&self, file: &Arc<FileJob>, pieces: u64, error: Option<&Error>, kind: ProblemKind) {
-        if let Some(error) = error
-            && !file.failed.swap(true, Ordering::Relaxed)
-        {
-            self.tally.problem(Problem::from_error(kind, file.path.as_bytes().to_vec(), error));
+        if let Some(error) = error {
+            self.fail(file, kind, error);
         }
-        if file.remaining.fetch_sub(pieces, Ordering::AcqRel) != pieces {
-            return;
+        if file.remaining.fetch_sub(pieces, Ordering::AcqRel) == pieces {
+            self.finish(file);
         }
-        let settled = self.with_handle(file, |handle| {
-            if file.is_as_long_as_written() { Ok(()) } else { handle.set_len(file.entry.kind.size()) }
-        });
+    }
+
+    /// The first failure is reported.
+    fn fail(&self, file: &FileJob, kind: ProblemKind, error: &Error) {
+        if !file.failed.swap(true, Ordering::Relaxed) {
+            self.tally.problem(file.problem(kind, &error.chain()));
+        }
+    }
+
+    /// Ends a file of which nothing is to come: gives it its attributes, or leaves its place to what stands there.
+    fn finish(&self, file: &FileJob) {
+        let settled = self.with_handle(file, |handle| file.settle(handle));
         let handle = file.handle.write().unwrap_or_else(PoisonError::into_inner).take();
         let handle = match (settled, handle) {
             (Ok(()), Some(handle)) => {
                 self.open_files.fetch_sub(1, Ordering::Relaxed);
                 Ok(handle)
             }
-            (Ok(()), None) => self.target.create_file(&file.path, file.mode_again(), file.entry.meta.flags),
+            (Ok(()), None) => self.open(file),
             (Err(error), _) => Err(error),
         };
+        if let Err(error) = &handle {
+            self.fail(file, ProblemKind::Unwritable, error);
+        }
+        let failed = file.failed.load(Ordering::Relaxed);
         match handle {
-            Ok(handle) => {
+            Ok(handle) if !(failed && handle.is_beside()) => {
+                let lacking = if handle.is_beside() { Lacking::All } else { Lacking::Parts };
                 let problems = self.target.finish_file(handle, &file.attributes());
+                let whole = !failed && problems.iter().all(|problem| problem.kind != ProblemKind::Unwritable);
                 self.tally.problems(problems);
-                let whole = !file.failed.load(Ordering::Relaxed);
                 self.tally.update(|r| r.files_restored += u64::from(whole));
-            }
-            Err(error) => {
-                if !file.failed.swap(true, Ordering::Relaxed) {
-                    self.tally.problem(Problem::from_error(
-                        ProblemKind::Unwritable,
-                        file.path.as_bytes().to_vec(),
-                        &error,
-                    ));
+                if !whole {
+                    self.tally.lack(file, lacking);
                 }
+            }
+            _ => {
+                if let Err(error) = self.target.discard_file(&file.path) {
+                    self.tally.problem(Problem::from_error(ProblemKind::Unwritable, file.path.as_bytes(), &error));
+                }
+                self.tally.lack(file, Lacking::All);
             }
         }
         self.tally.monitor.advance(Progress::Entries, 1);

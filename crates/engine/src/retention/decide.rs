@@ -3,6 +3,7 @@
 //! Flagged snapshots take no place from others: whose clock is believed, and whose sources could all be read, is decided among
 //! its likes, and only a flagged one is decided among all. So a snapshot with a bent time, or of a source that was not there,
 //! never makes another go, and still goes when it would have anyway.
+//! Twins take no place either: they are decided among all that are sound as they are, the others without them.
 //!
 //! Source of the rules: restic, `internal/restic/snapshot_policy.go`; like there, periods without a snapshot do not count, and
 //! the oldest snapshot stays while a rule's count is not used up, so that history is as long as it can be.
@@ -11,6 +12,7 @@ use super::group::GroupKey;
 use super::periods::{PeriodKey, instant, key};
 use super::policy::{Limit, Period, Policy, Span};
 use super::timeline::ClockTrust;
+use crate::twins::Place;
 use decube_backup_core::Timestamp;
 use decube_backup_format::ids::SnapshotId;
 use std::collections::BTreeMap;
@@ -21,8 +23,8 @@ use std::fmt;
 pub struct Subject {
     /// Which.
     pub id: SnapshotId,
-    /// Its place in the log: of two at the same time the later one is newer.
-    pub seq: u64,
+    /// Its place among all: of two at the same time the later one is newer.
+    pub place: Place,
     /// When it was recorded, as [`super::timeline`] judged.
     pub time: Timestamp,
     /// Whether its own clock is believed.
@@ -130,11 +132,14 @@ pub fn decide(subjects: &[Subject], policy: &Policy) -> Vec<Decision> {
     }
     let mut said: Vec<Said> = vec![Said::default(); subjects.len()];
     for mut members in groups.into_values() {
-        members.sort_by_key(|at| subjects.get(*at).map(|s| std::cmp::Reverse((s.time, s.seq))));
-        let is_sound = |s: &Subject| s.clock == ClockTrust::Believed && s.sources == Sources::Read;
-        let sound: Vec<usize> = members.iter().copied().filter(|at| subjects.get(*at).is_some_and(is_sound)).collect();
-        // First among all, then the sound ones anew: what is said last counts.
-        for list in [&members, &sound] {
+        members.sort_by_key(|at| subjects.get(*at).map(|s| std::cmp::Reverse((s.time, s.place))));
+        let those = |may_take: &dyn Fn(&Subject) -> bool| -> Vec<usize> {
+            members.iter().copied().filter(|at| subjects.get(*at).is_some_and(may_take)).collect()
+        };
+        let sound = |s: &Subject| s.clock == ClockTrust::Believed && s.sources == Sources::Read;
+        let own = |s: &Subject| !s.place.is_twin();
+        // First among all, then anew without those that take no place: what is said last counts.
+        for list in [&members, &those(&own), &those(&sound), &those(&|s| sound(s) && own(s))] {
             let listed: Vec<&Subject> = list.iter().filter_map(|at| subjects.get(*at)).collect();
             for (at, answer) in list.iter().zip(ask(&listed, policy)) {
                 if let Some(slot) = said.get_mut(*at) {

@@ -103,7 +103,12 @@ impl<'a> Nodes<'a> {
 impl NodeReader for Nodes<'_> {
     fn node(&self, id: &ChunkId) -> Result<Bytes> {
         // Not one index for good: a prune may move nodes while a tree is read.
-        let node = self.segments.read_any_copy(&*self.repo.index()?, id, |at| self.read_at(id, at))?;
+        let read = self.segments.read_any_copy(&*self.repo.index()?, id, |at| self.read_at(id, at));
+        // A tree whose pack is gone is damaged like one whose pack is not whole; it is not that nobody asked for it.
+        let node = read.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(ErrorKind::Corrupt, "node", "a pack is missing").with_source(error),
+            _ => error,
+        })?;
         if let Some(seen) = &self.seen {
             locked(seen).insert(*id);
         }

@@ -37,15 +37,17 @@ pub struct MadeUpFile {
     pub behaviour: Behaviour,
 }
 
-/// Files in path order, of one seed and length names of one inode; the directories above them are made up too.
+/// Files in path order; the directories above them are made up too.
 pub struct MadeUp {
     pub files: Vec<MadeUpFile>,
     pub opened: AtomicU64,
+    /// Files of one seed are names of one inode.
+    pub linked: bool,
 }
 
 impl MadeUp {
     pub fn new(files: Vec<MadeUpFile>) -> Self {
-        Self { files, opened: AtomicU64::new(0) }
+        Self { files, opened: AtomicU64::new(0), linked: false }
     }
 
     /// Contents opened since the last call.
@@ -140,7 +142,8 @@ impl Source for MadeUp {
                     "cannot be listed",
                 )),
                 _ => {
-                    let names = self.files.iter().filter(|f| (f.seed, f.len) == (file.seed, file.len)).count() as u32;
+                    let same = |f: &&MadeUpFile| f.seed == file.seed;
+                    let names = if self.linked { self.files.iter().filter(same).count() as u32 } else { 1 };
                     ScanItem::Entry(entry(file.path.clone(), EntryKind::File { size: file.len }, file.seed, names))
                 }
             });

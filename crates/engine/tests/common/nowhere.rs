@@ -66,6 +66,9 @@ impl<N: Nowhere> Target for Into<N> {
         self.0.opens(path, mode)?;
         Ok(Box::new(OpenFile(self.0.clone())))
     }
+    fn discard_file(&self, _: &EntryPath) -> Result<()> {
+        Ok(())
+    }
     fn finish_file(&self, _: Box<dyn TargetFile>, entry: &Entry) -> Vec<Problem> {
         self.0.finished(&entry.path)
     }

@@ -5,7 +5,7 @@ use crate::common::Harness;
 use decube_backup_core::ErrorKind;
 use decube_backup_core::monitor::Silent;
 use decube_backup_engine::options::Effect;
-use decube_backup_engine::undelete::undelete;
+use decube_backup_engine::undelete::{GivenBack, undelete};
 use decube_backup_format::ids::{PackKind, PackName, SnapshotId, pack_key};
 use decube_backup_format::log::{ObjectName, Payload};
 use std::collections::BTreeSet;
@@ -23,7 +23,89 @@ fn packs(harness: &Harness) -> BTreeSet<PackName> {
 }
 
 fn give_back(harness: &Harness, ids: &[SnapshotId]) -> decube_backup_core::Result<Vec<SnapshotId>> {
-    undelete(&harness.repository(), ids, Effect::Real, ("host", "user"), &Silent)
+    give_back_telling(harness, ids, Effect::Real).map(|given| {
+        assert!(given.damaged.is_empty(), "{given:?}");
+        given.shown
+    })
+}
+
+fn give_back_telling(harness: &Harness, ids: &[SnapshotId], effect: Effect) -> decube_backup_core::Result<GivenBack> {
+    undelete(&harness.repository(), ids, effect, ("host", "user"), &Silent)
+}
+
+/// A forgotten snapshot whose own packs of `kind` are gone, a sound one beside it, and those packs. With `Reclaimed::Some` space
+/// that none of them needs was freed before.
+fn damaged(kind: PackKind, reclaimed: Reclaimed) -> (World, SnapshotId, SnapshotId, BTreeSet<PackName>) {
+    let world = World::new();
+    world.backup(0, 0);
+    let shared = packs(&world.harness);
+    world.write("only here", 5);
+    let hit = world.backup(1, 0);
+    let own: BTreeSet<PackName> =
+        packs(&world.harness).difference(&shared).filter(|pack| pack.kind == kind).copied().collect();
+    std::fs::remove_file(world.tree.path().join("only here")).expect("removed");
+    let sound = world.backup(2, 0);
+    if reclaimed == Reclaimed::Some {
+        let before = packs(&world.harness);
+        world.write("garbage", 9);
+        let garbage = world.backup(3, 0);
+        hide(&world.harness, &[garbage]);
+        let unneeded = packs(&world.harness).difference(&before).copied().collect();
+        reclaim(&world.harness, &unneeded);
+    }
+    hide(&world.harness, &[hit, sound]);
+    (world, hit, sound, own)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reclaimed {
+    Nothing,
+    Some,
+}
+
+#[test]
+fn what_is_given_back_damaged_is_told_of() {
+    for (kind, reclaimed) in
+        [(PackKind::Data, Reclaimed::Nothing), (PackKind::Data, Reclaimed::Some), (PackKind::Meta, Reclaimed::Nothing)]
+    {
+        let context = format!("{kind:?} {reclaimed:?}");
+        let (world, hit, sound, own) = damaged(kind, reclaimed);
+        for pack in &own {
+            world.harness.memory.remove(&pack_key(pack).expect("a name")).expect("there");
+        }
+        for (harness, effect) in [(&world.other(), Effect::DryRun), (&world.harness, Effect::Real)] {
+            let given = give_back_telling(harness, &[hit, sound], effect).expect(&context);
+            assert_eq!(given.shown, [hit, sound], "{context}");
+            assert_eq!(given.damaged.len(), 1, "{context}: {given:?}");
+            let told = &given.damaged[0];
+            assert_eq!(told.snapshot, hit, "{context}");
+            match kind {
+                PackKind::Data => {
+                    assert!(told.files == 1 && told.first[0].ends_with("only here"), "{context}: {told:?}")
+                }
+                PackKind::Meta => assert!(told.directory_parts > 0, "{context}: {told:?}"),
+            }
+        }
+        assert_eq!(world.live().len(), 3, "{context}");
+    }
+    // Known by the log alone.
+    let (world, hit, _, own) = damaged(PackKind::Data, Reclaimed::Nothing);
+    let found = Payload::Damaged { packs: own.into_iter().collect(), healed: Vec::new() };
+    append(&world.harness.repository(), found, Vec::new());
+    let given = give_back_telling(&world.harness, &[hit], Effect::Real).expect("given back");
+    assert_eq!(given.damaged[0].files, 1, "{given:?}");
+}
+
+/// What was reclaimed below a node that cannot be read nobody knows.
+#[test]
+fn a_tree_that_cannot_be_read_stays_forgotten_where_space_was_reclaimed() {
+    let (world, hit, sound, own) = damaged(PackKind::Meta, Reclaimed::Some);
+    for pack in &own {
+        world.harness.memory.remove(&pack_key(pack).expect("a name")).expect("there");
+    }
+    let error = give_back(&world.other(), &[hit]).expect_err("unreadable");
+    assert!(error.hint().is_some_and(|hint| hint.contains("stays forgotten")), "{}", error.chain());
+    assert_eq!(give_back(&world.harness, &[sound]).expect("whole"), [sound]);
 }
 
 #[test]

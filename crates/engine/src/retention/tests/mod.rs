@@ -7,6 +7,7 @@ mod oracle;
 mod rules;
 
 use super::*;
+use crate::twins::Place;
 use decube_backup_core::Timestamp;
 use decube_backup_format::ids::SnapshotId;
 
@@ -21,7 +22,7 @@ fn subject(n: usize, text: &str) -> Subject {
     id[..8].copy_from_slice(&(n as u64).to_be_bytes());
     Subject {
         id: SnapshotId(id),
-        seq: n as u64,
+        place: Place::of_backup(n as u64),
         time: at(text),
         clock: ClockTrust::Believed,
         sources: Sources::Read,

@@ -318,7 +318,7 @@ fn list_nodes_that_name_each_other_over_and_over_are_read_once() {
                 forget(&admin, forged);
                 recording.reset();
                 let shown = undelete(&admin.repository(), &[forged], Effect::Real, ("", ""), &Silent);
-                assert_eq!(shown.expect("undeleted"), [forged]);
+                assert_eq!(shown.expect("undeleted").shown, [forged]);
                 let reads = recording.tally(Op::Get, "packs/m/").calls;
                 assert!(reads <= 3 * few, "{fan_out}: {reads} reads for {few} nodes");
                 apply(&world.admin, &pack_key(&name).expect("key"), Damage::Remove);

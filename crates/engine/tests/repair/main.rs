@@ -1,12 +1,14 @@
 //! Repairs do what they say: index, checkpoints, packs, snapshots.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod twins;
 
 use common::damage::{self, Damage};
 use common::{ALL_DATA, Harness, inside, noise, plant, small_packs};
-use decube_backup_core::Key;
 use decube_backup_core::entry::EntryPath;
 use decube_backup_core::monitor::{ProblemKind, Silent};
+use decube_backup_core::{ErrorKind, Key};
 use decube_backup_engine::options::{Effect, SnapshotFilter, VerifyDepth};
 use decube_backup_engine::repair::{
     self, Content, Damaged, Outcome, REPAIRED_TAG, RepairOptions, SnapshotsOptions, SnapshotsReport,
@@ -161,6 +163,35 @@ fn a_damaged_checkpoint_is_told_of_removed_and_made_again() {
         user.assert_sound(&context);
         let again = repair::checkpoints(&bare(&user), &options(REAL, Content::Structure), &Silent).expect(&context);
         assert!(again.is_sound() && again.checked == 2, "{context}: {again:?}");
+    }
+}
+
+/// A record that is gone looks like the log's end, and a checkpoint behind it may be all that still knows what it said.
+#[test]
+fn no_checkpoint_is_judged_by_a_log_that_lacks_records() {
+    let (harness, _) = with_checkpoint();
+    let objects = harness.memory.objects();
+    let records = keys(&harness, "log/");
+    let last = records.len() - 1;
+    for (missing, with_checkpoints) in
+        [(3..4, true), (40..41, true), (3..4, false), (3..6, false), (last - 3..last, false)]
+    {
+        let context = format!("{missing:?}, checkpoints: {with_checkpoints}");
+        let user = harness.on_image(objects.clone());
+        for key in &records[missing.clone()] {
+            user.memory.remove(key).expect("there");
+        }
+        for key in keys(&user, "ckpt/").iter().filter(|_| !with_checkpoints) {
+            user.memory.remove(key).expect("there");
+        }
+        let before = user.memory.objects();
+        for effect in [DRY, REAL] {
+            // A log with a hole is read only, and that alone is a refusal to write.
+            let error = repair::checkpoints(&bare(&user), &options(effect, Content::Structure), &Silent);
+            let error = error.err().unwrap_or_else(|| panic!("{context}: {effect:?}: nothing to repair"));
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{context}: {}", error.chain());
+            assert!(user.memory.objects() == before, "{context}: {effect:?} wrote");
+        }
     }
 }
 

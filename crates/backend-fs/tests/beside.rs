@@ -1,0 +1,119 @@
+//! Files that take the place of what stands there once they are whole.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
+mod common;
+
+use common::{Scratch, entry, path, target};
+use decube_backup_core::EntryKind;
+use decube_backup_core::monitor::ProblemKind;
+use decube_backup_core::target::{FileMode, Target};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+fn names(root: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(root).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_stands_there_stays_until_the_new_file_is_finished() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    for thing in ["file", "link", "fifo"] {
+        match thing {
+            "file" => fs::write(root.join(thing), "old").unwrap(),
+            "link" => symlink("nowhere", root.join(thing)).unwrap(),
+            _ => {
+                let mode = rustix::fs::Mode::RWXU;
+                rustix::fs::mknodat(rustix::fs::CWD, root.join(thing), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            }
+        }
+        let target = target(root);
+        let before = fs::symlink_metadata(root.join(thing)).unwrap();
+        let file = target.create_file(&path(thing), FileMode::Beside, 0).unwrap();
+        assert!(file.is_beside());
+        file.write_at(0, b"new").unwrap();
+        drop(file);
+        // Closed and opened again, it is still the one beside.
+        let file = target.create_file(&path(thing), FileMode::Continue, 0).unwrap();
+        assert!(file.is_beside());
+        file.write_at(3, b"er").unwrap();
+        let there = fs::symlink_metadata(root.join(thing)).unwrap();
+        assert_eq!((there.ino(), there.mode(), there.size()), (before.ino(), before.mode(), before.size()), "{thing}");
+        let hidden = names(root).into_iter().find(|name| name.starts_with(".decube-restore-")).unwrap();
+        assert_eq!(fs::metadata(root.join(&hidden)).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert!(!target.children(&path("")).unwrap().contains(&hidden.into_bytes()), "nobody's business");
+        assert_eq!(target.finish_file(file, &entry(thing, EntryKind::File { size: 5 }, 0o640)), []);
+        assert_eq!(fs::read(root.join(thing)).unwrap(), b"newer");
+        assert_eq!(fs::metadata(root.join(thing)).unwrap().permissions().mode() & 0o7777, 0o640);
+        target.remove(&path(thing)).unwrap();
+        assert_eq!(names(root), [] as [String; 0], "{thing}");
+    }
+}
+
+#[test]
+fn given_up_nothing_has_happened() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    for name in ["discarded", "dropped"] {
+        fs::write(root.join(name), "old").unwrap();
+    }
+    let ours = target(root);
+    for name in ["discarded", "dropped"] {
+        ours.create_file(&path(name), FileMode::Beside, 0).unwrap().write_at(0, b"new").unwrap();
+    }
+    ours.discard_file(&path("discarded")).unwrap();
+    ours.discard_file(&path("never begun")).unwrap();
+    assert_eq!(names(root).len(), 3);
+    drop(ours);
+    assert_eq!(names(root), ["discarded", "dropped"]);
+    for name in ["discarded", "dropped"] {
+        assert_eq!(fs::read(root.join(name)).unwrap(), b"old");
+    }
+    // Whoever is killed leaves the file behind; the next restore begins it anew.
+    let killed = target(root);
+    killed.create_file(&path("dropped"), FileMode::Beside, 0).unwrap().write_at(0, b"longer than new").unwrap();
+    std::mem::forget(killed);
+    let next = target(root);
+    let file = next.create_file(&path("dropped"), FileMode::Beside, 0).unwrap();
+    file.write_at(0, b"new").unwrap();
+    assert_eq!(next.finish_file(file, &entry("dropped", EntryKind::File { size: 3 }, 0o600)), []);
+    assert_eq!((names(root).len(), fs::read(root.join("dropped")).unwrap()), (2, b"new".to_vec()));
+}
+
+#[test]
+fn a_directory_with_content_is_not_replaced() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    fs::write(root.join("name"), "old").unwrap();
+    let target = target(root);
+    let file = target.create_file(&path("name"), FileMode::Beside, 0).unwrap();
+    // Somebody else is at work.
+    fs::remove_file(root.join("name")).unwrap();
+    fs::create_dir_all(root.join("name/inside")).unwrap();
+    let problems = target.finish_file(file, &entry("name", EntryKind::File { size: 0 }, 0o600));
+    assert_eq!(problems.iter().map(|p| p.kind).collect::<Vec<_>>(), [ProblemKind::Unwritable]);
+    assert!(problems[0].message.contains("--delete"), "{problems:?}");
+    assert_eq!(names(root), ["name"]);
+    assert!(root.join("name/inside").is_dir());
+}
+
+#[test]
+fn what_cannot_be_rewritten_in_place_is_replaced_when_the_new_file_is_whole() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    fs::write(root.join("file"), "old").unwrap();
+    fs::hard_link(root.join("file"), root.join("other")).unwrap();
+    let target = target(root);
+    let file = target.create_file(&path("file"), FileMode::InPlace, 0).unwrap();
+    assert!(file.is_beside());
+    file.write_at(0, b"new").unwrap();
+    assert_eq!(fs::read(root.join("file")).unwrap(), b"old");
+    assert_eq!(target.finish_file(file, &entry("file", EntryKind::File { size: 3 }, 0o600)), []);
+    assert_eq!(fs::read(root.join("file")).unwrap(), b"new");
+    assert_eq!(fs::read(root.join("other")).unwrap(), b"old");
+}

@@ -1,0 +1,29 @@
+//! Packs that are not where the log says they are.
+
+use crate::repository::Repository;
+use decube_backup_core::Result;
+use decube_backup_format::checkpoint::State;
+use decube_backup_format::ids::{PackName, pack_key};
+use hashbrown::HashSet;
+use std::collections::HashMap;
+
+/// Packs in force in `state` that are not there, or of another length than recorded. One listing; a pack it lacks is
+/// asked for, as a listing is only a hint.
+///
+/// # Errors
+/// What listing and asking yield.
+pub(crate) fn odd_packs(repo: &Repository, state: &State) -> Result<HashSet<PackName>> {
+    let listed: HashMap<_, _> = repo.store.list("packs/")?.into_iter().map(|o| (o.key, o.len)).collect();
+    let mut odd = HashSet::new();
+    for (pack, info) in state.live_packs() {
+        let key = pack_key(&pack)?;
+        let len = match listed.get(&key) {
+            Some(len) => Some(*len),
+            None => repo.store.stat(&key)?.map(|object| object.len),
+        };
+        if len != Some(u64::from(info.len)) {
+            odd.insert(pack);
+        }
+    }
+    Ok(odd)
+}

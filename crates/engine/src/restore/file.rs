@@ -1,0 +1,97 @@
+//! One file on its way.
+
+use decube_backup_core::Result;
+use decube_backup_core::entry::{Entry, EntryPath};
+use decube_backup_core::monitor::{Problem, ProblemKind};
+use decube_backup_core::target::{FileMode, TargetFile};
+use std::borrow::Cow;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// How much earlier than recorded the time of a file is that is not whole, seconds: told apart by every file system, and still
+/// older than the snapshot's.
+const FAILED_SECONDS_EARLIER: i64 = 4;
+
+/// Whether writing all pieces gives the file its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    ByContent,
+    /// It may be longer before, or ends with a hole.
+    Set,
+}
+
+/// One file being restored.
+pub(super) struct FileJob {
+    pub path: EntryPath,
+    pub entry: Entry,
+    pub mode: FileMode,
+    pub length: Length,
+    /// Pieces still to come, and one while they are being planned.
+    pub remaining: AtomicU64,
+    /// Whether it was opened before: later opens keep what is there.
+    pub opened: AtomicBool,
+    pub failed: AtomicBool,
+    /// Whether what no piece writes is more than nothing.
+    pub has_holes: AtomicBool,
+    /// Writers share it; who opens or closes has it alone.
+    pub handle: RwLock<Option<Box<dyn TargetFile>>>,
+}
+
+impl FileJob {
+    /// A file of one piece, or one that is being planned.
+    pub(super) fn new(path: EntryPath, entry: Entry, mode: FileMode, length: Length) -> Self {
+        Self {
+            path,
+            entry,
+            mode,
+            length,
+            remaining: AtomicU64::new(1),
+            opened: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            has_holes: AtomicBool::new(false),
+            handle: RwLock::default(),
+        }
+    }
+
+    /// How it is opened next.
+    pub(super) fn next_mode(&self) -> FileMode {
+        match self.mode {
+            _ if !self.opened.load(Ordering::Relaxed) => self.mode,
+            FileMode::InPlace | FileMode::ContinueInPlace => FileMode::ContinueInPlace,
+            FileMode::Replace | FileMode::Beside | FileMode::Continue => FileMode::Continue,
+        }
+    }
+
+    /// What is said of it if it is not whole.
+    pub(super) fn problem(&self, kind: ProblemKind, why: &str) -> Problem {
+        let rest = match self.mode {
+            FileMode::Beside => "; what stood there was left as it was",
+            FileMode::InPlace => "; what stood there was left in its place",
+            _ => "",
+        };
+        Problem::new(kind, self.path.as_bytes(), format!("{why}{rest}"))
+    }
+
+    /// Whether the last byte written is the last byte of the file.
+    fn is_as_long_as_written(&self) -> bool {
+        let falls_short = self.has_holes.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed);
+        self.length == Length::ByContent && !falls_short
+    }
+
+    /// Gives the file its length. One that is rewritten in place and lacks content keeps what it has beyond.
+    pub(super) fn settle(&self, handle: &dyn TargetFile) -> Result<()> {
+        let keeps_more = self.failed.load(Ordering::Relaxed) && self.mode == FileMode::InPlace;
+        if keeps_more || self.is_as_long_as_written() { Ok(()) } else { handle.set_len(self.entry.kind.size()) }
+    }
+
+    /// What is set in the end. A file that is not whole gets a time of its own: by the recorded one, whoever restores it again
+    /// would take it for the same.
+    pub(super) fn attributes(&self) -> Cow<'_, Entry> {
+        if !self.failed.load(Ordering::Relaxed) {
+            return Cow::Borrowed(&self.entry);
+        }
+        let mut entry = self.entry.clone();
+        entry.meta.mtime.seconds = entry.meta.mtime.seconds.saturating_sub(FAILED_SECONDS_EARLIER);
+        Cow::Owned(entry)
+    }
+}
