@@ -36,7 +36,7 @@ pub const TABLE: [(Exit, u8, &str); 9] = [
     (Exit::NoRepository, 10, "there is no repository at this place"),
     (Exit::Contended, 11, "gave up: others wrote to the repository all the time"),
     (Exit::WrongKey, 12, "wrong password or key file"),
-    (Exit::Damaged, 13, "verification found damage, or the log was rolled back or forked"),
+    (Exit::Damaged, 13, "damage: verification found it, or nothing can be opened; or the log was rolled back or forked"),
     (Exit::Refused, 15, "the retention guard refused; nothing was forgotten"),
     (Exit::Interrupted, 130, "interrupted"),
 ];
@@ -87,12 +87,13 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// A failure to open a repository: what is not there is the repository itself.
+    /// A failure to open a repository: what is not there is the repository itself, and what is damaged keeps all of it shut.
     pub fn opening(error: Error) -> Self {
-        if error.kind() == ErrorKind::NotFound {
-            return Self { error, exit: Exit::NoRepository };
+        match error.kind() {
+            ErrorKind::NotFound => Self { error, exit: Exit::NoRepository },
+            ErrorKind::Corrupt => Self { error, exit: Exit::Damaged },
+            _ => error.into(),
         }
-        error.into()
     }
 }
 
@@ -125,6 +126,7 @@ mod tests {
         }
         assert_eq!(Failure::opening(Error::new(ErrorKind::NotFound, "open", "x")).exit.code(), 10);
         assert_eq!(Failure::opening(Error::new(ErrorKind::WrongKey, "open", "x")).exit.code(), 12);
+        assert_eq!(Failure::opening(Error::new(ErrorKind::Corrupt, "open", "x")).exit.code(), 13);
     }
 
     #[test]

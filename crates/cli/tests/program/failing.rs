@@ -194,3 +194,49 @@ fn a_lost_header_or_keyring_is_said_read_from_its_copy_and_copied_back() {
         world.run(&["verify"]).expect(0);
     }
 }
+
+#[test]
+fn a_repository_without_its_log_is_damaged_and_stays_as_it_is() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "-q"]).expect(0);
+    std::fs::remove_dir_all(world.path("repo/log")).expect("removed");
+    let before = crate::world::contents(&world.path("repo"));
+    // A host that saw the log, and one that did not.
+    for seen in [&["-q"][..], &["--no-cache", "--state-dir", "new"]] {
+        let ways: [&[&str]; 6] = [
+            &["snapshots"],
+            &["backup", "src"],
+            &["prune", "--leftovers-older-than", "0"],
+            &["verify"],
+            &["verify", "--scrub"],
+            &["init"],
+        ];
+        for args in ways {
+            let answer = world.run(&[args, seen].concat()).expect(13);
+            answer.says("log is gone").says("missing=log/").says("put `log/` back");
+            assert!(!answer.err.contains("never finished"), "{args:?}: {}", answer.err);
+        }
+    }
+    assert_eq!(crate::world::contents(&world.path("repo")), before);
+}
+
+#[test]
+fn without_key_slots_it_is_not_the_password_that_is_wrong() {
+    let world = World::with_repository();
+    let keys = world.path("repo/keys");
+    std::fs::rename(&keys, world.path("kept")).expect("moved");
+    for args in [&["snapshots", "--no-cache"][..], &["verify", "--no-cache"], &["verify", "--scrub"]] {
+        world.run(args).expect(13).says("keys/");
+    }
+    world.run(&["snapshots"]).expect(13).says("put `keys/` back");
+    std::fs::rename(world.path("kept"), &keys).expect("moved");
+    world.run(&["snapshots"]).expect(0);
+    // Of an init that was killed before it had written one, nothing is lost.
+    for name in ["keys", "keyring", "copy", "log"] {
+        std::fs::remove_dir_all(world.path("repo").join(name)).expect("removed");
+    }
+    let stranger = |command: &str| world.run(&[command, "--no-cache", "--state-dir", "new"]);
+    stranger("snapshots").expect(10).says("never finished").says("decube-backup init");
+    stranger("init").expect(0);
+    stranger("snapshots").expect(0);
+}
