@@ -3,6 +3,7 @@
 use crate::args::{CipherArg, InitArgs};
 use crate::credentials::Asking;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::local;
 use crate::output::Format;
 use crate::session::Session;
 use decube_backup_core::Error;
@@ -16,7 +17,7 @@ use serde_json::json;
 /// Creates a repository.
 ///
 /// # Errors
-/// There is one already, whole or damaged, another process just made it, or the place refuses.
+/// There is one already, whole or damaged, another process just made it, other files are there, or the place refuses.
 pub(super) fn run(session: &Session, args: &InitArgs) -> Outcome {
     let defaults = InitOptions::default();
     let options = InitOptions {
@@ -35,6 +36,7 @@ pub(super) fn run(session: &Session, args: &InitArgs) -> Outcome {
     // Before anybody is asked for a password, twice.
     let refused = |error: Error| Failure::opening(error.with("repository", place.shown()));
     Repository::refuse_existing(&environment).map_err(refused)?;
+    place.directory().map_or(Ok(()), local::refuse_foreign)?;
     let credentials = session.credentials(&place, Asking::Twice)?;
     let created = Repository::init(environment, &credentials, &options);
     let repository = created.map_err(|e| e.with("repository", place.shown()))?;

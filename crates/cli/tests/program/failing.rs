@@ -240,3 +240,23 @@ fn without_key_slots_it_is_not_the_password_that_is_wrong() {
     stranger("init").expect(0);
     stranger("snapshots").expect(0);
 }
+
+#[test]
+fn a_folder_with_the_files_of_others_takes_no_repository() {
+    let world = World::new();
+    world.run(&["key", "generate", &world.shown("key")]).expect(0);
+    world.write("full/thesis.tex", "years of work");
+    world.write("full/index/page.html", "");
+    let before = crate::world::contents(&world.path("full"));
+    world.run(&["-r", "full", "init"]).expect(1).says("thesis.tex").says("needs one of its own").says("empty folder");
+    assert_eq!(crate::world::contents(&world.path("full")), before);
+    // A fresh file system, and what an init left that was killed, are as good as empty.
+    std::fs::create_dir_all(world.path("disk/lost+found")).expect("made");
+    world.run(&["-r", "disk", "init"]).expect(0);
+    std::fs::remove_dir_all(world.path("disk/log")).expect("removed");
+    world.run(&["-r", "disk", "init", "--state-dir", "new", "--no-cache"]).expect(0);
+    // Where a repository is, that is said.
+    world.write("disk/README", "whose it is");
+    world.run(&["-r", "disk", "init"]).expect(1).says("already");
+    world.run(&["-r", "disk", "snapshots", "--state-dir", "new", "--no-cache"]).expect(0);
+}
