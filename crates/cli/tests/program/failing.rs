@@ -260,3 +260,21 @@ fn a_folder_with_the_files_of_others_takes_no_repository() {
     world.run(&["-r", "disk", "init"]).expect(1).says("already");
     world.run(&["-r", "disk", "snapshots", "--state-dir", "new", "--no-cache"]).expect(0);
 }
+
+#[test]
+fn diagnostics_are_json_for_programs() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "-q"]).expect(0);
+    std::fs::remove_file(world.path("repo/format")).expect("removed");
+    for args in [&["snapshots", "--json"][..], &["snapshots", "--json", "-vv"]] {
+        let answer = world.run(args).expect(0);
+        let lines =
+            answer.err.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a JSON line"));
+        let log = lines.filter(|line| line["message_type"] == "log").collect::<Vec<_>>();
+        let error = log.iter().find(|line| line["level"] == "error").expect("an error");
+        assert_eq!(error["fields"]["key"], "format");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains("read from its copy")), "{error}");
+        assert_eq!(error.get("target").is_some(), args.contains(&"-vv"));
+    }
+    world.run(&["snapshots"]).expect(0).says("ERROR an object of the repository was read from its copy");
+}
