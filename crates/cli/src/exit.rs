@@ -10,7 +10,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// All of it was done.
     Done,
-    /// It was done, but something could not be read, restored or set.
+    /// It was done, but something could not be read, restored, set or told.
     Problems,
     /// Others won every race for the log.
     Contended,
@@ -32,11 +32,15 @@ pub enum Exit {
 pub const TABLE: [(Exit, u8, &str); 9] = [
     (Exit::Done, 0, "done"),
     (Exit::Failed, 1, "failed, wrong usage included; nothing was published"),
-    (Exit::Problems, 3, "done, but something could not be read, restored or set"),
+    (Exit::Problems, 3, "done, but something could not be read, restored or set, or the result could not be written"),
     (Exit::NoRepository, 10, "there is no repository at this place"),
     (Exit::Contended, 11, "gave up: others wrote to the repository all the time"),
     (Exit::WrongKey, 12, "wrong password or key file"),
-    (Exit::Damaged, 13, "verification found damage, or the log was rolled back or forked"),
+    (
+        Exit::Damaged,
+        13,
+        "damage: verification found it, or nothing can be opened; or the log was rolled back or forked",
+    ),
     (Exit::Refused, 15, "the retention guard refused; nothing was forgotten"),
     (Exit::Interrupted, 130, "interrupted"),
 ];
@@ -87,12 +91,13 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// A failure to open a repository: what is not there is the repository itself.
+    /// A failure to open a repository: what is not there is the repository itself, and what is damaged keeps all of it shut.
     pub fn opening(error: Error) -> Self {
-        if error.kind() == ErrorKind::NotFound {
-            return Self { error, exit: Exit::NoRepository };
+        match error.kind() {
+            ErrorKind::NotFound => Self { error, exit: Exit::NoRepository },
+            ErrorKind::Corrupt => Self { error, exit: Exit::Damaged },
+            _ => error.into(),
         }
-        error.into()
     }
 }
 
@@ -125,6 +130,7 @@ mod tests {
         }
         assert_eq!(Failure::opening(Error::new(ErrorKind::NotFound, "open", "x")).exit.code(), 10);
         assert_eq!(Failure::opening(Error::new(ErrorKind::WrongKey, "open", "x")).exit.code(), 12);
+        assert_eq!(Failure::opening(Error::new(ErrorKind::Corrupt, "open", "x")).exit.code(), 13);
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn finish(session: Session, command: impl FnOnce(&Session) -> Outcome) -> ExitCo
     let outcome = command(&session);
     // What was printed before a failure belongs to it.
     let flushed = console.flush();
-    let outcome = outcome.and_then(|exit| Ok(flushed.map(|()| exit.max(session.exit_at_best()))?));
+    let outcome = outcome.and_then(|exit| Ok(flushed.map(|()| exit.max(session.exit_at_best()).max(console.end()))?));
     session.end();
     match outcome {
         Ok(exit) => exit.into(),

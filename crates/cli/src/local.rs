@@ -63,10 +63,14 @@ impl Paths {
 }
 
 #[cfg(feature = "fs")]
-pub(crate) use present::{explain, missing_directories, place_in, register, remove_made, source, target};
+pub(crate) use present::{
+    explain, missing_directories, place_in, refuse_foreign, register, remove_made, source, target,
+};
 
 #[cfg(not(feature = "fs"))]
-pub(crate) use absent::{explain, missing_directories, place_in, register, remove_made, source, target};
+pub(crate) use absent::{
+    explain, missing_directories, place_in, refuse_foreign, register, remove_made, source, target,
+};
 
 /// Who owns what is restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +112,10 @@ mod absent {
 
     pub(crate) fn missing_directories(_: &str) -> Vec<PathBuf> {
         Vec::new()
+    }
+
+    pub(crate) fn refuse_foreign(_: &Path) -> Result<()> {
+        Ok(())
     }
 
     pub(crate) fn remove_made(_: &[PathBuf]) {}

@@ -5,9 +5,13 @@ use decube_backup_backend_fs::source::exclude::{CacheDirectories, Case, NoDumpFl
 use decube_backup_backend_fs::source::{ExcludeOptions, FileSystems, FsSource, MissingRoots, SourceOptions};
 use decube_backup_backend_fs::target::{FsTarget, Ownership, TargetOptions};
 use decube_backup_core::registry::split_url;
-use decube_backup_core::{Error, Registry, Result, Source, Target};
+use decube_backup_core::{Error, ErrorKind, Registry, Result, Source, Target};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// What a repository has at its top, `.tmp` for what is being written; and what a file system has at its.
+const AT_THE_TOP: [&str; 12] =
+    ["format", "keys", "keyring", "packs", "index", "log", "ckpt", "copy", "parity", "hint", ".tmp", "lost+found"];
 
 /// Adds the storage of this machine.
 pub(crate) fn register(registry: &mut Registry) {
@@ -82,6 +86,21 @@ pub(crate) fn missing_directories(url: &str) -> Vec<PathBuf> {
     let ("fs", path) = split_url(url) else { return Vec::new() };
     let Ok(path) = std::path::absolute(path) else { return Vec::new() };
     path.ancestors().take_while(|directory| !directory.exists()).map(Path::to_path_buf).collect()
+}
+
+/// Refuses a folder for a new repository that holds what is no repository's: among the files of others, which may be gone
+/// tomorrow, nobody looks for one.
+///
+/// # Errors
+/// `Invalid`, naming one of them.
+pub(crate) fn refuse_foreign(folder: &Path) -> Result<()> {
+    // What cannot be listed the backend tells of.
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let Some(foreign) = names.filter(|name| !AT_THE_TOP.iter().any(|own| name == own)).min() else { return Ok(()) };
+    Err(Error::new(ErrorKind::Invalid, "init", "the folder holds other files, and a repository needs one of its own")
+        .with("repository", folder.display())
+        .with("file", foreign.display())
+        .with_hint("nothing was changed; name an empty folder, or a new one, which is made"))
 }
 
 /// Removes what was made in `directories`, deepest first, as far as it is empty.

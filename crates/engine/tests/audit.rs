@@ -162,9 +162,10 @@ fn a_log_rolled_back_is_refused_by_who_has_seen_more() {
         let status = image.repository().witness_status(host.dir.path()).expect("status");
         assert_eq!(status, WitnessStatus::RolledBack { seen: 5, records });
     }
-    // Wholly empty: as if it had never been finished.
+    // Wholly empty: nobody put an older one back, it is gone.
     let image = harness.on_image(without_records_from(&harness.memory.objects(), 0));
-    host.refused(&image, "rolled back");
+    let error = host.open(&image).map(drop).expect_err("gone");
+    assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("log is gone"), "{error:?}");
     host.open(&harness).expect("the true one goes on");
 }
 

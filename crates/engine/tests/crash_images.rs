@@ -69,7 +69,8 @@ fn an_init_killed_after_any_write_is_completed_by_the_next() {
         let harness = start.on_image(image);
         if written < last {
             let error = harness.open().err().expect(&context);
-            assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WrongKey), "{context}: {error:?}");
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{context}: {error:?}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("decube-backup init")), "{context}: {error:?}");
             harness.init(&small_packs()).expect(&context);
         } else {
             let again = harness.init(&small_packs()).err().expect(&context);

@@ -10,7 +10,7 @@ use decube_backup_core::monitor::Silent;
 use decube_backup_core::{ErrorKind, Key};
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::keys::{self, Identities, Recipient};
-use decube_backup_engine::options::{Effect, RestoreOptions, TagChange, VerifyDepth, VerifyReport};
+use decube_backup_engine::options::{Effect, RestoreOptions, SnapshotFilter, TagChange, VerifyDepth, VerifyReport};
 use decube_backup_engine::repair::{self, Content, RepairOptions};
 use decube_backup_engine::verify::{VerifyOptions, scrub, verify};
 use decube_backup_engine::{Credentials, Environment, Repository, tags};
@@ -247,4 +247,70 @@ fn records_that_hold_each_others_bytes_are_both_named_and_nobody_writes_over_it(
     world.assert_comes_back(&harness, "records swapped");
     let refused = harness.backup_source(&common::source_of(world.tree.path()), "again").expect_err("damaged log");
     assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused:?}");
+}
+
+/// `objects` without those below `prefixes`.
+fn without(world: &World, prefixes: &[&str]) -> Harness {
+    let mut objects = world.harness.memory.objects();
+    objects.retain(|key, _| !prefixes.iter().any(|prefix| key.as_str().starts_with(prefix)));
+    world.harness.on_image(objects)
+}
+
+#[test]
+fn a_log_that_is_gone_is_damage_and_nothing_is_made_in_its_place() {
+    let world = world();
+    // Whatever else is lost with it, a single object that is left tells.
+    let header = ["log/", "format", "copy/format"];
+    let keyring = ["log/", "keyring/", "copy/keyring/"];
+    let ways: [&[&str]; 6] =
+        [&["log/"], &["log/", "packs/"], &["log/", "index/", "packs/m/"], &header, &keyring, &["log/", "keys/"]];
+    for gone in ways {
+        let context = format!("without {gone:?}");
+        let harness = without(&world, gone);
+        let before = harness.memory.objects();
+        let scrubbed = scrub(&harness.environment(), &Silent).err();
+        let initialized = harness.init(&small_packs()).err();
+        let refused = Repository::refuse_existing(&harness.environment()).err();
+        for error in [harness.open().err(), scrubbed, initialized, refused] {
+            let error = error.expect(&context);
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{context}: {error:?}");
+            assert!(error.to_string().contains("missing=log/"), "{context}: {error:?}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("put `log/` back")), "{context}: {error:?}");
+        }
+        assert_eq!(harness.memory.objects(), before, "{context}");
+    }
+    // Whoever saw the log learns the same.
+    let harness = without(&world, &["log/"]);
+    let seen = tempfile::tempdir().expect("temp");
+    let environment =
+        |harness: &Harness| Environment { witness_dir: Some(seen.path().to_owned()), ..harness.environment() };
+    Repository::open(environment(&world.harness), &world.harness.credentials).expect("whole");
+    let error = Repository::open(environment(&harness), &harness.credentials).err().expect("gone");
+    assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("missing=log/"), "{error:?}");
+}
+
+#[test]
+fn a_log_without_its_beginning_is_read_as_far_as_it_goes() {
+    let world = world();
+    let change = TagChange { add: vec!["x".into()], ..TagChange::default() };
+    tags::change(&world.harness.repository(), &[world.snapshot], &change).expect("tagged");
+    world.harness.backup(world.tree.path(), "later");
+    let harness = without(&world, &["log/0000000000000000", "log/0000000000000001"]);
+    let repo = harness.open().expect("the rest of the log tells enough");
+    assert_eq!(repo.damaged_records(), [0, 1]);
+    assert_eq!(repo.snapshots(&SnapshotFilter::default()).len(), 1);
+    let report = harness.verify(VerifyDepth::Structure);
+    assert!(report.damages.iter().any(|damage| damage.object == "log/0000000000000000"), "{:?}", report.damages);
+}
+
+#[test]
+fn key_slots_that_are_gone_are_damage_and_no_wrong_password() {
+    let world = world();
+    let harness = without(&world, &["keys/"]);
+    let error = harness.open().err().expect("no slot");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("put `keys/` back")), "{error:?}");
+    let report = scrub(&harness.environment(), &Silent).expect("scrub");
+    assert!(report.damages.iter().any(|damage| damage.object.starts_with("keys/")), "{:?}", report.damages);
+    assert_eq!(harness.init(&small_packs()).err().map(|error| error.kind()), Some(ErrorKind::AlreadyExists));
 }

@@ -1,6 +1,6 @@
 //! Entries as lines and as JSON.
 
-use crate::output::put_path;
+use crate::output::{put_bytes, put_path};
 use crate::units;
 use decube_backup_core::entry::display_bytes;
 use decube_backup_core::{Entry, EntryKind};
@@ -81,7 +81,7 @@ pub(super) fn entry_json(entry: &Entry) -> Map<String, Value> {
         object.insert("size".into(), size.into());
     }
     if let EntryKind::Symlink { target } = &entry.kind {
-        object.insert("linktarget".into(), String::from_utf8_lossy(target).into_owned().into());
+        put_bytes(&mut object, "linktarget", target);
     }
     if let EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } = entry.kind {
         object.insert("device".into(), json!([major, minor]));

@@ -2,9 +2,11 @@
 
 use crate::args::{CipherArg, InitArgs};
 use crate::credentials::Asking;
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::local;
 use crate::output::Format;
 use crate::session::Session;
+use decube_backup_core::Error;
 use decube_backup_engine::Credentials;
 use decube_backup_engine::options::InitOptions;
 use decube_backup_engine::repository::Repository;
@@ -15,7 +17,7 @@ use serde_json::json;
 /// Creates a repository.
 ///
 /// # Errors
-/// There is one already, another process just made it, or the place refuses.
+/// There is one already, whole or damaged, another process just made it, other files are there, or the place refuses.
 pub(super) fn run(session: &Session, args: &InitArgs) -> Outcome {
     let defaults = InitOptions::default();
     let options = InitOptions {
@@ -32,7 +34,9 @@ pub(super) fn run(session: &Session, args: &InitArgs) -> Outcome {
     let place = session.place()?;
     let environment = session.environment(&place)?;
     // Before anybody is asked for a password, twice.
-    Repository::refuse_existing(&environment).map_err(|e| e.with("repository", place.shown()))?;
+    let refused = |error: Error| Failure::opening(error.with("repository", place.shown()));
+    Repository::refuse_existing(&environment).map_err(refused)?;
+    place.directory().map_or(Ok(()), local::refuse_foreign)?;
     let credentials = session.credentials(&place, Asking::Twice)?;
     let created = Repository::init(environment, &credentials, &options);
     let repository = created.map_err(|e| e.with("repository", place.shown()))?;

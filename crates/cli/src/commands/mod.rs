@@ -31,7 +31,9 @@ mod verify;
 pub(crate) use live::run as compare_live;
 pub(crate) use verify::run as verify;
 
-use crate::args::{BackupArgs, Command, RestoreArgs, SmallSnapshotCommand, SnapshotsArgs};
+use crate::args::{
+    BackupArgs, Command, KeyCommand, RecoveryCommand, RepairCommand, RestoreArgs, SmallSnapshotCommand, SnapshotsArgs,
+};
 use crate::exit::Outcome;
 use crate::session::Session;
 
@@ -40,6 +42,9 @@ use crate::session::Session;
 /// # Errors
 /// What kept it from its end.
 pub(crate) fn run(session: &Session, command: &Command) -> Outcome {
+    if changes_something(command) {
+        session.console.outlive_output();
+    }
     match command {
         Command::Init(args) => init::run(session, args),
         Command::Backup(args) => backup::run(session, args),
@@ -68,6 +73,51 @@ pub(crate) fn run(session: &Session, command: &Command) -> Outcome {
     }
 }
 
+/// Whether `command` does something that stays done though nobody can be told of it. Of all others, dry runs among them,
+/// the output is all there is.
+fn changes_something(command: &Command) -> bool {
+    match command {
+        Command::Init(_) | Command::Tag(_) => true,
+        Command::Backup(args) => !args.dry_run,
+        Command::Run(args) => !args.dry_run,
+        Command::Restore(args) => !args.dry_run,
+        Command::Prune(args) => !args.dry_run,
+        Command::Forget(args) => !args.dry_run,
+        Command::Undelete(args) => !args.dry_run,
+        Command::Verify(args) => verify::is_recorded(args),
+        Command::Audit(args) => args.accept,
+        Command::Repair(args) => match &args.command {
+            RepairCommand::Index(apply) | RepairCommand::Checkpoints(apply) => apply.apply,
+            RepairCommand::Packs(args) => args.apply.apply,
+            RepairCommand::Parity(args) => args.apply.apply,
+            RepairCommand::Snapshots(args) => args.apply.apply,
+        },
+        Command::Key(args) => match &args.command {
+            KeyCommand::Add(_) | KeyCommand::Passwd(_) | KeyCommand::Generate { .. } => true,
+            KeyCommand::Remove(args) => !args.dry_run,
+            KeyCommand::Rotate(args) => !args.dry_run && !args.status,
+            KeyCommand::Recovery(args) => match &args.command {
+                // Without a file the sheet itself is the output.
+                RecoveryCommand::Export { output, .. } => output.is_some(),
+                RecoveryCommand::Use(_) => true,
+            },
+            KeyCommand::List => false,
+        },
+        Command::Snapshots(_)
+        | Command::Ls(_)
+        | Command::Find(_)
+        | Command::Diff(_)
+        | Command::Dump(_)
+        | Command::Stats(_)
+        | Command::Config(_)
+        | Command::Sink(_)
+        | Command::ExplainExclude(_)
+        | Command::Completions(_)
+        | Command::Man
+        | Command::Version => false,
+    }
+}
+
 /// Runs a command of `decub-snapshot`.
 ///
 /// # Errors
@@ -75,11 +125,12 @@ pub(crate) fn run(session: &Session, command: &Command) -> Outcome {
 pub(crate) fn small_snapshot(session: &Session, command: SmallSnapshotCommand) -> Outcome {
     match command {
         SmallSnapshotCommand::Create { id, paths } => {
-            backup::run(session, &BackupArgs { paths, name: Some(id), ..BackupArgs::default() })
+            run(session, &Command::Backup(BackupArgs { paths, name: Some(id), ..BackupArgs::default() }))
         }
         SmallSnapshotCommand::Restore { id, target, time } => {
-            restore::run(session, &RestoreArgs { snapshot: id.into(), target, time, ..RestoreArgs::default() })
+            let args = RestoreArgs { snapshot: id.into(), target, time, ..RestoreArgs::default() };
+            run(session, &Command::Restore(args))
         }
-        SmallSnapshotCommand::List => snapshots::run(session, &SnapshotsArgs::default()),
+        SmallSnapshotCommand::List => run(session, &Command::Snapshots(SnapshotsArgs::default())),
     }
 }

@@ -3,7 +3,7 @@
 use super::key;
 use crate::args::RecoveryCommand;
 use crate::credentials;
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Format;
 use crate::session::Session;
 use crate::units;
@@ -52,11 +52,12 @@ fn export(session: &Session, output: Option<&Path>, svg: Option<&Path>, label: &
         .map_err(|e| Error::new(ErrorKind::Internal, "recovery", format!("cannot draw the QR code: {e}")))?;
     let slot = keys::add(&repository, &Credentials::Recovery(recovery.clone()), label)?;
     let sheet = sheet(&repository.id().to_hex(), &place.shown(), &slot, &recovery, &qr);
-    let written = write(session, output, svg, &sheet, &qr, &slot, &recovery);
-    written.map_err(|error| {
-        error
+    let written = write(session, output, svg, &sheet, &qr, &slot, &recovery).and_then(|()| session.console.flush());
+    written.map_err(|error| Failure {
+        error: error
             .with("key", &slot.slot)
-            .with_hint("the key was added, but its sheet is incomplete: `key remove` it, and export another")
+            .with_hint("the key was added, but its sheet is incomplete: `key remove` it, and export another"),
+        exit: Exit::Problems,
     })?;
     Ok(Exit::Done)
 }

@@ -87,7 +87,7 @@ fn check(session: &Session, args: &VerifyArgs) -> Outcome<Checked> {
 }
 
 /// Whether what is found is written into the repository.
-fn is_recorded(args: &VerifyArgs) -> bool {
+pub(super) fn is_recorded(args: &VerifyArgs) -> bool {
     args.record || args.repair || args.within.is_some()
 }
 

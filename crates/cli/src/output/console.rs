@@ -4,10 +4,10 @@ use crate::exit::{Exit, Failure};
 use decube_backup_core::{Error, Result};
 use indicatif::ProgressBar;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fmt::Display;
 use std::io::{BufWriter, IsTerminal, Stdout, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// For whom the output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -37,6 +37,16 @@ pub struct Console {
     volume: Volume,
     out: Mutex<BufWriter<Stdout>>,
     bar: Mutex<Option<ProgressBar>>,
+    /// There if the work of the command counts, not its output.
+    work: OnceLock<Mutex<Work>>,
+}
+
+/// What was said of work that is done, for whom stdout did not reach.
+#[derive(Default)]
+struct Work {
+    said: Vec<Value>,
+    /// Why stdout did not take it.
+    lost: Option<std::io::Error>,
 }
 
 impl Console {
@@ -47,6 +57,7 @@ impl Console {
             volume,
             out: Mutex::new(BufWriter::with_capacity(64 << 10, std::io::stdout())),
             bar: Mutex::default(),
+            work: OnceLock::new(),
         }
     }
 
@@ -65,7 +76,7 @@ impl Console {
     /// # Errors
     /// stdout cannot be written.
     pub fn line(&self, text: impl Display) -> Result<()> {
-        writeln!(self.out(), "{text}").map_err(unwritable)
+        self.written(writeln!(self.out(), "{text}"))
     }
 
     /// One JSON value on a line, seen at once.
@@ -73,9 +84,14 @@ impl Console {
     /// # Errors
     /// stdout cannot be written.
     pub fn json(&self, value: &impl Serialize) -> Result<()> {
+        if let (Some(mut work), Ok(value)) = (self.work(), serde_json::to_value(value))
+            && value["message_type"] != "status"
+        {
+            work.said.push(value);
+        }
         let mut out = self.out();
-        serde_json::to_writer(&mut *out, value).map_err(|e| unwritable(e.into()))?;
-        out.write_all(b"\n").and_then(|()| out.flush()).map_err(unwritable)
+        let written = serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from);
+        self.written(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
     }
 
     /// One JSON value of many: may wait in the buffer.
@@ -84,8 +100,8 @@ impl Console {
     /// stdout cannot be written.
     pub fn json_item(&self, value: &impl Serialize) -> Result<()> {
         let mut out = self.out();
-        serde_json::to_writer(&mut *out, value).map_err(|e| unwritable(e.into()))?;
-        out.write_all(b"\n").map_err(unwritable)
+        let written = serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from);
+        self.written(written.and_then(|()| out.write_all(b"\n")))
     }
 
     /// What was done, for a person who did not ask for quiet; nothing with `--json`.
@@ -96,6 +112,10 @@ impl Console {
         if self.format == Format::Json || self.volume == Volume::Quiet {
             return Ok(());
         }
+        let text = text.to_string();
+        if let Some(mut work) = self.work() {
+            work.said.push(text.as_str().into());
+        }
         self.line(text)
     }
 
@@ -104,7 +124,7 @@ impl Console {
     /// # Errors
     /// stdout cannot be written.
     pub fn bytes(&self, bytes: &[u8]) -> Result<()> {
-        self.out().write_all(bytes).map_err(unwritable)
+        self.written(self.out().write_all(bytes))
     }
 
     /// Sends what waits in the buffer.
@@ -112,7 +132,7 @@ impl Console {
     /// # Errors
     /// stdout cannot be written.
     pub fn flush(&self) -> Result<()> {
-        self.out().flush().map_err(unwritable)
+        self.written(self.out().flush())
     }
 
     /// Talk for a person who did not ask for quiet.
@@ -162,7 +182,7 @@ impl Console {
     /// Says why the command ends: what happened, why, what to do.
     pub fn failure(&self, failure: &Failure) {
         let error = &failure.error;
-        if is_closed_pipe(error) {
+        if is_closed_pipe(error) && error.hint().is_none() {
             return;
         }
         if self.format == Format::Json {
@@ -176,6 +196,49 @@ impl Console {
         }
         if let Some(hint) = error.hint() {
             self.stderr(format_args!("hint: {hint}"));
+        }
+    }
+
+    /// From now on it is the work that counts: what was done is done, whether stdout takes word of it or not, so failing
+    /// to write there is no error any more. [`Self::end`] tells of it.
+    pub(crate) fn outlive_output(&self) {
+        self.work.get_or_init(Mutex::default);
+    }
+
+    /// Says on stderr what stdout did not take of the result of work that counts, and how that ends the command at best.
+    pub(crate) fn end(&self) -> Exit {
+        let Some(work) = self.work() else { return Exit::Done };
+        let Some(lost) = &work.lost else { return Exit::Done };
+        // Whoever closes a pipe wants to hear no more.
+        if lost.kind() == std::io::ErrorKind::BrokenPipe {
+            return Exit::Done;
+        }
+        let message = format!("what was done is done, but standard output cannot be written: {lost}");
+        match self.format {
+            Format::Text => {
+                self.warn(message);
+                work.said.iter().filter_map(Value::as_str).for_each(|line| self.stderr(line));
+            }
+            Format::Json => {
+                self.json_stderr(&json!({"message_type": "warning", "message": message, "unwritten": work.said}));
+            }
+        }
+        Exit::Problems
+    }
+
+    fn work(&self) -> Option<MutexGuard<'_, Work>> {
+        Some(self.work.get()?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What it means how writing to stdout ended.
+    fn written(&self, written: std::io::Result<()>) -> Result<()> {
+        match (written, self.work()) {
+            (Ok(()), _) => Ok(()),
+            (Err(lost), Some(mut work)) => {
+                work.lost.get_or_insert(lost);
+                Ok(())
+            }
+            (Err(source), None) => Err(unwritable(source)),
         }
     }
 

@@ -30,14 +30,14 @@ use std::collections::BTreeMap;
 
 /// A path for JSON: `path` as text, and `path_hex` where the text does not say all.
 pub(crate) fn put_path(object: &mut Map<String, Value>, path: &[u8]) {
-    match std::str::from_utf8(path) {
-        Ok(text) => {
-            object.insert("path".into(), text.into());
-        }
-        Err(_) => {
-            object.insert("path".into(), String::from_utf8_lossy(path).into_owned().into());
-            object.insert("path_hex".into(), decube_backup_format::ids::hex(path).into());
-        }
+    put_bytes(object, "path", path);
+}
+
+/// Bytes for JSON: `name` as text, and `name` with `_hex` where the text does not say all.
+pub(crate) fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+    object.insert(name.into(), String::from_utf8_lossy(bytes).into_owned().into());
+    if std::str::from_utf8(bytes).is_err() {
+        object.insert(format!("{name}_hex"), decube_backup_format::ids::hex(bytes).into());
     }
 }
 

@@ -1,22 +1,41 @@
 //! Diagnostics of the libraries, on stderr.
 
-use crate::output::{Console, Volume};
+use crate::output::{Console, Format, Volume};
 use crate::surroundings;
+use serde_json::{Map, Value, json};
+use std::fmt::Debug;
 use std::io::Write;
 use std::sync::Arc;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
-/// Lets warnings of the libraries, and more with `-v`, reach stderr. `DECUBE_BACKUP_LOG` takes
+/// Lets warnings of the libraries, and more with `-v`, reach stderr, as lines of text or of JSON. `DECUBE_BACKUP_LOG` takes
 /// filter directives such as `debug` or `decube_backup_engine=trace`.
 pub(crate) fn listen(console: &Arc<Console>, verbosity: u8) {
-    let builder =
-        tracing_subscriber::fmt().with_writer(Lines(console.clone())).without_time().with_target(verbosity > 1);
-    let ansi = builder.with_ansi(false);
+    let filter = match surroundings::variable("DECUBE_BACKUP_LOG") {
+        Some(filter) => EnvFilter::new(filter.to_string_lossy()),
+        None => EnvFilter::default().add_directive(level(console.volume(), verbosity).into()),
+    };
+    let with_target = verbosity > 1;
     // Set once for a process; a second run in the same one keeps the first.
-    let _ = match surroundings::variable("DECUBE_BACKUP_LOG") {
-        Some(filter) => ansi.with_env_filter(EnvFilter::new(filter.to_string_lossy())).try_init(),
-        None => ansi.with_max_level(level(console.volume(), verbosity)).try_init(),
+    let _ = match console.format() {
+        Format::Text => tracing_subscriber::fmt()
+            .with_writer(Lines(console.clone()))
+            .without_time()
+            .with_target(with_target)
+            .with_ansi(false)
+            .with_env_filter(filter)
+            .try_init(),
+        Format::Json => {
+            let objects = Objects { console: console.clone(), with_target };
+            tracing_subscriber::registry().with(filter).with(objects).try_init().map_err(Into::into)
+        }
     };
 }
 
@@ -48,5 +67,64 @@ impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line<'a>;
     fn make_writer(&'a self) -> Line<'a> {
         Line(&self.0)
+    }
+}
+
+/// Each diagnostic as one object; what its spans say is among its fields.
+struct Objects {
+    console: Arc<Console>,
+    with_target: bool,
+}
+
+#[derive(Clone, Default)]
+struct Fields(Map<String, Value>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Objects {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(Fields(more)) = span.extensions().get::<Fields>().cloned() {
+                fields.0.extend(more);
+            }
+        }
+        event.record(&mut fields);
+        let message = fields.0.remove("message").unwrap_or_default();
+        let metadata = event.metadata();
+        let mut line = json!({
+            "message_type": "log",
+            "level": metadata.level().as_str().to_ascii_lowercase(),
+            "message": message,
+            "fields": fields.0,
+        });
+        if self.with_target {
+            line["target"] = metadata.target().into();
+        }
+        self.console.json_stderr(&line);
     }
 }

@@ -194,3 +194,87 @@ fn a_lost_header_or_keyring_is_said_read_from_its_copy_and_copied_back() {
         world.run(&["verify"]).expect(0);
     }
 }
+
+#[test]
+fn a_repository_without_its_log_is_damaged_and_stays_as_it_is() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "-q"]).expect(0);
+    std::fs::remove_dir_all(world.path("repo/log")).expect("removed");
+    let before = crate::world::contents(&world.path("repo"));
+    // A host that saw the log, and one that did not.
+    for seen in [&["-q"][..], &["--no-cache", "--state-dir", "new"]] {
+        let ways: [&[&str]; 6] = [
+            &["snapshots"],
+            &["backup", "src"],
+            &["prune", "--leftovers-older-than", "0"],
+            &["verify"],
+            &["verify", "--scrub"],
+            &["init"],
+        ];
+        for args in ways {
+            let answer = world.run(&[args, seen].concat()).expect(13);
+            answer.says("log is gone").says("missing=log/").says("put `log/` back");
+            assert!(!answer.err.contains("never finished"), "{args:?}: {}", answer.err);
+        }
+    }
+    assert_eq!(crate::world::contents(&world.path("repo")), before);
+}
+
+#[test]
+fn without_key_slots_it_is_not_the_password_that_is_wrong() {
+    let world = World::with_repository();
+    let keys = world.path("repo/keys");
+    std::fs::rename(&keys, world.path("kept")).expect("moved");
+    for args in [&["snapshots", "--no-cache"][..], &["verify", "--no-cache"], &["verify", "--scrub"]] {
+        world.run(args).expect(13).says("keys/");
+    }
+    world.run(&["snapshots"]).expect(13).says("put `keys/` back");
+    std::fs::rename(world.path("kept"), &keys).expect("moved");
+    world.run(&["snapshots"]).expect(0);
+    // Of an init that was killed before it had written one, nothing is lost.
+    for name in ["keys", "keyring", "copy", "log"] {
+        std::fs::remove_dir_all(world.path("repo").join(name)).expect("removed");
+    }
+    let stranger = |command: &str| world.run(&[command, "--no-cache", "--state-dir", "new"]);
+    stranger("snapshots").expect(10).says("never finished").says("decube-backup init");
+    stranger("init").expect(0);
+    stranger("snapshots").expect(0);
+}
+
+#[test]
+fn a_folder_with_the_files_of_others_takes_no_repository() {
+    let world = World::new();
+    world.run(&["key", "generate", &world.shown("key")]).expect(0);
+    world.write("full/thesis.tex", "years of work");
+    world.write("full/index/page.html", "");
+    let before = crate::world::contents(&world.path("full"));
+    world.run(&["-r", "full", "init"]).expect(1).says("thesis.tex").says("needs one of its own").says("empty folder");
+    assert_eq!(crate::world::contents(&world.path("full")), before);
+    // A fresh file system, and what an init left that was killed, are as good as empty.
+    std::fs::create_dir_all(world.path("disk/lost+found")).expect("made");
+    world.run(&["-r", "disk", "init"]).expect(0);
+    std::fs::remove_dir_all(world.path("disk/log")).expect("removed");
+    world.run(&["-r", "disk", "init", "--state-dir", "new", "--no-cache"]).expect(0);
+    // Where a repository is, that is said.
+    world.write("disk/README", "whose it is");
+    world.run(&["-r", "disk", "init"]).expect(1).says("already");
+    world.run(&["-r", "disk", "snapshots", "--state-dir", "new", "--no-cache"]).expect(0);
+}
+
+#[test]
+fn diagnostics_are_json_for_programs() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "-q"]).expect(0);
+    std::fs::remove_file(world.path("repo/format")).expect("removed");
+    for args in [&["snapshots", "--json"][..], &["snapshots", "--json", "-vv"]] {
+        let answer = world.run(args).expect(0);
+        let lines =
+            answer.err.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a JSON line"));
+        let log = lines.filter(|line| line["message_type"] == "log").collect::<Vec<_>>();
+        let error = log.iter().find(|line| line["level"] == "error").expect("an error");
+        assert_eq!(error["fields"]["key"], "format");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains("read from its copy")), "{error}");
+        assert_eq!(error.get("target").is_some(), args.contains(&"-vv"));
+    }
+    world.run(&["snapshots"]).expect(0).says("ERROR an object of the repository was read from its copy");
+}

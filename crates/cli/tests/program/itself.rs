@@ -1,6 +1,8 @@
 //! The program about itself.
 
 use crate::world::World;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 #[test]
 fn help_manual_and_completions_tell_everything() {
@@ -91,4 +93,37 @@ fn storage_is_checked() {
     // Where nothing can be written, that is said, once.
     let unsuitable = world.run(&["sink", "check", "there/x/store", "--quick"]).expect(1);
     assert!(unsuitable.out.is_empty() && unsuitable.err.matches("error: ").count() == 1, "{}", unsuitable.err);
+}
+
+/// Every literal that is some line's `message_type` in the sources below `directory`.
+fn message_types(directory: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).expect("directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            message_types(&path, found);
+            continue;
+        }
+        let source = std::fs::read_to_string(&path).expect("source");
+        // As a key of `json!`, an index, a key that is inserted, or a field.
+        for after in source.split("message_type").skip(1) {
+            let value = after.trim_start_matches('"').trim_start_matches(".into()");
+            let literal = value.trim_start_matches([']', ':', '=', '!', ',', ' ', '\n']).strip_prefix('"');
+            found.extend(literal.and_then(|literal| literal.split('"').next()).map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_message_type_is_in_the_manual() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut said = BTreeSet::new();
+    message_types(&here.join("src"), &mut said);
+    let manual = std::fs::read_to_string(here.join("../../docs/operators/cli.md")).expect("the manual");
+    let table =
+        manual.split_once("| `message_type` |").and_then(|(_, after)| after.split_once("\n\n")).expect("table").0;
+    let first_columns = table.lines().skip(2).filter_map(|row| row.split('|').nth(1));
+    let told: BTreeSet<String> =
+        first_columns.flat_map(|c| c.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    assert!(said.len() > 25, "{said:?}");
+    assert_eq!(said, told, "messages, and what docs/operators/cli.md says of them");
 }

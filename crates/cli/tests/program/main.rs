@@ -13,4 +13,5 @@ mod panicking;
 mod piped;
 mod repairing;
 mod retained;
+mod unheard;
 mod world;

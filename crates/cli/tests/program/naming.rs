@@ -89,3 +89,16 @@ fn names_that_are_no_text_are_asked_for_as_they_are() {
     said(world.program("decube-backup").arg("restore").arg(&selector).args(["-t", "to", "-q"])).expect(0);
     assert_eq!(std::fs::read(world.path("to").join(name)).expect("restored"), b"found");
 }
+
+#[test]
+fn a_link_whose_target_is_no_text_is_told_byte_for_byte() {
+    let world = World::with_repository();
+    let link = |name: &str, target: &[u8]| std::os::unix::fs::symlink(OsStr::from_bytes(target), world.path(name));
+    link("src/odd", b"caf\xe9/\xff").expect("link");
+    world.run(&["backup", "src", "-q"]).expect(0);
+    let nodes = world.run(&["ls", "-R", "latest", "--json"]).expect(0).json();
+    let of = |name: &str| nodes.iter().find(|node| node["name"] == name).expect("a node");
+    assert_eq!(of("odd")["linktarget_hex"], "636166e92fff");
+    assert_eq!(of("odd")["linktarget"], "caf\u{fffd}/\u{fffd}");
+    assert_eq!((of("link")["linktarget"].as_str(), of("link").get("linktarget_hex")), (Some("one.txt"), None));
+}

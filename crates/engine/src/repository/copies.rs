@@ -6,7 +6,7 @@
 //!
 //! While the originals are sound nobody reads the copies but verification.
 
-use super::unfinished;
+use super::no_log;
 use crate::options::Damage;
 use crate::store::Store;
 use bytes::Bytes;
@@ -35,7 +35,7 @@ pub(crate) struct Found<T> {
 /// The header, from its copy if the original is missing or damaged.
 ///
 /// # Errors
-/// `NotFound` if there is no repository; `Corrupt` if neither is whole; `Unsupported` for a newer format.
+/// `NotFound` if there is no repository; `Corrupt` if neither is whole or the log is gone too; `Unsupported` for a newer format.
 pub(crate) fn header(store: &Store) -> Result<Found<Header>> {
     let found = find(store, &ObjectName::Format, &Header::decode).map_err(|e| match e.kind() {
         ErrorKind::Corrupt => e.with_hint(REPLICA_HINT),
@@ -50,8 +50,10 @@ pub(crate) fn header(store: &Store) -> Result<Found<Header>> {
                 .with("copy", ObjectName::FormatCopy.key()?)
                 .with_hint(REPLICA_HINT))
         }
-        None => Err(Error::new(ErrorKind::NotFound, "open", "there is no repository here")
-            .with_hint("check the address; to make a new repository run `decube-backup init`")),
+        None => Err(no_log::lost(store, "open")?.unwrap_or_else(|| {
+            Error::new(ErrorKind::NotFound, "open", "there is no repository here")
+                .with_hint("check the address; to make a new repository run `decube-backup init`")
+        })),
     }
 }
 
@@ -85,7 +87,7 @@ pub(crate) fn check_recorded(header: &Found<Header>, state: &State) -> Result<()
 /// `recorded`, if that is known.
 ///
 /// # Errors
-/// `NotFound` if an unfinished init left none; `Corrupt` or `Unsupported` if neither opens.
+/// `NotFound` if an unfinished init left none; `Corrupt` if the log is gone as well, `Corrupt` or `Unsupported` if neither opens.
 pub(crate) fn keyring(
     store: &Store,
     repository: &RepositoryId,
@@ -107,7 +109,7 @@ pub(crate) fn keyring(
                 .with("key", name.key()?)
                 .with("copy", ObjectName::KeyringCopy(generation).key()?))
         }
-        None => Err(unfinished()),
+        None => Err(no_log::why(store)?),
     }
 }
 

@@ -10,7 +10,7 @@
 //! copy that differs is damage, and ends the init before there is a record.
 
 use super::copies::{self, Found};
-use super::{Repository, unlock};
+use super::{Repository, no_log, unlock};
 use crate::environment::{Credentials, Environment};
 use crate::options::InitOptions;
 use crate::store::Store;
@@ -54,18 +54,20 @@ impl Repository {
     /// Says whether `init` could make a repository or finish one; nothing is written.
     ///
     /// # Errors
-    /// `AlreadyExists` if there is one.
+    /// `AlreadyExists` if there is one, `Corrupt` if there is one whose log is gone.
     pub fn refuse_existing(env: &Environment) -> Result<()> {
-        if copies::has_log(&Store::new(env))? { Err(exists()) } else { Ok(()) }
+        let store = Store::new(env);
+        if copies::has_log(&store)? { Err(exists()) } else { refuse_lost(&store) }
     }
 
     /// Makes a repository and opens it.
     ///
     /// # Errors
-    /// `AlreadyExists` if there is one or another init won; `Unsupported` if the store cannot create
+    /// `AlreadyExists` if there is one or another init won; `Corrupt` if there is one whose log is gone; `Unsupported` if the store cannot create
     /// an object exactly once; what writing yields.
     pub fn init(env: Environment, credentials: &Credentials, options: &InitOptions) -> Result<Self> {
         let store = Store::new(&env);
+        refuse_lost(&store)?;
         let header = decide_header(&env, &store, options)?;
         header.value.check(Access::Write)?;
         if copies::has_log(&store)? {
@@ -117,6 +119,11 @@ impl Repository {
             }
         }
     }
+}
+
+/// A new log beside what another one named would make leftovers of all that is stored.
+fn refuse_lost(store: &Store) -> Result<()> {
+    no_log::lost(store, "init")?.map_or(Ok(()), Err)
 }
 
 /// Writes `format`, or takes the one an unfinished init left.

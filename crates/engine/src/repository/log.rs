@@ -4,14 +4,14 @@
 //! folds the winner's record, asks its own validation whether the record still stands, and tries the
 //! next slot. Our own record is recognised by its nonce, so a lost acknowledgement is no lost race.
 
-use super::{Repository, cache, unfinished};
+use super::{Repository, cache, no_log};
 use crate::rules;
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
 use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
 use decube_backup_format::host::HostAdmission;
-use decube_backup_format::ids::{IndexId, checkpoint_key, log_key};
+use decube_backup_format::ids::{IndexId, checkpoint_key, log_key, parse_seq_key};
 use decube_backup_format::log::{AddedObject, Envelope, ObjectName, Payload, RecordBuilder, Stamp};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -96,11 +96,13 @@ impl Repository {
             }
             other => other?,
         }
+        if self.state().next_seq() == 0 {
+            // Whoever saw the log and finds none of it learns that it is gone, not that it is an older one.
+            let why = no_log::why(&self.store)?;
+            return if why.kind() == ErrorKind::Corrupt { Err(why) } else { self.check_seen(seen).and(Err(why)) };
+        }
         if !confirmed {
             self.check_seen(seen)?;
-        }
-        if self.state().next_seq() == 0 {
-            return Err(unfinished());
         }
         if self.state().next_seq() > from {
             self.save_state();
@@ -113,7 +115,12 @@ impl Repository {
     /// appending would fork the log.
     fn check_no_gap(&self) -> Result<()> {
         let next = self.state().next_seq();
-        if self.store.stat(&log_key(next + 1)?)?.is_none() || self.fold_new()? > 0 {
+        let goes_on = match self.store.stat(&log_key(next + 1)?)? {
+            Some(_) => true,
+            // No repository is without a first record, so this costs a listing only where something is wrong.
+            None => next == 0 && self.store.list("log/")?.iter().any(|object| parse_seq_key(&object.key).is_some()),
+        };
+        if !goes_on || self.fold_new()? > 0 {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Corrupt, "open", "a log record is missing from the repository")

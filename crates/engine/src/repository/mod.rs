@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`init`] | making a repository; two makers at once |
 //! | [`copies`] | header and keyring, each kept twice |
+//! | [`no_log`] | an init not finished, or a log that is lost |
 //! | [`unlock`] | credentials → keyring |
 //! | [`keyring`] | which generation of it is used |
 //! | [`host`] | a handle opened with a write-only key |
@@ -23,6 +24,7 @@ mod indexes;
 mod init;
 mod keyring;
 mod log;
+pub(crate) mod no_log;
 mod salvage;
 mod unlock;
 mod witness;
@@ -90,18 +92,12 @@ struct Keys {
     host: Option<Host>,
 }
 
-/// Said of what an init left that did not come to its end.
-fn unfinished() -> Error {
-    Error::new(ErrorKind::NotFound, "open", "the repository was never finished: it has no first record")
-        .with_hint("run `decube-backup init` with the same password to finish it; nothing is stored in it yet")
-}
-
 impl Repository {
     /// Opens an existing repository and reads its log to the end.
     ///
     /// # Errors
     /// `NotFound` if there is none, `WrongKey` if no slot opens, `Unsupported` for a newer format,
-    /// `Corrupt` if log or keys are damaged; a header or keyring whose copy is sound is reported instead.
+    /// `Corrupt` if log or keys are damaged or gone; a header or keyring whose copy is sound is reported instead.
     pub fn open(env: Environment, credentials: &Credentials) -> Result<Self> {
         Self::open_with(env, || Ok(credentials.clone()))
     }

@@ -4,6 +4,7 @@
 //! generation is a way in.
 
 use super::copies::{self, Found};
+use super::no_log;
 use crate::environment::Credentials;
 use crate::store::Store;
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -116,6 +117,9 @@ pub(super) fn unlock_by(
 }
 
 /// Tries `credentials` on every slot of their kind that `eligible` accepts.
+///
+/// # Errors
+/// `WrongKey` if none opens, `Corrupt` if one is damaged or all are gone, `NotFound` if an init did not get as far as a slot.
 pub(super) fn unlock(
     store: &Store,
     repository: &RepositoryId,
@@ -123,11 +127,12 @@ pub(super) fn unlock(
     eligible: &dyn Fn(&SlotId) -> bool,
 ) -> Result<Way> {
     let (mut damaged, mut host) = (None, None);
-    let mut tried = 0;
+    let (mut slots, mut tried) = (0, 0);
     for object in store.list("keys/")? {
         let Some(slot_id) = object.key.as_str().strip_prefix("keys/").and_then(|n| SlotId::from_hex(n).ok()) else {
             continue;
         };
+        slots += 1;
         if !eligible(&slot_id) {
             continue;
         }
@@ -169,6 +174,7 @@ pub(super) fn unlock(
             "a key slot, or the keyring with its copy, is damaged; try another password or key file, \
              or put them back from a replica of this repository",
         )),
+        None if slots == 0 => Err(no_log::no_slots(store)?),
         None => Err(Error::new(ErrorKind::WrongKey, "open", "no key slot opens with this password or key")
             .with("slots_tried", tried)
             .with_hint("check the password source; `decube-backup key list` shows the slots to who can open one")),

@@ -6,7 +6,7 @@ use super::parity;
 use super::pass::Pass;
 use crate::environment::Environment;
 use crate::options::{Damage, VerifyReport};
-use crate::repository::{Repository, copies, fold_readable};
+use crate::repository::{Repository, copies, fold_readable, no_log};
 use crate::store::Store;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Key, Result};
@@ -193,7 +193,7 @@ fn fold_plain(store: &Store, mut state: State) -> Result<(State, Option<Error>)>
 /// Checks log chain, presence and every object's hash without any key.
 ///
 /// # Errors
-/// `NotFound` if there is no repository; the store cannot be read at all.
+/// `NotFound` if there is no repository; `Corrupt` if its log is gone; the store cannot be read at all.
 pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
     let begun = env.clock.monotonic();
     let store = Store::new(env);
@@ -209,6 +209,9 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
         }
     }
     header.value.check(Access::Read)?;
+    if state.next_seq() == 0 && broken.is_none() && !copies::has_log(&store)? {
+        return Err(no_log::why(&store)?);
+    }
     let mut findings = Findings::default();
     findings.report.records = state.next_seq();
     if let Some(error) = broken {
