@@ -8,6 +8,7 @@ use common::{Scratch, entry, path, target};
 use decube_backup_core::EntryKind;
 use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::target::{FileMode, Target};
+use rustix::fs::IFlags;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -116,4 +117,30 @@ fn what_cannot_be_rewritten_in_place_is_replaced_when_the_new_file_is_whole() {
     assert_eq!(target.finish_file(file, &entry("file", EntryKind::File { size: 3 }, 0o600)), []);
     assert_eq!(fs::read(root.join("file")).unwrap(), b"new");
     assert_eq!(fs::read(root.join("other")).unwrap(), b"old");
+}
+
+#[test]
+fn in_an_immutable_directory_a_file_is_made_and_replaced() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    let locked = root.join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::write(locked.join("old"), "old").unwrap();
+    let directory = fs::File::open(&locked).unwrap();
+    let flags = rustix::fs::ioctl_getflags(&directory);
+    let lock = || rustix::fs::ioctl_setflags(&directory, flags? | IFlags::IMMUTABLE);
+    if lock().is_err() {
+        // Not root, or a file system without flags: then there is no such directory.
+        return;
+    }
+    let target = target(root);
+    for (name, mode) in [("old", FileMode::Beside), ("new", FileMode::Replace)] {
+        lock().unwrap();
+        let at = format!("locked/{name}");
+        let file = target.create_file(&path(&at), mode, 0).unwrap();
+        file.write_at(0, b"content").unwrap();
+        assert_eq!(target.finish_file(file, &entry(&at, EntryKind::File { size: 7 }, 0o600)), [], "{name}");
+        assert_eq!(fs::read(locked.join(name)).unwrap(), b"content", "{name}");
+    }
+    assert_eq!(target.finish_directory(&entry("locked", EntryKind::Directory, 0o700)), []);
 }

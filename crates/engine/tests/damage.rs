@@ -4,7 +4,7 @@ mod common;
 
 use common::damage::{Damage, apply, every, swap};
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
-use common::{ALL_DATA, Harness, inside, plant, small_packs};
+use common::{ALL_DATA, Harness, inside, small_packs, two_trees};
 use decube_backup_backend_fs::compare::{CompareOptions, compare_trees};
 use decube_backup_core::monitor::{ProblemKind, Silent};
 use decube_backup_core::{ErrorKind, Key};
@@ -22,14 +22,7 @@ struct World {
 /// Two snapshots that share some content.
 fn world() -> World {
     let harness = Harness::with_repository(&small_packs());
-    let mut trees = Vec::new();
-    for seed in [10, 11] {
-        let tree = tempfile::tempdir().expect("temp");
-        plant(tree.path(), seed);
-        std::fs::write(tree.path().join("shared"), common::noise(1, 400_000)).expect("file");
-        let id = harness.backup(tree.path(), &format!("tree {seed}")).snapshot.expect("a snapshot");
-        trees.push((id, tree));
-    }
+    let trees = two_trees(&harness);
     World { harness, trees }
 }
 

@@ -5,7 +5,7 @@ mod common;
 use common::bad_sectors::BadSectors;
 use common::damage::{self, Damage};
 use common::records::forget;
-use common::{ALL_DATA, Harness, noise, plant, small_packs};
+use common::{ALL_DATA, Harness, plant, small_packs, two_trees};
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::{Key, Sink};
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
@@ -29,14 +29,7 @@ struct World {
 /// Two snapshots that share some content, their packs with so much parity.
 fn world(percent: u8) -> World {
     let harness = Harness::with_repository(&small_packs()).with_parity(percent);
-    let mut trees = Vec::new();
-    for seed in [10, 11] {
-        let tree = tempfile::tempdir().expect("temp");
-        plant(tree.path(), seed);
-        std::fs::write(tree.path().join("shared"), noise(1, 400_000)).expect("file");
-        let id = harness.backup(tree.path(), &format!("tree {seed}")).snapshot.expect("a snapshot");
-        trees.push((id, tree));
-    }
+    let trees = two_trees(&harness);
     World { harness, trees }
 }
 

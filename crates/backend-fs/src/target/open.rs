@@ -3,6 +3,7 @@
 use super::FsTarget;
 use super::beside::beside;
 use super::file::FsFile;
+use super::remove::unlock;
 use crate::attributes::Handle;
 use crate::source;
 use decube_backup_core::{EntryPath, Result};
@@ -74,7 +75,12 @@ impl FsTarget {
 /// A new empty file, of which only the owner may know anything. Of `flags` it gets those that only an empty file takes.
 pub(super) fn new_file(dir: &OwnedFd, name: &[u8], flags: u32) -> rustix::io::Result<OwnedFd> {
     let how = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, name, how, Mode::RUSR | Mode::WUSR)?;
+    let open = || rustix::fs::openat(dir, name, how, Mode::RUSR | Mode::WUSR);
+    let fd = match open() {
+        // Nothing is made in an immutable directory. It gets its flags when it is finished.
+        Err(Errno::PERM) if unlock(dir, name) => open()?,
+        opened => opened?,
+    };
     let early = IFlags::from_bits_retain(flags) & IFlags::NOCOW;
     if !early.is_empty() {
         // What could not be set shows when the file is finished.

@@ -145,7 +145,7 @@ fn rmdir(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
 }
 
 /// Takes the immutable and append-only flags off `name` and its directory; whether any was there.
-fn unlock(parent: &OwnedFd, name: &[u8]) -> bool {
+pub(crate) fn unlock(parent: &OwnedFd, name: &[u8]) -> bool {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = |name: &[u8]| rustix::fs::openat(parent, name, flags, Mode::empty());
     [open(name), open(b".")].into_iter().flatten().fold(false, |any, fd| {

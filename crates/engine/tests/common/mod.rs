@@ -231,6 +231,18 @@ impl Harness {
     }
 }
 
+/// A snapshot each of two trees that share some content.
+pub fn two_trees(harness: &Harness) -> Vec<(SnapshotId, tempfile::TempDir)> {
+    let snapshot = |seed: u64| {
+        let tree = tempfile::tempdir().expect("temp");
+        plant(tree.path(), seed);
+        std::fs::write(tree.path().join("shared"), noise(1, 400_000)).expect("file");
+        let id = harness.backup(tree.path(), &format!("tree {seed}")).snapshot.expect("a snapshot");
+        (id, tree)
+    };
+    [10, 11].map(snapshot).into()
+}
+
 /// The key file number `seed`.
 pub fn key_file(seed: u64) -> Credentials {
     let entropy = SeededEntropy::new(seed);

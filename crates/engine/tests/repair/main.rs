@@ -5,7 +5,7 @@ mod common;
 mod twins;
 
 use common::damage::{self, Damage};
-use common::{ALL_DATA, Harness, inside, noise, plant, small_packs};
+use common::{ALL_DATA, Harness, inside, small_packs, two_trees};
 use decube_backup_core::entry::EntryPath;
 use decube_backup_core::monitor::{ProblemKind, Silent};
 use decube_backup_core::{ErrorKind, Key};
@@ -43,14 +43,7 @@ struct World {
 /// Two snapshots that share some content.
 fn world() -> World {
     let harness = Harness::with_repository(&small_packs());
-    let mut trees = Vec::new();
-    for seed in [10, 11] {
-        let tree = tempfile::tempdir().expect("temp");
-        plant(tree.path(), seed);
-        std::fs::write(tree.path().join("shared"), noise(1, 400_000)).expect("file");
-        let id = harness.backup(tree.path(), &format!("tree {seed}")).snapshot.expect("a snapshot");
-        trees.push((id, tree));
-    }
+    let trees = two_trees(&harness);
     World { harness, trees }
 }
 
