@@ -110,7 +110,7 @@ mod absent {
         None
     }
 
-    pub(crate) fn missing_directories(_: &str) -> Vec<PathBuf> {
+    pub(crate) fn missing_directories(_: &Path) -> Vec<PathBuf> {
         Vec::new()
     }
 

@@ -4,7 +4,6 @@ use super::{Explained, Owners, Paths};
 use decube_backup_backend_fs::source::exclude::{CacheDirectories, Case, NoDumpFlag, Pattern, Verdict};
 use decube_backup_backend_fs::source::{ExcludeOptions, FileSystems, FsSource, MissingRoots, SourceOptions};
 use decube_backup_backend_fs::target::{FsTarget, Ownership, TargetOptions};
-use decube_backup_core::registry::split_url;
 use decube_backup_core::{Error, ErrorKind, Registry, Result, Source, Target};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -81,10 +80,9 @@ pub(crate) fn place_in(place: &Path, directory: &Path) -> Option<PathBuf> {
     place.strip_prefix(above).ok().map(Path::to_path_buf)
 }
 
-/// The directories from that of `url` upwards that are not there, deepest first; none if `url` is no place of this machine.
-pub(crate) fn missing_directories(url: &str) -> Vec<PathBuf> {
-    let ("fs", path) = split_url(url) else { return Vec::new() };
-    let Ok(path) = std::path::absolute(path) else { return Vec::new() };
+/// The directories from `directory` upwards that are not there, deepest first.
+pub(crate) fn missing_directories(directory: &Path) -> Vec<PathBuf> {
+    let Ok(path) = std::path::absolute(directory) else { return Vec::new() };
     path.ancestors().take_while(|directory| !directory.exists()).map(Path::to_path_buf).collect()
 }
 

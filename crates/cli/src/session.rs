@@ -59,9 +59,9 @@ impl Place {
         config::mask_url(&self.url)
     }
 
-    /// The directories that using it would make, deepest first.
+    /// The directories that using it would make, deepest first; none if it is no place of this machine.
     pub(crate) fn missing_directories(&self) -> Vec<PathBuf> {
-        local::missing_directories(&self.url)
+        self.directory().map(local::missing_directories).unwrap_or_default()
     }
 }
 

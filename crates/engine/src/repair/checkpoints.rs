@@ -11,7 +11,7 @@ use crate::verify::{Fault, stored_checkpoints};
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result};
 use decube_backup_format::checkpoint::State;
-use decube_backup_format::ids::{checkpoint_key, log_key};
+use decube_backup_format::ids::{checkpoint_key, log_key, parse_seq_key};
 use std::collections::BTreeMap;
 
 /// What a repair of the checkpoints found and did.
@@ -87,11 +87,7 @@ pub fn checkpoints(repo: &Repository, options: &RepairOptions, monitor: &dyn Mon
 /// appended meanwhile is not missed.
 fn known_records(repo: &Repository, readable: &BTreeMap<u64, Key>) -> Result<u64> {
     let listed = repo.store.list("log/")?;
-    let number = |key: &Key| {
-        let number = u64::from_str_radix(key.as_str().strip_prefix("log/")?, 16).ok();
-        number.filter(|number| log_key(*number).is_ok_and(|named| named == *key))
-    };
-    let last_listed = listed.iter().filter_map(|object| number(&object.key)).max();
+    let last_listed = listed.iter().filter_map(|object| parse_seq_key(&object.key)).max();
     let last = last_listed.max(readable.keys().next_back().copied());
     Ok(repo.state().next_seq().max(last.map_or(0, |last| last.saturating_add(1))))
 }
