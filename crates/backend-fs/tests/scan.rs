@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Needs, Scratch, as_user, below, drain, options, path, path_of, scan, source};
+use decube_backup_backend_fs::source::exclude::Pattern;
 use decube_backup_backend_fs::source::{FileSystems, FsSource, MissingRoots};
 use decube_backup_backend_fs::torture::{self, Scale};
 use decube_backup_core::ErrorKind;
@@ -158,6 +159,15 @@ fn missing_roots() {
     assert_eq!(problems.iter().map(|p| p.kind).collect::<Vec<_>>(), [ProblemKind::MissingSource]);
     assert!(problems[0].path.ends_with(b"not there/at all"));
     assert_eq!(entries.len(), 2);
+    // So is one that is there, but excluded by what counts for the one around it.
+    scratch.file("out/deep/file", "");
+    let mut options = common::options(scratch.path());
+    options.roots.extend([scratch.join("out/deep"), scratch.join("there")]);
+    options.exclude.patterns.push(Pattern::new("/out"));
+    let (entries, problems) = below(scratch.path(), scan(&FsSource::new(options).unwrap()));
+    assert_eq!(problems.iter().map(|p| p.kind).collect::<Vec<_>>(), [ProblemKind::MissingSource]);
+    assert!(problems[0].path.ends_with(b"out/deep") && problems[0].message.contains("\"/out\""), "{problems:?}");
+    assert_eq!(entries.len(), 2);
 }
 
 fn file_root() {
@@ -173,7 +183,7 @@ fn other_file_systems() {
     let mut options = options(Path::new("/proc"));
     options.roots = vec!["/".into()];
     options.file_systems = FileSystems::OfRoots;
-    options.exclude.patterns = ["/*", "!/proc"].map(decube_backup_backend_fs::source::exclude::Pattern::new).to_vec();
+    options.exclude.patterns = ["/*", "!/proc"].map(Pattern::new).to_vec();
     let found: Vec<_> =
         scan(&FsSource::new(options).unwrap()).iter().map(|item| path(path_of(item)).to_string()).collect();
     assert_eq!(found, ["", "proc"]);

@@ -27,6 +27,24 @@ pub(crate) enum Asking {
     Twice,
 }
 
+/// What opens or shall open a repository.
+pub(crate) struct Found {
+    pub credentials: Credentials,
+    /// By a person, who may have mistyped it.
+    pub typed: bool,
+}
+
+impl Found {
+    /// By a file, a command or a variable: the same whenever it is asked for.
+    pub(crate) fn given(credentials: Credentials) -> Self {
+        Self { credentials, typed: false }
+    }
+
+    fn typed(credentials: Credentials) -> Self {
+        Self { credentials, typed: true }
+    }
+}
+
 /// A configured sink and the directory its relative paths count from.
 pub(crate) type Configured<'a> = (&'a SinkConfig, &'a Path);
 
@@ -34,26 +52,26 @@ pub(crate) type Configured<'a> = (&'a SinkConfig, &'a Path);
 ///
 /// # Errors
 /// No way is given and nobody can be asked; or the way that is given fails.
-pub(crate) fn find(global: &GlobalArgs, configured: Option<Configured<'_>>, asking: Asking) -> Result<Credentials> {
+pub(crate) fn find(global: &GlobalArgs, configured: Option<Configured<'_>>, asking: Asking) -> Result<Found> {
     let found = found(global, configured, asking)?;
     match asking {
         Asking::Once => Ok(found),
-        Asking::Twice => worth_setting(found),
+        Asking::Twice => Ok(Found { credentials: worth_setting(found.credentials)?, ..found }),
     }
 }
 
-fn found(global: &GlobalArgs, configured: Option<Configured<'_>>, asking: Asking) -> Result<Credentials> {
+fn found(global: &GlobalArgs, configured: Option<Configured<'_>>, asking: Asking) -> Result<Found> {
     if let Some(found) = from_arguments(global)? {
-        return Ok(found);
+        return Ok(Found::given(found));
     }
     if let Some((sink, directory)) = configured
         && let Some(found) = from_configuration(sink, directory)?
     {
-        return Ok(found);
+        return Ok(Found::given(found));
     }
     match from_environment()? {
-        Some(found) => Ok(found),
-        None => ask("repository password", asking),
+        Some(found) => Ok(Found::given(found)),
+        None => ask("repository password", asking).map(Found::typed),
     }
 }
 

@@ -1,27 +1,32 @@
 //! One run of the program: what commands share, made when first needed.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `place` | which repository is meant |
+//! | `opening` | opening it |
+
+mod opening;
+mod place;
 
 use crate::args::GlobalArgs;
 use crate::config::model::SinkConfig;
 use crate::config::{self, Configuration};
-use crate::credentials::{self, Asking};
-use crate::exit::{Exit, Failure, Outcome};
-use crate::local;
 use crate::output::{Bar, Console, Reporter};
 use crate::signals::StopFlag;
 use crate::{surroundings, units};
 use decube_backup_core::registry::split_url;
-use decube_backup_core::section::Section;
 use decube_backup_core::world::{Clock, Entropy, SystemClock, SystemEntropy};
 use decube_backup_core::{Error, ErrorKind, Registry, Result, Sink};
-use decube_backup_engine::repository::Repository;
-use decube_backup_engine::{Author, Credentials, Environment};
+use decube_backup_engine::{Author, Environment};
 use decube_backup_format::parity::Overhead;
 use decube_backup_layers::{ObserveSink, RetryPolicy, RetrySink, ThrottleLimits, ThrottleSink};
 use std::cell::{Cell, OnceCell};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
+
+pub(crate) use place::Place;
 
 /// What commands share.
 pub(crate) struct Session {
@@ -36,33 +41,6 @@ pub(crate) struct Session {
     told_of_no_cache: OnceCell<()>,
     /// A repository was opened whose log cannot be read to the last record.
     log_is_damaged: Cell<bool>,
-}
-
-/// Where a repository is and how it is opened.
-pub(crate) struct Place {
-    url: String,
-    section: Section,
-    sink: Option<(SinkConfig, PathBuf)>,
-}
-
-impl Place {
-    /// The directory of this machine that it is, if it is one.
-    pub(crate) fn directory(&self) -> Option<&Path> {
-        match split_url(&self.url) {
-            ("fs", path) => Some(Path::new(path)),
-            _ => None,
-        }
-    }
-
-    /// The place for people, a password in its URL masked.
-    pub(crate) fn shown(&self) -> String {
-        config::mask_url(&self.url)
-    }
-
-    /// The directories that using it would make, deepest first; none if it is no place of this machine.
-    pub(crate) fn missing_directories(&self) -> Vec<PathBuf> {
-        self.directory().map(local::missing_directories).unwrap_or_default()
-    }
 }
 
 impl Session {
@@ -109,74 +87,6 @@ impl Session {
             Error::new(ErrorKind::Invalid, "config", "no configuration file is given")
                 .with_hint("give --config FILE, set DECUBE_BACKUP_CONFIG, or write /etc/decube-backup/config.yaml")
         })
-    }
-
-    /// The place the command line names; without one, the configured sink if there is just one.
-    ///
-    /// # Errors
-    /// No place is named, or the configured one does not exist.
-    pub(crate) fn place(&self) -> Result<Place> {
-        match &self.global.repo {
-            Some(repo) => self.place_named(repo),
-            None => {
-                let none = |message| {
-                    Error::new(ErrorKind::Invalid, "repository", message).with_hint(
-                        "give -r PLACE, set DECUBE_BACKUP_REPOSITORY, or name a configured sink with -r @NAME",
-                    )
-                };
-                let configuration = self.configuration()?.ok_or_else(|| none("no repository is given"))?;
-                let mut sinks = configuration.backup.sinks.values();
-                match (sinks.next(), sinks.next()) {
-                    (Some(sink), None) => Self::place_of(sink, configuration),
-                    _ => Err(none("no repository is given, and the configuration has not just one")),
-                }
-            }
-        }
-    }
-
-    /// The place `text` names: a path, a URL or `@` and the name of a configured sink.
-    ///
-    /// # Errors
-    /// There is no such sink.
-    pub(crate) fn place_named(&self, text: &str) -> Result<Place> {
-        match text.strip_prefix('@') {
-            Some(name) => self.place_configured(name),
-            None => Ok(Place { url: text.to_owned(), section: Section::default(), sink: None }),
-        }
-    }
-
-    /// The place of the configured sink `name`.
-    ///
-    /// # Errors
-    /// There is no such sink.
-    pub(crate) fn place_configured(&self, name: &str) -> Result<Place> {
-        let configuration = self.required_configuration()?;
-        let sink = configuration.backup.sinks.get(name).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "repository", "no such sink is configured")
-                .with("sink", name)
-                .with("file", configuration.file.display())
-        })?;
-        Self::place_of(sink, configuration)
-    }
-
-    fn place_of(sink: &SinkConfig, configuration: &Configuration) -> Result<Place> {
-        let directory = configuration.directory();
-        let mut url = config::resolve(&sink.url, &directory)?;
-        if split_url(&url).1.trim().is_empty() {
-            // It would stand for the directory of the configuration.
-            return Err(Error::new(ErrorKind::Invalid, "repository", "the configured place is empty")
-                .with("url", &sink.url)
-                .with("file", configuration.file.display()));
-        }
-        if let ("fs", path) = split_url(&url)
-            && Path::new(path).is_relative()
-        {
-            url = format!("fs:{}", directory.join(path).display());
-        }
-        let mut options = serde_json::Value::Object(sink.options.clone());
-        resolve_all(&mut options, &directory)?;
-        let section = Section::new(format!("{}: options of {}", configuration.file.display(), sink.url), options);
-        Ok(Place { url, section, sink: Some((sink.clone(), directory)) })
     }
 
     /// The storage of `place`, retried, limited and observed.
@@ -272,104 +182,6 @@ impl Session {
         state.map(|state| state.join("witness"))
     }
 
-    /// What opens the repository at `place`.
-    ///
-    /// # Errors
-    /// Nothing does.
-    pub(crate) fn credentials(&self, place: &Place, asking: Asking) -> Result<Credentials> {
-        let configured = place.sink.as_ref().map(|(sink, directory)| (sink, directory.as_path()));
-        credentials::find(&self.global, configured, asking)
-    }
-
-    /// Opens the repository the command line names.
-    ///
-    /// # Errors
-    /// `NoRepository`, `WrongKey`, or what else keeps it shut.
-    pub(crate) fn open(&self) -> Outcome<Repository> {
-        self.open_at(&self.place()?)
-    }
-
-    /// As [`Session::open`], for who only backs up: a write-only key does too.
-    ///
-    /// # Errors
-    /// As [`Session::open`].
-    pub(crate) fn open_to_write(&self) -> Outcome<Repository> {
-        self.open_to_write_at(&self.place()?)
-    }
-
-    /// As [`Session::open_to_write`], at `place`.
-    ///
-    /// # Errors
-    /// As [`Session::open`].
-    pub(crate) fn open_to_write_at(&self, place: &Place) -> Outcome<Repository> {
-        let environment = self.environment(place)?;
-        Self::opening(
-            place,
-            || self.credentials(place, Asking::Once),
-            |credentials| Repository::open_to_write(environment, credentials),
-        )
-    }
-
-    /// Opens the repository the command line names, believing no local cache.
-    ///
-    /// # Errors
-    /// As [`Session::open`].
-    pub(crate) fn open_without_cache(&self) -> Outcome<Repository> {
-        let place = self.place()?;
-        let environment = Environment { cache_dir: None, ..self.environment(&place)? };
-        self.open_in(environment, &place)
-    }
-
-    /// Opens the repository at `place`.
-    ///
-    /// # Errors
-    /// As [`Session::open`].
-    pub(crate) fn open_at(&self, place: &Place) -> Outcome<Repository> {
-        self.open_in(self.environment(place)?, place)
-    }
-
-    fn open_in(&self, environment: Environment, place: &Place) -> Outcome<Repository> {
-        self.open_by(place, environment, || self.credentials(place, Asking::Once))
-    }
-
-    /// Opens the repository at `place` in the world `environment` with what `credentials` yields.
-    ///
-    /// # Errors
-    /// As [`Session::open`].
-    pub(crate) fn open_by(
-        &self,
-        place: &Place,
-        environment: Environment,
-        credentials: impl FnOnce() -> Result<Credentials>,
-    ) -> Outcome<Repository> {
-        let opened = Self::opening(place, credentials, |credentials| Repository::open_with(environment, credentials))?;
-        self.log_is_damaged.set(self.log_is_damaged.get() || !opened.damaged_records().is_empty());
-        Ok(opened)
-    }
-
-    /// How a command ends at best: what it did it may have done with an older snapshot than there is.
-    pub(crate) fn exit_at_best(&self) -> Exit {
-        if self.log_is_damaged.get() { Exit::Problems } else { Exit::Done }
-    }
-
-    /// What `open` makes of what `credentials` yields.
-    fn opening(
-        place: &Place,
-        credentials: impl FnOnce() -> Result<Credentials>,
-        open: impl FnOnce(&mut dyn FnMut() -> Result<Credentials>) -> Result<Repository>,
-    ) -> Outcome<Repository> {
-        let (mut refused, mut credentials) = (false, Some(credentials));
-        let opened = open(&mut || match credentials.take() {
-            Some(credentials) => credentials().inspect_err(|_| refused = true),
-            None => Err(Error::new(ErrorKind::Internal, "open", "credentials are asked for once")),
-        });
-        opened.map_err(|error| match refused {
-            // A key file that is not there is no missing repository.
-            true => error.into(),
-            false => Failure::opening(error.with("repository", place.shown())),
-        })
-    }
-
     /// Shows progress of `during`; from now on a signal asks to stop instead of ending the process.
     ///
     /// # Errors
@@ -385,14 +197,4 @@ impl Session {
             runtime.shutdown_background();
         }
     }
-}
-
-fn resolve_all(value: &mut serde_json::Value, directory: &Path) -> Result<()> {
-    match value {
-        serde_json::Value::String(text) => *text = config::resolve(text, directory)?,
-        serde_json::Value::Array(items) => items.iter_mut().try_for_each(|item| resolve_all(item, directory))?,
-        serde_json::Value::Object(map) => map.values_mut().try_for_each(|item| resolve_all(item, directory))?,
-        _ => {}
-    }
-    Ok(())
 }

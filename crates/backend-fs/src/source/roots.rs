@@ -3,7 +3,7 @@
 use crate::at::split;
 use crate::attributes::STAT_MASK;
 use crate::source::describe::{self, Names};
-use crate::source::exclude::{Pattern, Scope};
+use crate::source::exclude::{Pattern, Scope, Verdict};
 use crate::source::read::problem;
 use crate::source::schedule::{Directory, Slice};
 use crate::source::{MissingRoots, Shared};
@@ -98,13 +98,24 @@ impl Shared {
             }
             if is_root {
                 for inner in self.inner_roots.iter().filter(|inner| inner.is_within(&path)) {
-                    if let Err(e) = self.stat(inner) {
-                        slice.items.push(self.missing(inner, e)?);
-                    }
+                    slice.items.extend(self.not_walked(inner)?);
                 }
             }
         }
         Ok(slice)
+    }
+
+    /// Why the walk of the root above it does not come to the root `inner`, if so.
+    fn not_walked(&self, inner: &EntryPath) -> Result<Option<ScanItem>> {
+        if let Err(e) = self.stat(inner) {
+            return self.missing(inner, e).map(Some);
+        }
+        // What cannot be told here the walk reports itself.
+        let why = self.explain(inner).ok().filter(|explanation| explanation.verdict == Verdict::Excluded);
+        Ok(why.map(|why| {
+            let message = format!("this source lies in another one, where it is {why}");
+            ScanItem::Problem(Problem::new(ProblemKind::MissingSource, inner.as_bytes(), message))
+        }))
     }
 
     fn missing(&self, root: &EntryPath, errno: Errno) -> Result<ScanItem> {

@@ -38,7 +38,7 @@ pub use key::{
 pub use look::{DiffArgs, FindArgs, KindArg, LsArgs, SizeBound, SnapshotsArgs, VerifyArgs, subset_of};
 pub use repair::{ApplyArgs, RepairArgs, RepairCommand, RepairPacksArgs, RepairParityArgs, RepairSnapshotsArgs};
 pub use retain::{ForgetArgs, GuardArgs, NamedPolicy, PolicyArgs, UndeleteArgs};
-pub use setup::{CompletionsArgs, ConfigArgs, ConfigCommand, ExplainArgs};
+pub use setup::{CompletionsArgs, ConfigArgs, ConfigCommand, ExplainArgs, ProgramArg};
 pub use small::{SmallSnapshotArgs, SmallSnapshotCommand, SmallVerifyArgs};
 pub use space::{PruneArgs, StatsArgs};
 

@@ -1,7 +1,7 @@
 //! Arguments of the commands around configuration and the program itself.
 
 use crate::args::ExcludeArgs;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Arguments of `config`.
@@ -49,6 +49,18 @@ pub struct ExplainArgs {
     pub exclude: ExcludeArgs,
 }
 
+/// The programs there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgramArg {
+    /// Everything
+    #[default]
+    DecubeBackup,
+    /// Short commands for named snapshots
+    DecubSnapshot,
+    /// Integrity checks
+    DecubeVerify,
+}
+
 /// Arguments of `completions`.
 #[derive(Clone, Copy, Debug, Args)]
 #[command(
@@ -57,4 +69,7 @@ pub struct ExplainArgs {
 pub struct CompletionsArgs {
     /// Shell
     pub shell: clap_complete::Shell,
+    /// Whose completions
+    #[arg(long, value_name = "PROGRAM", value_enum, default_value_t)]
+    pub program: ProgramArg,
 }

@@ -1,15 +1,14 @@
 //! `completions`, `man`, `version`: the program about itself.
 
-use crate::args::{self, CompletionsArgs};
+use crate::args::{self, CompletionsArgs, ProgramArg, SmallSnapshotArgs, SmallVerifyArgs};
 use crate::exit::{Exit, Outcome, table_text};
 use crate::output::Format;
 use crate::session::Session;
+use clap::CommandFactory;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use decube_backup_core::{Error, Result};
 use serde_json::json;
-
-const PROGRAM: &str = "decube-backup";
 
 /// Environment variables, for the manual page.
 const VARIABLES: [(&str, &str); 15] = [
@@ -35,16 +34,22 @@ const VARIABLES: [(&str, &str); 15] = [
 /// # Errors
 /// stdout cannot be written.
 pub(super) fn completions(session: &Session, args: &CompletionsArgs) -> Outcome {
+    let mut command = match args.program {
+        ProgramArg::DecubeBackup => args::command(),
+        ProgramArg::DecubSnapshot => SmallSnapshotArgs::command(),
+        ProgramArg::DecubeVerify => SmallVerifyArgs::command(),
+    };
+    let program = command.get_name().to_owned();
     let mut script = Vec::new();
     match args.shell {
         Shell::Bash => {
             // A dash in the name makes clap write cases that are never reached: it has another name inside the script.
-            let inner = PROGRAM.replace('-', "_");
-            clap_complete::generate(args.shell, &mut args::command(), &inner, &mut script);
+            let inner = program.replace('-', "_");
+            clap_complete::generate(args.shell, &mut command, &inner, &mut script);
             let text = String::from_utf8_lossy(&script);
-            script = text.replace(&format!("default {inner}\n"), &format!("default {PROGRAM}\n")).into_bytes();
+            script = text.replace(&format!("default {inner}\n"), &format!("default {program}\n")).into_bytes();
         }
-        shell => clap_complete::generate(shell, &mut args::command(), PROGRAM, &mut script),
+        shell => clap_complete::generate(shell, &mut command, program, &mut script),
     }
     session.console.bytes(&script)?;
     Ok(Exit::Done)

@@ -37,7 +37,7 @@ pub(super) fn run(session: &Session, args: &InitArgs) -> Outcome {
     let refused = |error: Error| Failure::opening(error.with("repository", place.shown()));
     Repository::refuse_existing(&environment).map_err(refused)?;
     place.directory().map_or(Ok(()), local::refuse_foreign)?;
-    let credentials = session.credentials(&place, Asking::Twice)?;
+    let credentials = session.credentials(&place, Asking::Twice)?.credentials;
     let created = Repository::init(environment, &credentials, &options);
     let repository = created.map_err(|e| e.with("repository", place.shown()))?;
     let id = repository.id().to_hex();

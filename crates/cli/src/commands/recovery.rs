@@ -2,7 +2,7 @@
 
 use super::key;
 use crate::args::RecoveryCommand;
-use crate::credentials;
+use crate::credentials::{self, Found};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Format;
 use crate::session::Session;
@@ -27,7 +27,8 @@ pub(super) fn run(session: &Session, command: &RecoveryCommand) -> Outcome {
         RecoveryCommand::Use(new) => {
             let place = session.place()?;
             let environment = session.environment(&place)?;
-            let repository = session.open_by(&place, environment, || credentials::recovery(&session.global))?;
+            let repository =
+                session.open_by(&place, environment, || credentials::recovery(&session.global).map(Found::given))?;
             let slot = keys::add(&repository, &credentials::find_new(new)?, &new.new_label)?;
             key::say(session, "added", &slot)
         }

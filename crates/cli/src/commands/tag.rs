@@ -10,6 +10,7 @@ use decube_backup_engine::options::TagChange;
 use decube_backup_engine::tags;
 use decube_backup_format::checkpoint::Pin;
 use serde_json::json;
+use std::collections::HashSet;
 
 /// Changes tags, labels and pins.
 ///
@@ -42,7 +43,9 @@ pub(super) fn run(session: &Session, args: &TagArgs) -> Outcome {
     };
     let repository = session.open()?;
     let ids = args.snapshots.iter().map(|selector| Ok(repository.select_whole(selector)?.id));
-    let ids = ids.collect::<Result<Vec<_>>>()?;
+    let mut ids = ids.collect::<Result<Vec<_>>>()?;
+    let mut seen = HashSet::new();
+    ids.retain(|id| seen.insert(*id));
     if changes {
         tags::change(&repository, &ids, &change)?;
     }

@@ -15,6 +15,12 @@ fn help_manual_and_completions_tell_everything() {
         let script = world.run(&["completions", shell]).expect(0).out;
         assert!(script.contains("read-data-subset") && script.contains("stdin-filename"), "{shell}");
     }
+    for (program, option) in [("decub-snapshot", "as-of"), ("decube-verify", "check-integrity")] {
+        for shell in ["bash", "zsh", "fish"] {
+            let script = world.run(&["completions", shell, "--program", program]).expect(0).out;
+            assert!(script.contains(program) && script.contains(option), "{program} {shell}");
+        }
+    }
     world.run(&["version"]).expect(0).says("storage: fs");
     world.run(&["--version"]).expect(0).says(env!("CARGO_PKG_VERSION"));
 }

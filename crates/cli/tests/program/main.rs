@@ -1,6 +1,7 @@
 //! The programs as a person runs them: arguments in, output and exit codes out.
 #![cfg(feature = "fs")]
 
+mod asked;
 mod configured;
 mod failing;
 mod flow;
