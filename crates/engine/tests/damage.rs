@@ -10,7 +10,7 @@ use decube_backup_core::monitor::{ProblemKind, Silent};
 use decube_backup_core::{ErrorKind, Key};
 use decube_backup_engine::options::{RestoreOptions, VerifyReport};
 use decube_backup_engine::verify::{VerifyOptions, scrub, verify};
-use decube_backup_format::ids::SnapshotId;
+use decube_backup_format::ids::{SnapshotId, log_key};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -225,6 +225,29 @@ fn a_damaged_log_record_is_named_and_never_passes_for_sound() {
         let refused = harness.backup_source(&common::source_of(world.trees[0].1.path()), "again").expect_err(context);
         assert_eq!(refused.kind(), ErrorKind::Corrupt, "{context}: {refused:?}");
     });
+}
+
+/// Whoever knows nothing of the log, and who saw its beginning: none takes the hole for the end.
+#[test]
+fn records_lost_in_a_row_do_not_pass_for_the_end() {
+    let harness = Harness::with_repository(&small_packs());
+    let tree = tempfile::tempdir().expect("temp");
+    std::fs::write(tree.path().join("file"), "content").expect("written");
+    harness.backup(tree.path(), "tree");
+    let visitor = harness.somebody_else();
+    visitor.repository();
+    let last = (0..6).map(|_| harness.backup(tree.path(), "tree").snapshot.expect("a snapshot")).last().expect("six");
+    for lost in [2..4, 2..5, 2..7] {
+        lost.clone().for_each(|seq| _ = harness.memory.remove(&log_key(seq).expect("key")));
+        for (who, reader) in [("stranger", &harness.somebody_else()), ("visitor", &visitor)] {
+            let context = format!("{lost:?} {who}");
+            let damaged = reader.repository().damaged_records();
+            assert_eq!(damaged, lost.clone().collect::<Vec<_>>(), "{context}");
+            reader.assert_restores(&last, tree.path(), &context);
+            let refused = reader.backup_source(&common::source_of(tree.path()), "again").expect_err(&context);
+            assert_eq!(refused.kind(), ErrorKind::Corrupt, "{context}: {refused:?}");
+        }
+    }
 }
 
 #[test]

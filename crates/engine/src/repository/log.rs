@@ -7,7 +7,7 @@
 use super::{Repository, cache, no_log};
 use crate::rules;
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
-use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
+use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result, Timestamp};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
 use decube_backup_format::host::HostAdmission;
@@ -20,6 +20,25 @@ use std::time::Duration;
 const CHECKPOINT_EVERY: u64 = 32;
 /// Checkpoints that are tried, newest first, before the whole log is read: the newest may be damaged.
 const CHECKPOINTS_TRIED_MAX: usize = 4;
+
+/// Which records' names are looked at for one beyond the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// Those that differ in the last two digits: one request, however long the log is.
+    NearTheEnd,
+    All,
+}
+
+impl Names {
+    fn prefix(self, next: u64) -> Result<String> {
+        let mut prefix = log_key(next)?.as_str().to_owned();
+        prefix.truncate(match self {
+            Self::NearTheEnd => prefix.len() - 2,
+            Self::All => "log/".len(),
+        });
+        Ok(prefix)
+    }
+}
 
 /// A record to append.
 pub struct NewRecord {
@@ -83,13 +102,16 @@ impl Repository {
     /// Folds the log from the best starting point there is.
     pub(super) fn load_state(&self) -> Result<()> {
         let seen = self.seen_before();
-        if let Some(state) = self.cached_state().or_else(|| self.stored_checkpoint()) {
+        let cached = self.cached_state();
+        // Who knows nothing of a log looks at all of its names once.
+        let names = if cached.is_some() { Names::NearTheEnd } else { Names::All };
+        if let Some(state) = cached.or_else(|| self.stored_checkpoint()) {
             self.set_state(state);
         }
         let from = self.state().next_seq();
         // Folding checks that the log continues this state; what it ends with needs no second look.
         let confirmed = seen.is_some_and(|seen| from == seen.seq + 1 && self.state().hash() == seen.hash);
-        match self.fold_new().and_then(|_| self.check_no_gap()) {
+        match self.fold_new().and_then(|_| self.check_no_gap(names)) {
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
                 self.salvage(error)?;
                 return self.check_seen(seen);
@@ -113,13 +135,11 @@ impl Repository {
 
     /// A record after the end means that one in between is lost: going on would hide every later snapshot, and
     /// appending would fork the log.
-    fn check_no_gap(&self) -> Result<()> {
+    fn check_no_gap(&self, names: Names) -> Result<()> {
         let next = self.state().next_seq();
-        let goes_on = match self.store.stat(&log_key(next + 1)?)? {
-            Some(_) => true,
-            // No repository is without a first record, so this costs a listing only where something is wrong.
-            None => next == 0 && self.store.list("log/")?.iter().any(|object| parse_seq_key(&object.key).is_some()),
-        };
+        let beyond = |key: &Key| parse_seq_key(key).is_some_and(|seq| seq > next);
+        let goes_on = self.store.stat(&log_key(next.saturating_add(1))?)?.is_some()
+            || self.store.list(&names.prefix(next)?)?.iter().any(|object| beyond(&object.key));
         if !goes_on || self.fold_new()? > 0 {
             return Ok(());
         }
