@@ -46,7 +46,7 @@ fn what_stands_there_stays_until_the_new_file_is_finished() {
         let there = fs::symlink_metadata(root.join(thing)).unwrap();
         assert_eq!((there.ino(), there.mode(), there.size()), (before.ino(), before.mode(), before.size()), "{thing}");
         let hidden = names(root).into_iter().find(|name| name.starts_with(".decube-restore-")).unwrap();
-        assert_eq!(fs::metadata(root.join(&hidden)).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(fs::metadata(root.join(&hidden)).unwrap().permissions().mode() & 0o7777, 0o1600);
         assert!(!target.children(&path("")).unwrap().contains(&hidden.into_bytes()), "nobody's business");
         assert_eq!(target.finish_file(file, &entry(thing, EntryKind::File { size: 5 }, 0o640)), []);
         assert_eq!(fs::read(root.join(thing)).unwrap(), b"newer");
@@ -75,15 +75,84 @@ fn given_up_nothing_has_happened() {
     for name in ["discarded", "dropped"] {
         assert_eq!(fs::read(root.join(name)).unwrap(), b"old");
     }
-    // Whoever is killed leaves the file behind; the next restore begins it anew.
+    // Whoever is killed leaves the file behind; nobody takes it for their own.
     let killed = target(root);
     killed.create_file(&path("dropped"), FileMode::Beside, 0).unwrap().write_at(0, b"longer than new").unwrap();
     std::mem::forget(killed);
+    let left = names(root).remove(0);
     let next = target(root);
     let file = next.create_file(&path("dropped"), FileMode::Beside, 0).unwrap();
     file.write_at(0, b"new").unwrap();
     assert_eq!(next.finish_file(file, &entry("dropped", EntryKind::File { size: 3 }, 0o600)), []);
-    assert_eq!((names(root).len(), fs::read(root.join("dropped")).unwrap()), (2, b"new".to_vec()));
+    assert_eq!((names(root).len(), fs::read(root.join("dropped")).unwrap()), (3, b"new".to_vec()));
+    assert_eq!(fs::read(root.join(&left)).unwrap(), b"longer than new");
+    assert!(next.existing(&path(&left)).unwrap().unwrap().is_unfinished);
+    assert!(!next.existing(&path("dropped")).unwrap().unwrap().is_unfinished);
+}
+
+#[test]
+fn an_entry_may_have_the_name_of_what_a_killed_restore_left() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    let name = ".decube-restore-0123456789abcdef";
+    fs::write(root.join("file"), "old").unwrap();
+    fs::write(root.join(name), "old").unwrap();
+    let target = target(root);
+    let put = |name: &str, content: &[u8]| {
+        let file = target.create_file(&path(name), FileMode::Beside, 0).unwrap();
+        file.write_at(0, content).unwrap();
+        (file, entry(name, EntryKind::File { size: content.len() as u64 }, 0o600))
+    };
+    let (one, other) = (put(name, b"left"), put("file", b"right"));
+    assert_eq!(target.finish_file(other.0, &other.1), []);
+    assert_eq!(target.finish_file(one.0, &one.1), []);
+    assert_eq!(fs::read(root.join(name)).unwrap(), b"left");
+    assert_eq!(fs::read(root.join("file")).unwrap(), b"right");
+    assert_eq!(names(root).len(), 2);
+}
+
+#[test]
+fn what_cannot_be_made_takes_nobodys_place() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    fs::set_permissions(root, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::write(root.join("null"), "precious").unwrap();
+    fs::set_permissions(root.join("null"), fs::Permissions::from_mode(0o666)).unwrap();
+    let device = entry("null", EntryKind::CharDevice { major: 1, minor: 3 }, 0o666);
+    let refused = || {
+        let error = target(root).create_special(&device).err().unwrap();
+        assert!(error.to_string().contains("cannot create special file"), "{error}");
+    };
+    if rustix::process::geteuid().is_root() {
+        common::as_user(refused)
+    } else {
+        refused()
+    }
+    assert_eq!(fs::read(root.join("null")).unwrap(), b"precious");
+    // A link to what is not there.
+    let error = target(root).link(&path("missing"), &path("null")).err().unwrap();
+    assert!(error.to_string().contains("cannot link"), "{error}");
+    assert_eq!(fs::read(root.join("null")).unwrap(), b"precious");
+    assert_eq!(names(root), ["null"]);
+}
+
+#[test]
+fn a_directory_takes_the_place_of_a_file_and_links_that_of_others() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    for name in ["one", "two", "three", "original"] {
+        fs::write(root.join(name), name).unwrap();
+    }
+    let target = target(root);
+    target.create_directory(&path("one")).unwrap();
+    let link = entry("two", EntryKind::Symlink { target: b"elsewhere".to_vec() }, 0o777);
+    assert_eq!(target.create_special(&link).unwrap(), []);
+    target.link(&path("original"), &path("three")).unwrap();
+    assert!(fs::metadata(root.join("one")).unwrap().is_dir());
+    assert_eq!(fs::read_link(root.join("two")).unwrap().as_os_str(), "elsewhere");
+    assert_eq!(fs::read(root.join("three")).unwrap(), b"original");
+    drop(target);
+    assert_eq!(names(root), ["one", "original", "three", "two"]);
 }
 
 #[test]
@@ -120,7 +189,7 @@ fn what_cannot_be_rewritten_in_place_is_replaced_when_the_new_file_is_whole() {
 }
 
 #[test]
-fn in_an_immutable_directory_a_file_is_made_and_replaced() {
+fn in_an_immutable_directory_everything_is_made_and_replaced() {
     let scratch = Scratch::new();
     let root = scratch.path();
     let locked = root.join("locked");
@@ -133,14 +202,37 @@ fn in_an_immutable_directory_a_file_is_made_and_replaced() {
         // Not root, or a file system without flags: then there is no such directory.
         return;
     }
-    let target = target(root);
-    for (name, mode) in [("old", FileMode::Beside), ("new", FileMode::Replace)] {
+    let is_locked = || rustix::fs::ioctl_getflags(&directory).unwrap().contains(IFlags::IMMUTABLE);
+    let ours = target(root);
+    for (name, mode) in [("old", FileMode::Beside), ("new", FileMode::New)] {
         lock().unwrap();
         let at = format!("locked/{name}");
-        let file = target.create_file(&path(&at), mode, 0).unwrap();
+        let file = ours.create_file(&path(&at), mode, 0).unwrap();
         file.write_at(0, b"content").unwrap();
-        assert_eq!(target.finish_file(file, &entry(&at, EntryKind::File { size: 7 }, 0o600)), [], "{name}");
+        assert_eq!(ours.finish_file(file, &entry(&at, EntryKind::File { size: 7 }, 0o600)), [], "{name}");
         assert_eq!(fs::read(locked.join(name)).unwrap(), b"content", "{name}");
     }
-    assert_eq!(target.finish_directory(&entry("locked", EntryKind::Directory, 0o700)), []);
+    lock().unwrap();
+    ours.create_directory(&path("locked/directory")).unwrap();
+    lock().unwrap();
+    ours.create_special(&entry("locked/fifo", EntryKind::Fifo, 0o600)).unwrap();
+    lock().unwrap();
+    ours.link(&path("locked/new"), &path("locked/linked")).unwrap();
+    lock().unwrap();
+    let begun = ours.create_file(&path("locked/old"), FileMode::Beside, 0).unwrap();
+    drop(begun);
+    lock().unwrap();
+    ours.discard_file(&path("locked/old")).unwrap();
+    assert_eq!(names(&locked), ["directory", "fifo", "linked", "new", "old"]);
+    // Who finishes a directory says what flags it has; one that nobody finishes has its own again.
+    assert_eq!(ours.finish_directory(&entry("locked", EntryKind::Directory, 0o700)), []);
+    drop(ours);
+    assert!(!is_locked());
+    lock().unwrap();
+    let other = target(root);
+    other.create_directory(&path("locked/more")).unwrap();
+    assert!(!is_locked());
+    drop(other);
+    assert!(is_locked());
+    rustix::fs::ioctl_setflags(&directory, flags.unwrap()).unwrap();
 }

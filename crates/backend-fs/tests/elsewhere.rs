@@ -7,6 +7,7 @@ mod mounts;
 
 use decube_backup_backend_fs::target::{FsTarget, TargetOptions};
 use decube_backup_core::entry::{Entry, EntryKind, Metadata, Xattr};
+use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::target::{FileMode, Target};
 use decube_backup_core::{EntryPath, ErrorKind, Result};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -72,7 +73,7 @@ fn without_acl() -> Tested {
     let xattrs = vec![Xattr { name: b"system.posix_acl_access".to_vec(), value }];
     let meta = Metadata { mode: 0o660, xattrs, ..Metadata::default() };
     let path = EntryPath::new(*b"file")?;
-    let file = target.create_file(&path, FileMode::Replace, 0)?;
+    let file = target.create_file(&path, FileMode::New, 0)?;
     let problems = target.finish_file(file, &Entry { path, kind: EntryKind::File { size: 0 }, meta });
     assert_eq!(fs::metadata(mount.path().join("file"))?.permissions().mode() & 0o7777, 0o640);
     assert!(problems.iter().any(|p| p.message.contains("0660, it stays 0640: without its ACL")), "{problems:?}");
@@ -120,7 +121,7 @@ fn not_copied_on_write() -> Tested {
     };
     let mount = image.dir.path();
     let meta = Metadata { flags: IFlags::NOCOW.bits(), mode: 0o600, ..Metadata::default() };
-    for mode in [FileMode::Replace, FileMode::InPlace] {
+    for mode in [FileMode::New, FileMode::InPlace] {
         let target = target(mount)?;
         let file = target.create_file(&path("disk")?, mode, meta.flags)?;
         file.write_at(0, b"of a machine")?;
@@ -142,7 +143,13 @@ fn path(name: &str) -> Result<EntryPath> {
 }
 
 fn write(target: &FsTarget, name: &str, content: &str, mode: FileMode) -> Result<()> {
-    target.create_file(&path(name)?, mode, 0)?.write_at(0, content.as_bytes())
+    let file = target.create_file(&path(name)?, mode, 0)?;
+    file.write_at(0, content.as_bytes())?;
+    let kind = EntryKind::File { size: content.len() as u64 };
+    let entry = Entry { path: path(name)?, kind, meta: Metadata { mode: 0o600, ..Metadata::default() } };
+    let problems = target.finish_file(file, &entry);
+    assert!(problems.iter().all(|problem| problem.kind == ProblemKind::Attribute), "{problems:?}");
+    Ok(())
 }
 
 fn spellings() -> Tested {
@@ -150,12 +157,12 @@ fn spellings() -> Tested {
     let mount = image.dir.path();
     let first = target(mount)?;
     let read = || fs::read_to_string(mount.join("A"));
-    write(&first, "A", "first", FileMode::Replace)?;
+    write(&first, "A", "first", FileMode::New)?;
     assert_eq!(fs::read_to_string(mount.join("a"))?, "first", "it does not fold");
     assert_eq!(first.existing(&path("a")?)?, None);
     let link = EntryKind::Symlink { target: b"x".to_vec() };
     let errors = [
-        write(&first, "a", "second", FileMode::Replace).err(),
+        write(&first, "a", "second", FileMode::New).err(),
         write(&first, "a", "second", FileMode::InPlace).err(),
         first.create_directory(&path("a")?).err(),
         first.create_special(&Entry { path: path("a")?, kind: link, meta: Metadata::default() }).err(),
@@ -166,11 +173,11 @@ fn spellings() -> Tested {
     }
     assert_eq!(read()?, "first");
     first.create_directory(&path("Directory")?)?;
-    write(&first, "Directory/file", "inside", FileMode::Replace)?;
+    write(&first, "Directory/file", "inside", FileMode::New)?;
     assert!(first.create_directory(&path("directory")?).is_err());
     // What an earlier restore left is nobody's yet, however the file system spells it.
     let again = target(mount)?;
-    write(&again, "A", "third", FileMode::Replace)?;
+    write(&again, "A", "third", FileMode::New)?;
     assert_eq!(read()?, "third");
     again.create_directory(&path("Directory")?)?;
     assert!(write(&again, "a", "fourth", FileMode::InPlace).is_err());
@@ -184,7 +191,7 @@ fn told_apart() -> Tested {
     let mount = memory.path();
     for content in ["once", "again"] {
         let target = target(mount)?;
-        for mode in [FileMode::Replace, FileMode::InPlace] {
+        for mode in [FileMode::New, FileMode::InPlace] {
             for name in ["A", "a", "Stra\u{df}e", "STRASSE"] {
                 write(&target, name, &format!("{content} {name}"), mode)?;
             }

@@ -84,10 +84,11 @@ fn check_runs(root: &Path, seeds: std::ops::Range<u64>) {
         let mut random = Random(seed * 7919 + 1);
         let len = LONG + random.below(8 << 20);
         let wanted = content(seed + 1, len);
-        let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
+        let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
         file.set_len(len).unwrap();
         write_all(&*file, &wanted, runs(&mut random, len), 6);
         assert!(std::fs::read(root.join("file")).unwrap() == wanted, "seed {seed}");
+        target.remove(&path("file")).unwrap();
     }
 }
 
@@ -96,7 +97,7 @@ fn holes() {
     let target = target(scratch.path());
     let (len, start) = (40 << 20, (20 << 20) + 5);
     let island = content(3, (3 << 20) + 123);
-    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
+    let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
     file.set_len(len).unwrap();
     file.write_at(start, &island).unwrap();
     let mut wanted = vec![0; len as usize];
@@ -127,7 +128,7 @@ fn read_punch_cut() {
     let target = target(scratch.path());
     let len = LONG + 1;
     let mut wanted = content(6, len);
-    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
+    let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
     file.set_len(len).unwrap();
     file.write_at(0, &wanted).unwrap();
     let mut read = vec![0; 100_000];

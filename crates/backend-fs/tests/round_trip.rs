@@ -30,7 +30,7 @@ fn torture_tree_comes_out_equal() {
     let (from, to) = (scratch.directory("from"), scratch.join("to"));
     let report = torture::build(&from, Scale::FULL).unwrap();
     println!("left out of the torture tree: {:?}", report.left_out);
-    let problems = copy(&from, &target(&to), FileMode::Replace);
+    let problems = copy(&from, &target(&to), FileMode::New);
     let worst: Vec<_> = problems.iter().filter(|p| p.kind != ProblemKind::Skipped).collect();
     assert!(worst.is_empty(), "{worst:?}");
     assert_eq!(problems.len(), 1, "the socket is noted");
@@ -44,7 +44,7 @@ fn torture_tree_comes_out_equal() {
 }
 
 fn second_copy_changes_nothing() {
-    for mode in [FileMode::Replace, FileMode::InPlace] {
+    for mode in [FileMode::New, FileMode::InPlace] {
         let scratch = Scratch::new();
         let (from, to) = (scratch.directory("from"), scratch.join("to"));
         torture::build(&from, Scale::SMALL).unwrap();
@@ -101,7 +101,7 @@ fn compare_finds_every_difference() {
     let scratch = Scratch::new();
     let (from, to) = (scratch.directory("from"), scratch.join("to"));
     torture::build(&from, Scale::SMALL).unwrap();
-    copy(&from, &target(&to), FileMode::Replace);
+    copy(&from, &target(&to), FileMode::New);
     for (name, _, change) in changes {
         change(&to.join(name));
     }
@@ -122,7 +122,7 @@ fn user_is_told() {
     let entries = scratch.join("to");
     as_user(|| {
         // Content of mode-000 files is not readable for this user: the attributes are what is tested.
-        let problems = copy(&from, &target(&entries), FileMode::Replace);
+        let problems = copy(&from, &target(&entries), FileMode::New);
         let about = |name: &str, what: &str| {
             assert!(
                 problems.iter().any(|p| p.path.ends_with(name.as_bytes()) && p.message.contains(what)),

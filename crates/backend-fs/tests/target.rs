@@ -8,6 +8,7 @@ use common::{Needs, Scratch, as_user, entry, path, target};
 use decube_backup_backend_fs::target::{FsTarget, Ownership, TargetOptions};
 use decube_backup_backend_fs::torture::acl;
 use decube_backup_core::entry::{Entry, EntryKind, Xattr};
+use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::target::{FileMode, Target};
 use decube_backup_core::{ErrorKind, Result};
 use rustix::fs::{IFlags, XattrFlags};
@@ -41,7 +42,7 @@ fn mode_of(path: impl AsRef<Path>) -> u32 {
 }
 
 fn write(target: &dyn Target, name: &str, content: &[u8], mode: u32) -> Result<()> {
-    let file = target.create_file(&path(name), FileMode::Replace, 0)?;
+    let file = target.create_file(&path(name), FileMode::New, 0)?;
     file.write_at(0, content)?;
     let size = content.len() as u64;
     assert_eq!(target.finish_file(file, &entry(name, EntryKind::File { size }, mode)), []);
@@ -61,7 +62,7 @@ fn no_escape() {
         let at = path(name);
         let file = entry(name, EntryKind::File { size: 0 }, 0o777);
         let link = entry(name, EntryKind::Symlink { target: b"x".to_vec() }, 0o777);
-        for mode in [FileMode::Replace, FileMode::InPlace] {
+        for mode in [FileMode::New, FileMode::InPlace] {
             assert!(target.create_file(&at, mode, 0).is_err(), "{name}");
         }
         assert!(target.create_directory(&at).is_err(), "{name}");
@@ -87,7 +88,7 @@ fn links_at_the_end() {
     let (mode, mode_of_directory) = (mode_of(&outside), mode_of(&directory));
     let root = scratch.directory("target");
     let target = target(&root);
-    for mode in [FileMode::Replace, FileMode::Beside, FileMode::InPlace] {
+    for mode in [FileMode::New, FileMode::Beside, FileMode::InPlace] {
         symlink("../outside", root.join("file")).unwrap();
         let file = target.create_file(&path("file"), mode, 0).unwrap();
         file.write_at(0, b"new").unwrap();
@@ -119,7 +120,7 @@ fn never_wider() {
     let target = target(&root);
     target.create_directory(&path("directory")).unwrap();
     assert_eq!(mode_of(root.join("directory")) & 0o077, 0);
-    let file = target.create_file(&path("directory/file"), FileMode::Replace, 0).unwrap();
+    let file = target.create_file(&path("directory/file"), FileMode::New, 0).unwrap();
     file.write_at(0, b"secret").unwrap();
     assert_eq!(mode_of(root.join("directory/file")) & 0o077, 0);
     let finished = entry("directory/file", EntryKind::File { size: 6 }, 0o664);
@@ -137,7 +138,7 @@ fn in_place() {
     let target = target(&scratch.join("target"));
     let inode = std::fs::metadata(&existing).unwrap().ino();
     let file = target.create_file(&path("file"), FileMode::InPlace, 0).unwrap();
-    assert_eq!(mode_of(&existing), 0o600);
+    assert_eq!(mode_of(&existing), 0o1600);
     let mut buffer = [0; 100];
     assert_eq!(file.read_at(4, &mut buffer).unwrap(), 7);
     assert_eq!(&buffer[..7], b"content");
@@ -152,7 +153,7 @@ fn continued() {
     let scratch = Scratch::new();
     let root = scratch.directory("target");
     let target = target(&root);
-    target.create_file(&path("file"), FileMode::Replace, 0).unwrap().write_at(0, b"begun").unwrap();
+    target.create_file(&path("file"), FileMode::New, 0).unwrap().write_at(0, b"begun").unwrap();
     // A snapshot of the target taken meanwhile gives the file another name; that is no reason to begin anew.
     std::fs::hard_link(root.join("file"), root.join("other name")).unwrap();
     target.create_file(&path("file"), FileMode::Continue, 0).unwrap().write_at(5, b" and done").unwrap();
@@ -203,9 +204,13 @@ fn in_the_way() {
         }
     }
     std::fs::create_dir_all(root.join("full/inside")).unwrap();
-    let error = target.create_file(&path("full"), FileMode::Replace, 0).err().unwrap();
+    let file = target.create_file(&path("full"), FileMode::New, 0).unwrap();
+    let problems = target.finish_file(file, &entry("full", EntryKind::File { size: 0 }, 0o600));
+    assert_eq!(problems.iter().map(|problem| problem.kind).collect::<Vec<_>>(), [ProblemKind::Unwritable]);
+    assert!(problems[0].message.contains("--delete"), "{problems:?}");
+    let error = special("full", EntryKind::Fifo).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-    assert!(error.to_string().contains("--delete"), "{error}");
+    assert_eq!(std::fs::read_dir(&root).unwrap().count(), 1);
     target.create_directory(&path("full")).unwrap();
     assert!(root.join("full/inside").is_dir());
 }
@@ -213,7 +218,7 @@ fn in_the_way() {
 fn several_writers() {
     let scratch = Scratch::new();
     let target = target(scratch.path());
-    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
+    let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
     std::thread::scope(|scope| {
         for part in 0..4u8 {
             let file = &file;
@@ -232,7 +237,7 @@ fn several_writers() {
 fn punch() {
     let scratch = Scratch::new();
     let target = target(scratch.path());
-    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
+    let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
     file.write_at(0, &[1; 100_000]).unwrap();
     file.punch(10_000, 50_000).unwrap();
     file.punch(200_000, 1000).unwrap();
@@ -274,7 +279,7 @@ fn immutable() {
     for flag in [IFlags::IMMUTABLE, IFlags::APPEND] {
         let mut flagged = entry("file", EntryKind::File { size: 0 }, 0o644);
         flagged.meta.flags = flag.bits();
-        let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
+        let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
         assert_eq!(target.finish_file(file, &flagged), []);
         assert_eq!(target.finish_existing(&flagged), []);
         write(&target, "file", b"new", 0o644).unwrap();
@@ -292,11 +297,11 @@ fn keep_ownership() {
     let scratch = Scratch::new();
     let options = TargetOptions { ownership: Ownership::Keep };
     let target = FsTarget::create(&scratch.join("target"), options).unwrap();
-    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
+    let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
     assert_eq!(target.finish_file(file, &owned("file", 1234, 1234, 0o644)), []);
     assert_eq!(std::fs::metadata(scratch.join("target/file")).unwrap().uid(), 0);
     // Set-id bits would hand out the rights of an owner who was never meant.
-    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
+    let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
     assert_eq!(target.finish_file(file, &owned("file", 1234, 1234, 0o4755)).len(), 1);
     assert_eq!(mode_of(scratch.join("target/file")), 0o755);
 }
@@ -307,7 +312,7 @@ fn by_name() {
     let target = FsTarget::create(&scratch.join("target"), options).unwrap();
     let mut entry = owned("file", 1234, 1234, 0o644);
     (entry.meta.user, entry.meta.group) = ("root".into(), "no such group here".into());
-    let file = target.create_file(&path("file"), FileMode::Replace, 0).unwrap();
+    let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
     assert_eq!(target.finish_file(file, &entry), []);
     let meta = std::fs::metadata(scratch.join("target/file")).unwrap();
     assert_eq!((meta.uid(), meta.gid()), (0, 1234));
@@ -321,7 +326,7 @@ fn set_id_without_owner() {
     as_user(|| {
         let target = target(&root);
         let restore = |name: &str, entry: &Entry| {
-            let file = target.create_file(&path(name), FileMode::Replace, 0).unwrap();
+            let file = target.create_file(&path(name), FileMode::New, 0).unwrap();
             target.finish_file(file, entry)
         };
         assert_eq!(restore("own", &owned("own", common::USER, common::USER, 0o4755)), []);

@@ -135,6 +135,25 @@ pub(crate) fn recovery(global: &GlobalArgs) -> Result<Credentials> {
     RecoveryKey::parse(&lines).map(Credentials::Recovery)
 }
 
+/// The files that any of the ways to credentials names.
+///
+/// # Errors
+/// As [`resolve`].
+pub(crate) fn files(global: &GlobalArgs, configured: Option<Configured<'_>>) -> Result<Vec<PathBuf>> {
+    let given = [&global.key_file, &global.password_file, &global.identity_file, &global.recovery_key_file];
+    let mut files: Vec<PathBuf> = given.into_iter().flatten().cloned().collect();
+    if let Some((sink, directory)) = configured {
+        for file in [&sink.key_file, &sink.password_file].into_iter().flatten() {
+            files.push(directory.join(resolve(file, directory)?));
+        }
+    }
+    let named = ["KEY_FILE", "IDENTITY_FILE", "RECOVERY_KEY_FILE", "PASSWORD_FILE"];
+    files.extend(
+        named.iter().filter_map(|name| surroundings::variable(&format!("DECUBE_BACKUP_{name}"))).map(Into::into),
+    );
+    Ok(files)
+}
+
 fn from_arguments(global: &GlobalArgs) -> Result<Option<Credentials>> {
     if let Some(file) = &global.identity_file {
         return identities(file).map(Some);

@@ -2,11 +2,13 @@
 //!
 //! # Contract
 //! 1. **Confined.** No call leaves the target's root, whatever the paths and links in it say.
-//! 2. **Never wider.** Until `finish_*` returns, nothing created is readable by anyone whom its final
+//! 2. **Nothing goes before what takes its place is there.** What stands at a path makes way for what was made, never for what
+//!    was to be made; and a file that is not finished is known as such ([`Existing::is_unfinished`]), whoever was killed meanwhile.
+//! 3. **Never wider.** Until `finish_*` returns, nothing created is readable by anyone whom its final
 //!    mode would not let read it.
-//! 3. **Said, not dropped.** What a target cannot express comes back as a [`Problem`].
-//! 4. **Several writers.** One file may be written at different offsets by several threads at once.
-//! 5. Blocking; called from the engine's own threads.
+//! 4. **Said, not dropped.** What a target cannot express comes back as a [`Problem`].
+//! 5. **Several writers.** One file may be written at different offsets by several threads at once.
+//! 6. Blocking; called from the engine's own threads.
 
 use crate::entry::{Entry, EntryKind, EntryPath, Timestamp};
 use crate::error::Result;
@@ -19,6 +21,12 @@ pub struct Existing {
     pub kind: EntryKind,
     /// Its modification time.
     pub mtime: Timestamp,
+    /// Names it has: of one with more, others may be none of this restore's business.
+    pub links: u64,
+    /// What tells it from everything else on this machine: device and inode number.
+    pub inode: (u64, u64),
+    /// A file that a restore began and did not finish. Its time says nothing.
+    pub is_unfinished: bool,
 }
 
 /// What is said of a directory that cannot make way for something else.
@@ -27,16 +35,16 @@ pub const DIRECTORY_IN_THE_WAY: &str = "a directory with content is in the way; 
 /// How a file is opened for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileMode {
-    /// Whatever non-directory stands there is replaced; starts empty.
-    Replace,
-    /// A new file beside whatever non-directory stands there. That stays as it is until [`Target::finish_file`] puts the new
+    /// Nothing stands there. Where something does, it is treated as by [`FileMode::Beside`].
+    New,
+    /// A new file beside whatever stands there. That stays as it is until [`Target::finish_file`] puts the new
     /// file in its place, or [`Target::discard_file`] gives it up; a target that is dropped gives up all.
     Beside,
     /// An existing regular file is kept and rewritten in place (chunk-level delta). What cannot be rewritten is treated as by
     /// [`FileMode::Beside`].
     /// What was written is durable before the file gets its attributes: its old time would vouch for it.
     InPlace,
-    /// A file that this restore began with [`FileMode::Replace`] or [`FileMode::Beside`]. It is opened as it is, or not at all.
+    /// A file that this restore began with [`FileMode::New`] or [`FileMode::Beside`]. It is opened as it is, or not at all.
     Continue,
     /// A file that this restore began with [`FileMode::InPlace`]. It is opened as it is, or not at all, and is made durable
     /// as one is that was never closed.
@@ -101,7 +109,7 @@ pub trait Target: Send + Sync + 'static {
     /// A non-directory that cannot be replaced is in the way.
     fn create_directory(&self, path: &EntryPath) -> Result<()>;
 
-    /// Opens `path` for writing, mode 0600 until [`Target::finish_file`]. Of `flags`, the entry's inode flags, a new file
+    /// Opens `path` for writing, for its owner alone until [`Target::finish_file`]. Of `flags`, the entry's inode flags, a new file
     /// gets those that only an empty one takes.
     ///
     /// # Errors
@@ -118,17 +126,20 @@ pub trait Target: Send + Sync + 'static {
     /// the content.
     fn finish_file(&self, file: Box<dyn TargetFile>, entry: &Entry) -> Vec<Problem>;
 
-    /// Makes a symlink, FIFO or device with its attributes, replacing a non-directory.
+    /// Makes a symlink, FIFO or device with its attributes, replacing a non-directory or an empty directory.
     ///
     /// # Errors
-    /// It could not be made at all.
+    /// It could not be made at all; what stands there stays.
     fn create_special(&self, entry: &Entry) -> Result<Vec<Problem>>;
 
-    /// Makes `path` another name of `original`, replacing a non-directory.
+    /// Makes `path` another name of `original`, replacing a non-directory or an empty directory.
     ///
     /// # Errors
-    /// The two ends cannot be linked.
+    /// The two ends cannot be linked; what stands there stays.
     fn link(&self, original: &EntryPath, path: &EntryPath) -> Result<()>;
+
+    /// Whether what stands at the entry's path has every attribute that [`Target::finish_existing`] would set.
+    fn is_finished(&self, entry: &Entry) -> bool;
 
     /// Sets the attributes of any existing entry again by path (existing files that need no content).
     fn finish_existing(&self, entry: &Entry) -> Vec<Problem>;

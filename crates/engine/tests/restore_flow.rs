@@ -89,7 +89,8 @@ impl Nowhere for Partly {
     fn existing(&self, path: &EntryPath) -> Option<Existing> {
         self.0.lock().expect("lock").insert(path.as_bytes().to_vec());
         let there = [&b""[..], b"a"].contains(&path.as_bytes());
-        there.then_some(Existing { kind: EntryKind::Directory, mtime: Timestamp { seconds: 0, nanoseconds: 0 } })
+        let mtime = Timestamp { seconds: 0, nanoseconds: 0 };
+        there.then_some(Existing { kind: EntryKind::Directory, mtime, links: 1, inode: (0, 0), is_unfinished: false })
     }
 }
 
@@ -142,11 +143,11 @@ fn a_file_is_begun_once_and_only_what_was_begun_is_gone_on_with() {
     assert_eq!(report.expect("restore").files_restored as usize, FILES - 1);
     let mut all = target.0.0.lock().expect("lock").clone();
     let refused = all.remove(&b"000"[..]).expect("opened");
-    assert_eq!(refused.get(1), Some(&FileMode::Replace), "{refused:?}");
+    assert_eq!(refused.get(1), Some(&FileMode::New), "{refused:?}");
     let reopened = all.values().filter(|modes| modes.len() > 1).count();
     assert!(reopened > 0, "all stayed open");
     for (name, modes) in all {
-        assert_eq!(modes.first(), Some(&FileMode::Replace), "{name:?}");
+        assert_eq!(modes.first(), Some(&FileMode::New), "{name:?}");
         assert!(modes.iter().skip(1).all(|mode| *mode == FileMode::Continue), "{name:?} {modes:?}");
     }
 }

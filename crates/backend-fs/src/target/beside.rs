@@ -1,77 +1,100 @@
-//! A new file beside what stands at its path.
+//! What was made beside what stands at its path.
 //!
-//! What stands there goes only once the new content is whole. Until then the new file has a name that follows from the one it
-//! will have: whoever was killed leaves one file behind, and the next restore of the same file begins it anew. Those of a
-//! restore that ends early are removed with its target.
+//! What stands there goes only once the new thing is whole. Until then that has a name of its own, random, so that it is
+//! neither an entry's nor another restore's. What a restore that ends early has begun is removed with its target; whoever
+//! is killed leaves it behind.
 
 use super::FsTarget;
 use super::file::FsFile;
 use super::open::new_file;
+use super::parents::Parent;
 use crate::attributes::STAT_MASK;
 use decube_backup_core::{EntryPath, Error, Result};
-use rustix::fs::AtFlags;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
-use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How names begin that a file has until it takes its place.
+/// How names begin that something has until it takes its place.
 const PREFIX: &[u8] = b".decube-restore-";
 
-/// Files that have not taken their place yet, by the paths they have until then.
+/// What has not taken its place yet: where it is, by where it goes.
 #[derive(Debug, Default)]
-pub(super) struct Begun(Mutex<HashSet<EntryPath>>);
+pub(super) struct Begun {
+    paths: Mutex<HashMap<EntryPath, EntryPath>>,
+    names: AtomicU64,
+    hashing: RandomState,
+}
 
 impl Begun {
-    fn begin(&self, path: EntryPath) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
+    fn all(&self) -> MutexGuard<'_, HashMap<EntryPath, EntryPath>> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    fn end(&self, path: &EntryPath) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(path)
-    }
-    /// Whether `path` is the path of one of them.
-    pub(super) fn has(&self, path: &EntryPath) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
-    }
-    fn all(&self) -> Vec<EntryPath> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-}
 
-/// Whether a name may be one of a file that has not taken its place.
-pub(super) fn is_of_one(name: &[u8]) -> bool {
-    name.starts_with(PREFIX)
-}
+    /// Where something for `path` is to be made. Noted first: nobody takes it for something else.
+    fn begin(&self, path: &EntryPath) -> Result<EntryPath> {
+        let random = self.hashing.hash_one(self.names.fetch_add(1, Ordering::Relaxed));
+        let name = [PREFIX, format!("{random:016x}").as_bytes()].concat();
+        let own = path.parent().unwrap_or_default().join(&name)?;
+        self.all().insert(path.clone(), own.clone());
+        Ok(own)
+    }
 
-/// Where the file for `path` is until it takes its place.
-pub(super) fn beside(path: &EntryPath) -> Result<EntryPath> {
-    let mut hasher = DefaultHasher::new();
-    path.name().hash(&mut hasher);
-    let name = [PREFIX, format!("{:016x}", hasher.finish()).as_bytes()].concat();
-    path.parent().unwrap_or_default().join(&name)
+    fn end(&self, path: &EntryPath) -> Option<EntryPath> {
+        self.all().remove(path)
+    }
+
+    /// Where what was begun for `path` is.
+    pub(super) fn of(&self, path: &EntryPath) -> Option<EntryPath> {
+        self.all().get(path).cloned()
+    }
+
+    /// Whether something begun is at `own`.
+    pub(super) fn is_at(&self, own: &EntryPath) -> bool {
+        own.name().starts_with(PREFIX) && self.all().values().any(|begun| begun == own)
+    }
 }
 
 impl FsTarget {
+    /// Makes something for `path` beside what stands there; where it is then.
+    pub(super) fn make_beside<T>(
+        &self,
+        parent: &Parent,
+        path: &EntryPath,
+        make: impl Fn(&OwnedFd, &[u8]) -> rustix::io::Result<T>,
+    ) -> Result<rustix::io::Result<(T, EntryPath)>> {
+        self.give_up(path)?;
+        let own = self.begun.begin(path)?;
+        let made = self.doing(parent, || make(&parent.fd, own.name()));
+        if made.is_err() {
+            self.begun.end(path);
+        }
+        Ok(made.map(|made| (made, own)))
+    }
+
     /// A new file for `path`, beside what stands there.
     pub(super) fn create_beside(&self, path: &EntryPath, flags: u32) -> Result<FsFile> {
-        let own = beside(path)?;
         let (parent, _) = self.parent(path)?;
         self.claim(&parent, path);
-        let made = match new_file(&parent.fd, own.name(), flags) {
-            // Left by a restore that was killed.
-            Err(Errno::EXIST) => rustix::fs::unlinkat(&parent.fd, own.name(), AtFlags::empty())
-                .and_then(|()| new_file(&parent.fd, own.name(), flags)),
-            made => made,
-        };
-        let fd = made.map_err(|e| self.error("cannot create file", path, e))?;
-        self.begun.begin(own);
+        let made = self.make_beside(&parent, path, |dir, name| new_file(dir, name, flags))?;
+        let (fd, _) = made.map_err(|e| self.error("cannot create file", path, e))?;
         let attributes_before = parent.inherits;
         Ok(FsFile { fd, path: path.clone(), attributes_before, content_before: false, is_beside: true })
     }
 
-    /// Puts the file for `path` in the place of what stands there.
-    pub(super) fn put_in_place(&self, path: &EntryPath) -> Result<()> {
-        let own = beside(path)?;
+    /// Puts what was begun for `path` in the place of what stands there, or gives it up.
+    pub(super) fn take_place(&self, path: &EntryPath) -> Result<()> {
+        self.put_in_place(path).map_err(|error| match self.give_up(path) {
+            Ok(()) => error,
+            Err(left) => error.with("left", left.chain()),
+        })
+    }
+
+    fn put_in_place(&self, path: &EntryPath) -> Result<()> {
+        let Some(own) = self.begun.of(path) else { return Ok(()) };
         let (parent, name) = self.parent(path)?;
         let failed = |e| self.error("cannot replace what stands there", path, e);
         match rustix::fs::statx(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK) {
@@ -80,34 +103,58 @@ impl FsTarget {
             Ok(_) => self.check_told_apart(&parent, name, path)?,
         }
         let rename = || rustix::fs::renameat(&parent.fd, own.name(), &parent.fd, name);
-        match rename() {
-            Err(Errno::PERM | Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
+        match self.doing(&parent, rename) {
+            Err(Errno::PERM) if super::locks::unlock(&parent.fd, name).is_some() => rename().map_err(failed)?,
+            Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
                 self.clear_the_way(&parent, name, path)?;
                 rename().map_err(failed)?;
             }
             renamed => renamed.map_err(failed)?,
         }
-        self.begun.end(&own);
+        self.begun.end(path);
         Ok(())
     }
 
-    /// Removes the file for `path`; what stands there stays.
+    /// Puts the directory begun for `path` in the place of what is none.
+    pub(super) fn put_directory_in_place(&self, parent: &Parent, name: &[u8], path: &EntryPath) -> Result<()> {
+        let Some(own) = self.begun.of(path) else { return Ok(()) };
+        let failed = |e| self.error("cannot replace what stands there", path, e);
+        let exchange = RenameFlags::EXCHANGE;
+        let swap = || rustix::fs::renameat_with(&parent.fd, own.name(), &parent.fd, name, exchange);
+        match self.doing(parent, swap) {
+            // What stood there has the other name now.
+            Ok(()) => self.give_up(path),
+            Err(_not_here) => {
+                self.clear_the_way(parent, name, path)?;
+                rustix::fs::renameat(&parent.fd, own.name(), &parent.fd, name).map_err(failed)?;
+                self.begun.end(path);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes what was begun for `path`; what stands there stays.
     pub(super) fn give_up(&self, path: &EntryPath) -> Result<()> {
-        let own = beside(path)?;
-        if self.begun.end(&own) { self.remove_begun(&own) } else { Ok(()) }
+        self.begun.end(path).map_or(Ok(()), |own| self.remove_begun(&own))
     }
 
     fn remove_begun(&self, own: &EntryPath) -> Result<()> {
         let (parent, name) = self.parent(own)?;
-        rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty()).map_err(|e| self.error("cannot remove", own, e))
+        let removed = match self.unlink(&parent.path, &parent.fd, name) {
+            Err(Errno::ISDIR) => self.rmdir(&parent.path, &parent.fd, name),
+            removed => removed,
+        };
+        removed.map_err(|e| self.error("cannot remove", own, e))
     }
 }
 
 impl Drop for FsTarget {
     fn drop(&mut self) {
-        for own in self.begun.all() {
-            // The next restore of the same file removes what stays.
+        let begun: Vec<EntryPath> = self.begun.all().drain().map(|(_, own)| own).collect();
+        for own in begun {
+            // What stays is a file of an odd name.
             let _: std::result::Result<(), Error> = self.remove_begun(&own);
         }
+        self.lock_again();
     }
 }

@@ -1,14 +1,14 @@
 //! Setting an entry's attributes.
 //!
 //! Order: owner (it clears set-id bits and capabilities), extended attributes and ACLs (they change
-//! mode bits), mode, times, and flags last: an immutable inode takes nothing any more. What cannot be
-//! set is one [`Problem`] per kind of attribute.
+//! mode bits), times, mode (until then a file is known to be unfinished), and flags last: an immutable inode takes nothing
+//! any more. What cannot be set is one [`Problem`] per kind of attribute.
 
 use crate::attributes::{Handle, SETTABLE};
 use crate::source::timestamp;
-use decube_backup_core::acl;
 use decube_backup_core::entry::{Entry, EntryKind, Timestamp, Xattr, display_bytes};
 use decube_backup_core::monitor::{Problem, ProblemKind};
+use decube_backup_core::{Result, acl};
 use rustix::fs::{IFlags, Statx, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
@@ -21,14 +21,47 @@ pub(crate) enum Before {
     Attributes,
 }
 
-/// Sets everything `entry` records on the inode behind `handle`.
-pub(crate) fn finish(handle: Handle<'_>, entry: &Entry, owner: Option<(u32, u32)>, before: Before) -> Vec<Problem> {
+/// Sets everything `entry` records on the inode behind `handle`; does `then` before the flags.
+///
+/// # Errors
+/// What `then` yields.
+pub(crate) fn finish(
+    handle: Handle<'_>,
+    entry: &Entry,
+    owner: Option<(u32, u32)>,
+    before: Before,
+    then: impl FnOnce() -> Result<()>,
+) -> Result<Vec<Problem>> {
     let mut task = Task { handle, entry, problems: Vec::new(), withheld: 0 };
     match handle.stat() {
-        Ok(stat) => task.run(&stat, owner, before),
-        Err(e) => task.problem(format!("cannot read attributes back: {e}")),
+        Ok(stat) => {
+            let flags = task.attributes(&stat, owner, before);
+            then()?;
+            if before == Before::Attributes || entry.meta.flags != 0 {
+                task.flags(flags);
+            }
+        }
+        Err(e) => {
+            then()?;
+            task.problem(format!("cannot read attributes back: {e}"));
+        }
     }
-    task.problems
+    Ok(task.problems)
+}
+
+/// Whether the inode behind `handle` has everything that [`finish`] would set.
+pub(crate) fn is_finished(handle: Handle<'_>, entry: &Entry, owner: Option<(u32, u32)>) -> bool {
+    let meta = &entry.meta;
+    let is_link = matches!(entry.kind, EntryKind::Symlink { .. });
+    let Ok(stat) = handle.stat() else { return false };
+    let Ok(names) = handle.xattr_names() else { return false };
+    let mode = is_link || u32::from(stat.stx_mode) & 0o7777 == meta.mode & 0o7777;
+    let owned = owner.is_none_or(|owner| owner == (stat.stx_uid, stat.stx_gid));
+    let none_else = names.iter().all(|name| kept(name) || meta.xattrs.iter().any(|wanted| wanted.name == *name));
+    let all = meta.xattrs.iter().all(|x| matches!(handle.xattr(&x.name), Ok(Some(value)) if value == x.value));
+    let wanted = IFlags::from_bits_retain(meta.flags) & SETTABLE;
+    let flags = handle.flags().map_or(wanted.is_empty(), |now| now & SETTABLE == wanted);
+    mode && owned && timestamp(&stat.stx_mtime) == meta.mtime && none_else && all && flags
 }
 
 struct Task<'a> {
@@ -44,7 +77,8 @@ impl Task<'_> {
         self.problems.push(Problem::new(ProblemKind::Attribute, self.entry.path.as_bytes(), message));
     }
 
-    fn run(&mut self, stat: &Statx, owner: Option<(u32, u32)>, before: Before) {
+    /// All but the flags; returns what is known of those.
+    fn attributes(&mut self, stat: &Statx, owner: Option<(u32, u32)>, before: Before) -> Option<IFlags> {
         let meta = &self.entry.meta;
         let mut mode_now = u32::from(stat.stx_mode) & 0o7777;
         let mut flags_now = None;
@@ -63,17 +97,15 @@ impl Task<'_> {
             self.xattrs(before);
             mode_now = u32::MAX;
         }
-        if !matches!(self.entry.kind, EntryKind::Symlink { .. }) {
-            self.mode(mode_now, (meta.uid, meta.gid) == owned || owner == Some(owned));
-        }
         let times = Timestamps { last_access: timespec_omitted(), last_modification: timespec(meta.mtime) };
         match self.handle.set_times(&times) {
             Ok(()) => self.check_time(meta.mtime),
             Err(e) => self.problem(format!("cannot set modification time {}: {e}", meta.mtime)),
         }
-        if before == Before::Attributes || meta.flags != 0 {
-            self.flags(flags_now);
+        if !matches!(self.entry.kind, EntryKind::Symlink { .. }) {
+            self.mode(mode_now, (meta.uid, meta.gid) == owned || owner == Some(owned));
         }
+        flags_now
     }
 
     /// Takes flags away that forbid what follows; the flags as they are then.

@@ -8,17 +8,19 @@
 //! |---|---|
 //! | `parents` | a few open directories |
 //! | `open` | how a file is opened for writing |
-//! | `beside` | a new file that has not taken its place yet |
+//! | `beside` | what has not taken its place yet |
 //! | `file` | a file while it is written |
 //! | `folding` | names that a file system does not tell apart |
 //! | `finish` | owner, extended attributes, mode, times, flags, in that order |
 //! | `owner` | who owns what is restored |
 //! | `remove` | taking away what stands in the way |
+//! | `locks` | flags that forbid what a restore does |
 
 mod beside;
 mod file;
 mod finish;
 mod folding;
+mod locks;
 mod open;
 mod owner;
 mod parents;
@@ -35,6 +37,7 @@ use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use file::FsFile;
 use finish::Before;
 use folding::Claims;
+use locks::Unlocked;
 use owner::Owners;
 pub use owner::Ownership;
 use parents::{Parent, Parents};
@@ -61,6 +64,7 @@ pub struct FsTarget {
     owners: Owners,
     claims: Claims,
     begun: Begun,
+    unlocked: Unlocked,
 }
 
 impl FsTarget {
@@ -88,8 +92,14 @@ impl FsTarget {
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
             Error::io("restore", "cannot open the target directory", e.into()).with("path", path.display())
         })?;
-        let (parents, owners) = (Parents::default(), Owners::new(options.ownership));
-        Ok(Self { root: Root::new(fd), parents, owners, claims: Claims::default(), begun: Begun::default() })
+        Ok(Self {
+            root: Root::new(fd),
+            parents: Parents::default(),
+            owners: Owners::new(options.ownership),
+            claims: Claims::default(),
+            begun: Begun::default(),
+            unlocked: Unlocked::default(),
+        })
     }
 
     fn error(&self, message: &str, path: &EntryPath, errno: Errno) -> Error {
@@ -106,23 +116,6 @@ impl FsTarget {
         Ok((parent.map_err(|e| self.error("cannot open the directory", path, e))?, name))
     }
 
-    /// Does `make` and, if something is in the way, once more after removing it.
-    fn replacing<T>(
-        &self,
-        path: &EntryPath,
-        message: &str,
-        make: impl Fn(&OwnedFd, &[u8]) -> rustix::io::Result<T>,
-    ) -> Result<(T, Arc<Parent>)> {
-        let (parent, name) = self.parent(path)?;
-        self.claim(&parent, path);
-        let mut made = make(&parent.fd, name);
-        if matches!(made, Err(Errno::EXIST)) {
-            self.clear_the_way(&parent, name, path)?;
-            made = make(&parent.fd, name);
-        }
-        Ok((made.map_err(|e| self.error(message, path, e))?, parent))
-    }
-
     /// Gives the directory `name` a mode its owner can work with.
     fn open_up(&self, parent: &Parent, name: &[u8], path: &EntryPath, mode: u32) -> Result<()> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -131,24 +124,28 @@ impl FsTarget {
         opened.map_err(|e| self.error("cannot open up the directory", path, e))
     }
 
-    /// Finishes what stands at the entry's path, if it is of the entry's kind.
-    fn finish_path(&self, entry: &Entry, before: Before) -> Vec<Problem> {
-        let opened = self.open_to_finish(entry);
-        match opened {
-            Ok((fd, Opened::Readable)) => self.finish(Handle::Open(fd.as_fd()), entry, before),
-            Ok((fd, Opened::PathOnly)) => self.finish(Handle::Path(fd.as_fd()), entry, before),
-            Err(e) => {
+    /// Sets the attributes of `entry` on what stands at `path`, if it is of the entry's kind.
+    fn finish_path(&self, path: &EntryPath, entry: &Entry, before: Before) -> Vec<Problem> {
+        self.open_to_finish(path, entry)
+            .map(|opened| self.finish(opened.handle(), entry, before, || Ok(())))
+            .unwrap_or_else(|e| {
                 let message = format!("cannot open to set attributes: {e}");
                 vec![Problem::new(ProblemKind::Attribute, entry.path.as_bytes(), message)]
-            }
-        }
+            })
     }
 
-    fn finish(&self, handle: Handle<'_>, entry: &Entry, before: Before) -> Vec<Problem> {
-        finish::finish(handle, entry, self.owners.of(&entry.meta), before)
+    fn finish(
+        &self,
+        handle: Handle<'_>,
+        entry: &Entry,
+        before: Before,
+        then: impl FnOnce() -> Result<()>,
+    ) -> Vec<Problem> {
+        let finished = finish::finish(handle, entry, self.owners.of(&entry.meta), before, then);
+        finished.unwrap_or_else(|e| vec![Problem::from_error(ProblemKind::Unwritable, entry.path.as_bytes(), &e)])
     }
 
-    fn open_to_finish(&self, entry: &Entry) -> rustix::io::Result<(OwnedFd, Opened)> {
+    fn open_to_finish(&self, path: &EntryPath, entry: &Entry) -> rustix::io::Result<Opened> {
         let wanted = match entry.kind {
             EntryKind::File { .. } => FileType::RegularFile,
             EntryKind::Directory => FileType::Directory,
@@ -157,7 +154,7 @@ impl FsTarget {
             EntryKind::CharDevice { .. } => FileType::CharacterDevice,
             EntryKind::BlockDevice { .. } => FileType::BlockDevice,
         };
-        let (parent, name) = split(entry.path.as_bytes());
+        let (parent, name) = split(path.as_bytes());
         let open = |flags: OFlags| {
             if name.is_empty() {
                 return self.root.open(b"", flags, Mode::empty());
@@ -170,13 +167,13 @@ impl FsTarget {
             FileType::Directory => open(OFlags::RDONLY | OFlags::DIRECTORY),
             _ => Err(Errno::ACCESS),
         };
-        let (fd, opened) = match readable {
-            Err(Errno::ACCESS | Errno::PERM) => (open(OFlags::PATH)?, Opened::PathOnly),
-            fd => (fd?, Opened::Readable),
+        let opened = match readable {
+            Err(Errno::ACCESS | Errno::PERM) => Opened::PathOnly(open(OFlags::PATH)?),
+            fd => Opened::Readable(fd?),
         };
         // What was swapped in by somebody else is theirs.
-        let stat = Handle::Path(fd.as_fd()).stat()?;
-        if source::file_type(&stat) == wanted { Ok((fd, opened)) } else { Err(Errno::STALE) }
+        let stat = opened.handle().stat()?;
+        if source::file_type(&stat) == wanted { Ok(opened) } else { Err(Errno::STALE) }
     }
 
     fn stat(&self, path: &EntryPath) -> rustix::io::Result<(Statx, EntryKind)> {
@@ -188,22 +185,36 @@ impl FsTarget {
         let flags = if name.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::SYMLINK_NOFOLLOW };
         let stat = rustix::fs::statx(&parent.fd, name, flags, STAT_MASK)?;
         let link = || rustix::fs::readlinkat(&parent.fd, name, Vec::new()).map(|target| target.into_bytes());
-        // A socket is in the way like any other thing of no use.
-        let kind = source::kind(&stat, link)?.unwrap_or(EntryKind::Fifo);
+        // A socket is in the way like any other thing of no use: like a device that no entry names.
+        let kind = source::kind(&stat, link)?.unwrap_or(EntryKind::CharDevice { major: u32::MAX, minor: u32::MAX });
         Ok((stat, kind))
     }
 }
 
-#[derive(Clone, Copy)]
 enum Opened {
-    Readable,
-    PathOnly,
+    Readable(OwnedFd),
+    PathOnly(OwnedFd),
+}
+
+impl Opened {
+    fn handle(&self) -> Handle<'_> {
+        match self {
+            Self::Readable(fd) => Handle::Open(fd.as_fd()),
+            Self::PathOnly(fd) => Handle::Path(fd.as_fd()),
+        }
+    }
 }
 
 impl Target for FsTarget {
     fn existing(&self, path: &EntryPath) -> Result<Option<Existing>> {
         match self.stat(path) {
-            Ok((stat, kind)) => Ok(Some(Existing { kind, mtime: source::timestamp(&stat.stx_mtime) })),
+            Ok((stat, kind)) => Ok(Some(Existing {
+                mtime: source::timestamp(&stat.stx_mtime),
+                links: stat.stx_nlink.into(),
+                inode: inode(&stat),
+                is_unfinished: matches!(kind, EntryKind::File { .. }) && open::is_unfinished(stat.stx_mode.into()),
+                kind,
+            })),
             // Behind a link there is nothing of this target.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(e) => Err(self.error("cannot stat", path, e)),
@@ -214,7 +225,7 @@ impl Target for FsTarget {
         let failed = |e| self.error("cannot list directory", path, e);
         let fd = self.root.open(path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(failed)?;
         let mut names: Vec<_> = remove::names(&fd).map_err(failed)?.into_iter().map(|(name, _)| name).collect();
-        names.retain(|name| !(beside::is_of_one(name) && path.join(name).is_ok_and(|path| self.begun.has(&path))));
+        names.retain(|name| !path.join(name).is_ok_and(|path| self.begun.is_at(&path)));
         Ok(names)
     }
 
@@ -227,23 +238,25 @@ impl Target for FsTarget {
             return Ok(());
         }
         let (parent, name) = self.parent(path)?;
-        let make = || rustix::fs::mkdirat(&parent.fd, name, Mode::RWXU);
-        let made = |()| {
+        let make = |dir: &OwnedFd, name: &[u8]| rustix::fs::mkdirat(dir, name, Mode::RWXU);
+        let failed = |e| self.error("cannot create directory", path, e);
+        let made = || {
             // A default ACL may have taken rights from the owner.
             if parent.inherits { self.open_up(&parent, name, path, 0o700) } else { Ok(()) }
         };
         self.claim(&parent, path);
-        match make() {
-            Ok(()) => return made(()),
+        match self.doing(&parent, || make(&parent.fd, name)) {
+            Ok(()) => return made(),
             Err(Errno::EXIST) => {}
-            Err(e) => return Err(self.error("cannot create directory", path, e)),
+            Err(e) => return Err(failed(e)),
         }
         self.check_told_apart(&parent, name, path)?;
         let stat = rustix::fs::statx(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK);
         let stat = stat.map_err(|e| self.error("cannot stat", path, e))?;
         if source::file_type(&stat) != FileType::Directory {
-            self.clear_the_way(&parent, name, path)?;
-            return make().map_err(|e| self.error("cannot create directory", path, e)).and_then(made);
+            self.make_beside(&parent, path, make)?.map_err(failed)?;
+            self.put_directory_in_place(&parent, name, path)?;
+            return made();
         }
         let mode = u32::from(stat.stx_mode) & 0o7777;
         if mode & 0o700 != 0o700 && stat.stx_uid == rustix::process::geteuid().as_raw() {
@@ -255,7 +268,7 @@ impl Target for FsTarget {
 
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>> {
         Ok(Box::new(match mode {
-            FileMode::Replace => self.create_empty(path, flags)?,
+            FileMode::New => self.create_new(path, flags)?,
             FileMode::Beside => self.create_beside(path, flags)?,
             FileMode::InPlace => match self.open_in_place(path)? {
                 Some(file) => file,
@@ -274,13 +287,6 @@ impl Target for FsTarget {
         let file: Box<dyn Any> = file;
         match file.downcast::<FsFile>() {
             Ok(file) => {
-                if file.is_beside
-                    && let Err(error) = self.put_in_place(&file.path)
-                {
-                    let kept = self.give_up(&file.path).err().map(|e| e.chain());
-                    let message = [Some(error.chain()), kept].into_iter().flatten().collect::<Vec<_>>().join("; ");
-                    return vec![Problem::new(ProblemKind::Unwritable, entry.path.as_bytes(), message)];
-                }
                 // Blocks that were there before may reach the disk later than the time that vouches for them.
                 if file.content_before
                     && let Err(e) = rustix::fs::fdatasync(&file.fd)
@@ -289,7 +295,9 @@ impl Target for FsTarget {
                     return vec![Problem::new(ProblemKind::Unwritable, entry.path.as_bytes(), message)];
                 }
                 let before = if file.attributes_before { Before::Attributes } else { Before::Nothing };
-                self.finish(Handle::Open(file.fd.as_fd()), entry, before)
+                // An immutable file could not take its place any more.
+                let place = || if file.is_beside { self.take_place(&file.path) } else { Ok(()) };
+                self.finish(Handle::Open(file.fd.as_fd()), entry, before, place)
             }
             Err(_) => {
                 let message = "the file was opened by another target";
@@ -299,27 +307,32 @@ impl Target for FsTarget {
     }
 
     fn create_special(&self, entry: &Entry) -> Result<Vec<Problem>> {
-        let mode = Mode::RUSR | Mode::WUSR;
-        let node = |kind: FileType, major: u32, minor: u32| {
-            let device = rustix::fs::makedev(major, minor);
-            let make = |dir: &OwnedFd, name: &[u8]| rustix::fs::mknodat(dir, name, kind, mode, device);
-            self.replacing(&entry.path, "cannot create special file", make)
+        let path = &entry.path;
+        let node = |dir: &OwnedFd, name: &[u8], kind: FileType, (major, minor): (u32, u32)| {
+            rustix::fs::mknodat(dir, name, kind, Mode::RUSR | Mode::WUSR, rustix::fs::makedev(major, minor))
         };
-        let ((), parent) = match &entry.kind {
-            EntryKind::Symlink { target } => {
-                let make = |dir: &OwnedFd, name: &[u8]| rustix::fs::symlinkat(target.as_slice(), dir, name);
-                self.replacing(&entry.path, "cannot create symlink", make)?
-            }
-            EntryKind::Fifo => node(FileType::Fifo, 0, 0)?,
-            EntryKind::CharDevice { major, minor } => node(FileType::CharacterDevice, *major, *minor)?,
-            EntryKind::BlockDevice { major, minor } => node(FileType::BlockDevice, *major, *minor)?,
-            EntryKind::File { .. } | EntryKind::Directory => {
-                let message = "not a special file";
-                return Err(Error::new(ErrorKind::Internal, "restore", message).with("path", &entry.path));
-            }
+        let make = |dir: &OwnedFd, name: &[u8]| match &entry.kind {
+            EntryKind::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), dir, name),
+            EntryKind::Fifo => node(dir, name, FileType::Fifo, (0, 0)),
+            EntryKind::CharDevice { major, minor } => node(dir, name, FileType::CharacterDevice, (*major, *minor)),
+            EntryKind::BlockDevice { major, minor } => node(dir, name, FileType::BlockDevice, (*major, *minor)),
+            EntryKind::File { .. } | EntryKind::Directory => Err(Errno::INVAL),
         };
-        let inherits = parent.inherits && !matches!(entry.kind, EntryKind::Symlink { .. });
-        Ok(self.finish_path(entry, if inherits { Before::Attributes } else { Before::Nothing }))
+        let is_link = matches!(entry.kind, EntryKind::Symlink { .. });
+        let failed =
+            |e| self.error(if is_link { "cannot create symlink" } else { "cannot create special file" }, path, e);
+        let (parent, name) = self.parent(path)?;
+        let before = if parent.inherits && !is_link { Before::Attributes } else { Before::Nothing };
+        self.claim(&parent, path);
+        match self.doing(&parent, || make(&parent.fd, name)) {
+            Ok(()) => return Ok(self.finish_path(path, entry, before)),
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(failed(e)),
+        }
+        let ((), own) = self.make_beside(&parent, path, make)?.map_err(failed)?;
+        let problems = self.finish_path(&own, entry, before);
+        self.take_place(path)?;
+        Ok(problems)
     }
 
     fn link(&self, original: &EntryPath, path: &EntryPath) -> Result<()> {
@@ -329,32 +342,43 @@ impl Target for FsTarget {
             return Err(self.not_told_apart(original));
         }
         self.claim(&to, path);
-        let make = || rustix::fs::linkat(&from.fd, original_name, &to.fd, name, AtFlags::empty());
+        let make =
+            |dir: &OwnedFd, name: &[u8]| rustix::fs::linkat(&from.fd, original_name, dir, name, AtFlags::empty());
         let failed = |e| self.error("cannot link", path, e).with("original", original);
-        match make() {
+        match self.doing(&to, || make(&to.fd, name)) {
             Ok(()) => return Ok(()),
             Err(Errno::EXIST) => {}
             Err(e) => return Err(failed(e)),
         }
         self.check_told_apart(&to, name, path)?;
-        let inode = |path| self.stat(path).map(|(stat, _)| (source::device(&stat), stat.stx_ino));
+        let inode = |path| self.stat(path).map(|(stat, _)| inode(&stat));
         if inode(original).map_err(failed)? == inode(path).map_err(failed)? {
             return Ok(());
         }
-        self.clear_the_way(&to, name, path)?;
-        make().map_err(failed)
+        self.make_beside(&to, path, make)?.map_err(failed)?;
+        self.take_place(path)
+    }
+
+    fn is_finished(&self, entry: &Entry) -> bool {
+        self.open_to_finish(&entry.path, entry)
+            .is_ok_and(|opened| finish::is_finished(opened.handle(), entry, self.owners.of(&entry.meta)))
     }
 
     fn finish_existing(&self, entry: &Entry) -> Vec<Problem> {
         if let Ok((parent, _)) = self.parent(&entry.path) {
             self.claim(&parent, &entry.path);
         }
-        self.finish_path(entry, Before::Attributes)
+        self.finish_path(&entry.path, entry, Before::Attributes)
     }
 
     fn finish_directory(&self, entry: &Entry) -> Vec<Problem> {
-        let problems = self.finish_path(entry, Before::Attributes);
+        self.unlocked.forget(entry.path.as_bytes());
+        let problems = self.finish_path(&entry.path, entry, Before::Attributes);
         self.parents.forget(entry.path.as_bytes());
         problems
     }
+}
+
+fn inode(stat: &Statx) -> (u64, u64) {
+    (source::device(stat), stat.stx_ino)
 }

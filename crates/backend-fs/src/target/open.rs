@@ -1,9 +1,7 @@
 //! How a file is opened for writing.
 
 use super::FsTarget;
-use super::beside::beside;
 use super::file::FsFile;
-use super::remove::unlock;
 use crate::attributes::Handle;
 use crate::source;
 use decube_backup_core::{EntryPath, Result};
@@ -12,11 +10,21 @@ use rustix::fs::{FileType, IFlags, Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 impl FsTarget {
-    /// A new file; what is in the way makes way.
-    pub(super) fn create_empty(&self, path: &EntryPath, flags: u32) -> Result<FsFile> {
-        let (fd, parent) = self.replacing(path, "cannot create file", |dir, name| new_file(dir, name, flags))?;
-        let attributes_before = parent.inherits;
-        Ok(FsFile { fd, path: path.clone(), attributes_before, content_before: false, is_beside: false })
+    /// A new file where nothing stands; beside what does.
+    pub(super) fn create_new(&self, path: &EntryPath, flags: u32) -> Result<FsFile> {
+        let (parent, name) = self.parent(path)?;
+        self.claim(&parent, path);
+        match self.doing(&parent, || new_file(&parent.fd, name, flags)) {
+            Ok(fd) => {
+                let attributes_before = parent.inherits;
+                Ok(FsFile { fd, path: path.clone(), attributes_before, content_before: false, is_beside: false })
+            }
+            Err(Errno::EXIST) => {
+                self.check_told_apart(&parent, name, path)?;
+                self.create_beside(path, flags)
+            }
+            Err(e) => Err(self.error("cannot create file", path, e)),
+        }
     }
 
     /// The existing file at `path` and what is known of it.
@@ -33,10 +41,9 @@ impl FsTarget {
 
     /// The file of this restore to go on with: what stands there otherwise is somebody else's.
     pub(super) fn open_again(&self, path: &EntryPath) -> Result<FsFile> {
-        let own = beside(path)?;
-        let is_beside = self.begun.has(&own);
-        match self.open_existing(if is_beside { &own } else { path })? {
-            Ok((file, _)) => Ok(FsFile { path: path.clone(), is_beside, ..file }),
+        let own = self.begun.of(path);
+        match self.open_existing(own.as_ref().unwrap_or(path))? {
+            Ok((file, _)) => Ok(FsFile { path: path.clone(), is_beside: own.is_some(), ..file }),
             Err(e) => Err(self.error("cannot open the file again to go on with it", path, e)),
         }
     }
@@ -65,22 +72,26 @@ impl FsTarget {
         let handle = Handle::Open(file.fd.as_fd());
         let own = rustix::process::geteuid().as_raw();
         let closed = if stat.stx_uid == own { Ok(()) } else { handle.chown(Some(own), None) };
-        if closed.and_then(|()| handle.chmod(0o600)).is_err() {
+        if closed.and_then(|()| handle.chmod(UNFINISHED)).is_err() {
             return Ok(None);
         }
         Ok(Some(file))
     }
 }
 
+/// Mode of a file until it is finished: its owner's alone, and by the sticky bit, which means nothing of a file on Linux, known
+/// for what it is, whoever was killed meanwhile.
+const UNFINISHED: u32 = 0o1600;
+
+/// Whether a mode is that of a file that was not finished.
+pub(super) fn is_unfinished(mode: u32) -> bool {
+    mode & 0o7077 == UNFINISHED & 0o7077
+}
+
 /// A new empty file, of which only the owner may know anything. Of `flags` it gets those that only an empty file takes.
 pub(super) fn new_file(dir: &OwnedFd, name: &[u8], flags: u32) -> rustix::io::Result<OwnedFd> {
     let how = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(dir, name, how, Mode::RUSR | Mode::WUSR);
-    let fd = match open() {
-        // Nothing is made in an immutable directory. It gets its flags when it is finished.
-        Err(Errno::PERM) if unlock(dir, name) => open()?,
-        opened => opened?,
-    };
+    let fd = rustix::fs::openat(dir, name, how, Mode::from_raw_mode(UNFINISHED))?;
     let early = IFlags::from_bits_retain(flags) & IFlags::NOCOW;
     if !early.is_empty() {
         // What could not be set shows when the file is finished.

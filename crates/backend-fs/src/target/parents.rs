@@ -18,7 +18,7 @@ const PARENTS_MAX: usize = 32;
 /// An open directory.
 #[derive(Debug)]
 pub(crate) struct Parent {
-    path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     pub(crate) fd: OwnedFd,
     /// Whether new entries take attributes over from it: a default ACL or inode flags.
     pub(crate) inherits: bool,

@@ -1,7 +1,9 @@
 //! Taking away what stands in the way.
 
-use crate::attributes::{Handle, LOCKING};
+use crate::at::split;
+use crate::attributes::Handle;
 use crate::target::FsTarget;
+use crate::target::locks::unlock;
 use crate::target::parents::Parent;
 use decube_backup_core::target::DIRECTORY_IN_THE_WAY;
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
@@ -13,12 +15,11 @@ impl FsTarget {
     /// Unlinks the non-directory or removes the empty directory `name` in `parent`.
     pub(crate) fn clear_the_way(&self, parent: &Parent, name: &[u8], path: &EntryPath) -> Result<()> {
         self.check_told_apart(parent, name, path)?;
-        let parent = &parent.fd;
-        match unlink(parent, name) {
+        match self.unlink(&parent.path, &parent.fd, name) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::ISDIR) => {
                 self.parents.forget(path.as_bytes());
-                match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                match self.rmdir(&parent.path, &parent.fd, name) {
                     Ok(()) | Err(Errno::NOENT) => Ok(()),
                     Err(Errno::NOTEMPTY | Errno::EXIST) => {
                         Err(Error::new(ErrorKind::AlreadyExists, "restore", DIRECTORY_IN_THE_WAY).with("path", path))
@@ -46,7 +47,7 @@ impl FsTarget {
             if !above.is_root() && is_mount_point(&parent).map_err(|e| self.error("cannot remove", path, e))? {
                 return Err(mounted(above.as_bytes()));
             }
-            match unlink(&parent, name) {
+            match self.unlink(above.as_bytes(), &parent, name) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::ISDIR) => {}
                 Err(e) => return Err(self.error("cannot remove", path, e)),
@@ -65,7 +66,8 @@ impl FsTarget {
             if !directory.is_empty() {
                 let (parent, name) =
                     self.root.open_parent(&directory).map_err(|e| self.error("cannot remove", path, e))?;
-                rmdir(&parent, name).map_err(|e| self.error("cannot remove directory", path, e))?;
+                self.rmdir(split(&directory).0, &parent, name)
+                    .map_err(|e| self.error("cannot remove directory", path, e))?;
             }
         }
         Ok(())
@@ -92,7 +94,7 @@ impl FsTarget {
         }
         let mut directories = Vec::new();
         for (name, kind) in names(&fd)? {
-            let removed = if kind == FileType::Directory { Err(Errno::ISDIR) } else { unlink(&fd, &name) };
+            let removed = if kind == FileType::Directory { Err(Errno::ISDIR) } else { self.unlink(path, &fd, &name) };
             match removed {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(Errno::ISDIR) => directories.push([path, &name].join(&b"/"[..path.len().min(1)])),
@@ -100,6 +102,24 @@ impl FsTarget {
             }
         }
         Ok(directories)
+    }
+
+    /// Unlinks `name` of the open directory `path`, whatever flags are in the way.
+    pub(super) fn unlink(&self, path: &[u8], parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+        self.unlinking(path, parent, name, AtFlags::empty())
+    }
+
+    /// As [`Self::unlink`], of an empty directory.
+    pub(super) fn rmdir(&self, path: &[u8], parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+        self.unlinking(path, parent, name, AtFlags::REMOVEDIR)
+    }
+
+    fn unlinking(&self, path: &[u8], parent: &OwnedFd, name: &[u8], what: AtFlags) -> rustix::io::Result<()> {
+        let unlocked = || unlock(parent, name).is_some() | self.unlock_directory(path, parent);
+        match rustix::fs::unlinkat(parent, name, what) {
+            Err(Errno::PERM) if unlocked() => rustix::fs::unlinkat(parent, name, what),
+            result => result,
+        }
     }
 }
 
@@ -128,31 +148,4 @@ pub(crate) fn names(fd: &OwnedFd) -> rustix::io::Result<Vec<(Vec<u8>, FileType)>
         }
     }
     Ok(names)
-}
-
-fn unlink(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
-    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Err(Errno::PERM) if unlock(parent, name) => rustix::fs::unlinkat(parent, name, AtFlags::empty()),
-        result => result,
-    }
-}
-
-fn rmdir(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
-    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Err(Errno::PERM) if unlock(parent, name) => rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR),
-        result => result,
-    }
-}
-
-/// Takes the immutable and append-only flags off `name` and its directory; whether any was there.
-pub(crate) fn unlock(parent: &OwnedFd, name: &[u8]) -> bool {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = |name: &[u8]| rustix::fs::openat(parent, name, flags, Mode::empty());
-    [open(name), open(b".")].into_iter().flatten().fold(false, |any, fd| {
-        let handle = Handle::Open(fd.as_fd());
-        let locked = handle
-            .flags()
-            .is_ok_and(|now| now.intersects(LOCKING) && handle.set_flags(now.difference(LOCKING)).is_ok());
-        any || locked
-    })
 }

@@ -85,8 +85,8 @@ pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
 /// # Errors
 /// `Invalid` if the target lies in the repository.
 fn own_places(session: &Session, args: &RestoreArgs, subtree: &EntryPath) -> Result<Vec<EntryPath>> {
-    let repository = session.place()?;
-    let repository = repository.directory();
+    let from = session.place()?;
+    let repository = from.directory();
     let nearest = std::path::absolute(&args.target).unwrap_or_else(|_| args.target.clone());
     let nearest = nearest.ancestors().find(|above| above.exists());
     if let Some((repository, nearest)) = repository.zip(nearest)
@@ -112,8 +112,9 @@ fn own_places(session: &Session, args: &RestoreArgs, subtree: &EntryPath) -> Res
             .console
             .warn("the repository lies in the target: it is left as it is, nothing in it is restored or deleted");
     }
-    let others = [session.cache_directory(), session.witness_directory()];
-    Ok(others.into_iter().flatten().filter_map(|own| place(&own)).chain(place_of_repository).collect())
+    let directories = [session.cache_directory(), session.witness_directory()].into_iter().flatten();
+    let others = directories.chain(session.files_used(&from)?);
+    Ok(others.filter_map(|own| place(&own)).chain(place_of_repository).collect())
 }
 
 /// What `filter` wants, without anything in `places`.

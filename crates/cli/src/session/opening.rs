@@ -6,6 +6,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use decube_backup_core::{ErrorKind, Result};
 use decube_backup_engine::repository::Repository;
 use decube_backup_engine::{Credentials, Environment};
+use std::path::PathBuf;
 
 /// Times a person may type the password of a repository.
 const TRIES: u32 = 3;
@@ -18,6 +19,17 @@ impl Session {
     pub(crate) fn credentials(&self, place: &Place, asking: Asking) -> Result<Found> {
         let configured = place.sink.as_ref().map(|(sink, directory)| (sink, directory.as_path()));
         credentials::find(&self.global, configured, asking)
+    }
+
+    /// The files that open the repository at `place`, or say where it is.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub(crate) fn files_used(&self, place: &Place) -> Result<Vec<PathBuf>> {
+        let configured = place.sink.as_ref().map(|(sink, directory)| (sink, directory.as_path()));
+        let mut files = credentials::files(&self.global, configured)?;
+        files.extend(self.configuration()?.map(|configuration| configuration.file.clone()));
+        Ok(files)
     }
 
     /// Opens the repository the command line names.

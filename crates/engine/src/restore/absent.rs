@@ -45,6 +45,9 @@ impl Target for Absent {
     fn link(&self, _: &EntryPath, path: &EntryPath) -> Result<()> {
         Err(refused(path))
     }
+    fn is_finished(&self, _: &Entry) -> bool {
+        false
+    }
     fn finish_existing(&self, entry: &Entry) -> Vec<Problem> {
         unset(entry)
     }

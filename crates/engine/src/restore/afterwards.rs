@@ -9,7 +9,11 @@ use decube_backup_core::target::Target;
 pub(super) struct Link {
     pub(super) original: EntryPath,
     pub(super) path: EntryPath,
+    /// Where it is in the snapshot.
+    pub(super) recorded: EntryPath,
     pub(super) kind: EntryKind,
+    /// Whether a directory stands there, which goes with all that is in it.
+    pub(super) over_directory: bool,
 }
 
 /// What is left to do once all content is written.
@@ -20,13 +24,20 @@ pub(super) struct Afterwards {
 }
 
 impl Afterwards {
-    pub(super) fn finish(self, target: &dyn Target, tally: &Tally<'_>) {
-        for Link { original, path, kind } in self.links {
+    /// Makes the links; returns, as paths in the snapshot, what has to be restored by itself: its first name cannot be written,
+    /// or cannot have this one.
+    pub(super) fn link(&mut self, target: &dyn Target, tally: &Tally<'_>) -> Vec<EntryPath> {
+        let mut alone = Vec::new();
+        for Link { original, path, recorded, kind, over_directory } in self.links.drain(..) {
             let lacking = tally.lacking(&original);
             // What stands here may be better than what came back, or may be all there is.
             let stays = match lacking {
                 None => false,
-                Some(Lacking::All) => true,
+                Some(Lacking::Place) => {
+                    alone.push(recorded);
+                    continue;
+                }
+                Some(Lacking::Everything) => true,
                 Some(Lacking::Parts) => !matches!(target.existing(&path), Ok(None)),
             };
             if stays {
@@ -34,14 +45,28 @@ impl Afterwards {
                 tally.problem(Problem::new(ProblemKind::Damaged, path.as_bytes(), message));
                 continue;
             }
-            match (target.link(&original, &path), kind) {
-                (Ok(()), EntryKind::File { .. }) => tally.update(|r| r.files_restored += u64::from(lacking.is_none())),
-                (Ok(()), _) => tally.update(|r| r.others += 1),
-                (Err(error), _) => {
-                    tally.problem(Problem::from_error(ProblemKind::Unwritable, path.as_bytes().to_vec(), &error));
+            let emptied = if over_directory { tally.remove_directory(target, &path) } else { Ok(()) };
+            match emptied.and_then(|()| target.link(&original, &path)) {
+                Ok(()) if lacking == Some(Lacking::Parts) => {
+                    let message = format!("another name of {original}, of which parts are missing");
+                    tally.problem(Problem::new(ProblemKind::Damaged, path.as_bytes(), message));
+                }
+                Ok(()) => tally.update(|r| match kind {
+                    EntryKind::File { .. } => r.files_restored += 1,
+                    _ => r.others += 1,
+                }),
+                Err(error) => {
+                    let message = format!("cannot be one with {original}, is restored by itself: {}", error.chain());
+                    tally.problem(Problem::new(ProblemKind::Attribute, path.as_bytes(), message));
+                    alone.push(recorded);
                 }
             }
         }
+        alone
+    }
+
+    /// Gives directories their attributes, innermost first.
+    pub(super) fn finish_directories(self, target: &dyn Target, tally: &Tally<'_>) {
         for (path, mut entry) in self.directories.into_iter().rev() {
             entry.path = path;
             tally.problems(target.finish_directory(&entry));

@@ -22,8 +22,16 @@ const WHOLE_FILES: usize = 64;
 
 impl Planner<'_> {
     /// Plans the content of the file at `path`.
-    pub(super) fn contents(&mut self, path: &EntryPath, entry: Entry, content: &Content, mode: FileMode) -> Result<()> {
-        let job = |mode, length| Arc::new(FileJob::new(path.clone(), entry, mode, length));
+    pub(super) fn contents(
+        &mut self,
+        path: &EntryPath,
+        entry: Entry,
+        content: &Content,
+        mode: FileMode,
+        over_directory: bool,
+    ) -> Result<()> {
+        let job =
+            |mode, length| Arc::new(FileJob { over_directory, ..FileJob::new(path.clone(), entry, mode, length) });
         match content {
             Content::None => self.whole(job(mode, Length::Set), Vec::new()),
             Content::Inline(bytes) => self.whole(job(mode, Length::ByContent), bytes.clone()),
@@ -98,7 +106,7 @@ impl Planner<'_> {
 
     /// Counts `file` as one that is not whole; says why once.
     fn lack(&self, file: &FileJob, kind: ProblemKind, why: String) {
-        if !file.failed.swap(true, Ordering::Relaxed) {
+        if file.fail(kind) {
             self.tally.problem(file.problem(kind, &why));
         }
     }

@@ -128,9 +128,15 @@ impl<'a> Sweeper<'a> {
         self.in_snapshot(path).is_some_and(|place| self.roots.iter().any(|root| place.is_within(root)))
     }
 
-    /// Deletes the directory `path`, which the snapshot has as something else; whether all of it may go.
-    pub(super) fn clear_for_another(&self, path: &EntryPath) -> bool {
-        !self.stopped && self.covers(path) && self.clear_away(path) == Fate::Gone
+    /// Whether the directory `path`, which the snapshot has as something else, may go with all that is in it.
+    pub(super) fn may_clear_for_another(&self, path: &EntryPath) -> bool {
+        let may = !self.stopped
+            && self.covers(path)
+            && matches!(self.delete(path, Effect::DryRun, &mut |_| {}), Ok(Fate::Gone));
+        if may && self.effect == Effect::DryRun {
+            self.gone(path);
+        }
+        may
     }
 
     fn clear(&mut self, left: &Open) {
@@ -153,8 +159,12 @@ impl<'a> Sweeper<'a> {
         }
     }
 
+    fn gone(&self, path: &EntryPath) {
+        self.tally.deleted(path, self.effect);
+    }
+
     fn clear_away(&self, path: &EntryPath) -> Fate {
-        self.delete(path).unwrap_or_else(|error| {
+        self.delete(path, self.effect, &mut |path| self.gone(path)).unwrap_or_else(|error| {
             self.fail(path, &error);
             Fate::Stays
         })
@@ -164,8 +174,8 @@ impl<'a> Sweeper<'a> {
         self.tally.problem(Problem::from_error(ProblemKind::Unwritable, path.as_bytes().to_vec(), error));
     }
 
-    /// Deletes `path` and what is below it, but for what has to stay.
-    fn delete(&self, path: &EntryPath) -> Result<Fate> {
+    /// Deletes `path` and what is below it, but for what has to stay, and tells `gone` what went or would go.
+    fn delete(&self, path: &EntryPath, effect: Effect, gone: &mut dyn FnMut(&EntryPath)) -> Result<Fate> {
         let (Some(place), Some(existing)) = (self.in_snapshot(path), self.target.existing(path)?) else {
             return Ok(Fate::Stays);
         };
@@ -180,8 +190,15 @@ impl<'a> Sweeper<'a> {
             }
             let below: Vec<EntryPath> =
                 self.target.children(path)?.iter().map(|name| path.join(name)).collect::<Result<_>>()?;
-            let staying = below.iter().filter(|below| self.clear_away(below) == Fate::Stays).count();
-            if staying > 0 {
+            let mut all = true;
+            for below in &below {
+                let fate = self.delete(below, effect, gone).unwrap_or_else(|error| {
+                    self.fail(below, &error);
+                    Fate::Stays
+                });
+                all &= fate == Fate::Gone;
+            }
+            if !all {
                 return Ok(Fate::Stays);
             }
         }
@@ -189,15 +206,13 @@ impl<'a> Sweeper<'a> {
         if self.filter.as_ref().is_some_and(|wanted| !wanted(&entry)) {
             return Ok(Fate::Stays);
         }
-        if self.effect == Effect::Real {
-            match self.target.remove(path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => self.tally.monitor.note(&format!("deleted {path}")),
-            }
-        } else {
-            self.tally.monitor.note(&format!("would delete {path}"));
+        if effect == Effect::Real
+            && let Err(error) = self.target.remove(path)
+            && error.kind() != ErrorKind::NotFound
+        {
+            return Err(error);
         }
-        self.tally.update(|r| r.deleted += 1);
+        gone(path);
         Ok(Fate::Gone)
     }
 }

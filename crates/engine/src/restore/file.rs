@@ -1,5 +1,6 @@
 //! One file on its way.
 
+use super::Lacking;
 use decube_backup_core::Result;
 use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind};
@@ -31,6 +32,10 @@ pub(super) struct FileJob {
     /// Whether it was opened before: later opens keep what is there.
     pub opened: AtomicBool,
     pub failed: AtomicBool,
+    /// Whether it failed because the repository lacks content.
+    pub damaged: AtomicBool,
+    /// Whether a directory stands in its place, which goes with all that is in it once the file is whole.
+    pub over_directory: bool,
     /// Whether what no piece writes is more than nothing.
     pub has_holes: AtomicBool,
     /// Writers share it; who opens or closes has it alone.
@@ -48,6 +53,8 @@ impl FileJob {
             remaining: AtomicU64::new(1),
             opened: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
+            over_directory: false,
             has_holes: AtomicBool::new(false),
             handle: RwLock::default(),
         }
@@ -58,8 +65,21 @@ impl FileJob {
         match self.mode {
             _ if !self.opened.load(Ordering::Relaxed) => self.mode,
             FileMode::InPlace | FileMode::ContinueInPlace => FileMode::ContinueInPlace,
-            FileMode::Replace | FileMode::Beside | FileMode::Continue => FileMode::Continue,
+            FileMode::New | FileMode::Beside | FileMode::Continue => FileMode::Continue,
         }
+    }
+
+    /// Notes that it is not whole; whether that is news.
+    pub(super) fn fail(&self, kind: ProblemKind) -> bool {
+        if kind == ProblemKind::Damaged {
+            self.damaged.store(true, Ordering::Relaxed);
+        }
+        !self.failed.swap(true, Ordering::Relaxed)
+    }
+
+    /// What its other names have to know if none of it is in its place.
+    pub(super) fn nothing(&self) -> Lacking {
+        if self.damaged.load(Ordering::Relaxed) { Lacking::Everything } else { Lacking::Place }
     }
 
     /// What is said of it if it is not whole.

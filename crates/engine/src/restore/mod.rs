@@ -43,8 +43,10 @@ pub(crate) struct Tally<'a> {
 pub(crate) enum Lacking {
     /// Some of its content.
     Parts,
-    /// It is not there, or what stood there before is.
-    All,
+    /// It is not there, or what stood there before is: the repository lacks content.
+    Everything,
+    /// As [`Self::Everything`], but only because it cannot be written where it belongs.
+    Place,
 }
 
 impl<'a> Tally<'a> {
@@ -64,11 +66,29 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// Counts `path` as deleted, or as what would be.
+    fn deleted(&self, path: &EntryPath, effect: Effect) {
+        let what = if effect == Effect::Real { "deleted" } else { "would delete" };
+        self.monitor.note(&format!("{what} {path}"));
+        self.update(|r| r.deleted += 1);
+    }
+
+    /// Removes the directory at `path` with all that is in it.
+    fn remove_directory(&self, target: &dyn Target, path: &EntryPath) -> Result<()> {
+        target.remove(path)?;
+        self.deleted(path, Effect::Real);
+        Ok(())
+    }
+
     /// Remembers that `file` did not come back whole, for its other names.
     fn lack(&self, file: &FileJob, what: Lacking) {
         if file.entry.meta.link_group.is_some() {
-            self.lacking.lock().unwrap_or_else(PoisonError::into_inner).insert(file.path.clone(), what);
+            self.lack_at(&file.path, what);
         }
+    }
+
+    fn lack_at(&self, path: &EntryPath, what: Lacking) {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), what);
     }
 
     fn lacking(&self, path: &EntryPath) -> Option<Lacking> {
@@ -108,7 +128,6 @@ pub fn restore(
     let tree = crate::browse::root(snapshot);
     monitor.phase("restore", Some(tree.bytes), Some(tree.entries));
     let tally = Tally::new(monitor);
-    let (tasks, queue) = crossbeam_channel::bounded(repo.env.workers().max(FETCHES_AHEAD_MIN));
     let index = repo.index()?;
     let context = work::WorkContext {
         repo,
@@ -119,23 +138,35 @@ pub fn restore(
         segments: crate::segments::SegmentReader::new(repo),
         open_files: Default::default(),
     };
-    let after = std::thread::scope(|scope| {
-        for _ in 0..repo.env.workers() {
-            let (queue, context) = (queue.clone(), &context);
-            scope.spawn(move || work::run(context, &queue));
-        }
-        drop(queue);
-        plan::Planner::new(repo, snapshot, options, target, &tally, tasks, index)?.run(snapshot)
-    });
-    // Workers that were told to stop left the rest undone.
-    let after = check_stop(monitor).and(after).map_err(|error| match error.kind() {
-        ErrorKind::Interrupted => {
-            error.with_hint("what was restored stays; run the same command again: it goes on with what is missing")
-        }
-        _ => error,
-    })?;
+    let pass = |plan: &dyn Fn(plan::Planner<'_>) -> Result<afterwards::Afterwards>| {
+        let (tasks, queue) = crossbeam_channel::bounded(repo.env.workers().max(FETCHES_AHEAD_MIN));
+        let after = std::thread::scope(|scope| {
+            for _ in 0..repo.env.workers() {
+                let (queue, context) = (queue.clone(), &context);
+                scope.spawn(move || work::run(context, &queue));
+            }
+            drop(queue);
+            plan(plan::Planner::new(repo, snapshot, options, target, &tally, tasks, index.clone())?)
+        });
+        // Workers that were told to stop left the rest undone.
+        check_stop(monitor).and(after).map_err(|error| match error.kind() {
+            ErrorKind::Interrupted => {
+                error.with_hint("what was restored stays; run the same command again: it goes on with what is missing")
+            }
+            _ => error,
+        })
+    };
+    let mut after = pass(&|planner| planner.run())?;
     if options.effect == Effect::Real {
-        after.finish(target, &tally);
+        loop {
+            let alone = after.link(target, &tally);
+            if alone.is_empty() {
+                break;
+            }
+            // Of each group one at least is dealt with every time.
+            after.links = pass(&|planner| planner.run_alone(&alone))?.links;
+        }
+        after.finish_directories(target, &tally);
     }
     let mut report = tally.report.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();

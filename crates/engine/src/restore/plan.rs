@@ -1,10 +1,10 @@
 //! The restore plan: walks the tree, compares with what stands at the destination, groups pieces.
 
-use super::Tally;
 use super::afterwards::{Afterwards, Link};
 use super::extraneous::Sweeper;
 use super::window::Window;
 use super::work::{Task, WholeFile};
+use super::{Lacking, Tally};
 use crate::index::LocalIndex;
 use crate::options::{Effect, Extraneous, Overwrite, RestoreOptions, Snapshot};
 use crate::repository::Repository;
@@ -24,6 +24,7 @@ const IN_PLACE_MIN: u64 = 1 << 20;
 
 pub(super) struct Planner<'a> {
     pub(super) repo: &'a Repository,
+    snapshot: &'a Snapshot,
     pub(super) options: &'a RestoreOptions,
     pub(super) target: &'a dyn Target,
     pub(super) tally: &'a Tally<'a>,
@@ -34,6 +35,8 @@ pub(super) struct Planner<'a> {
     pub(super) window: Window,
     /// Where the first restored member of each group of hard links is.
     first_links: HashMap<EntryPath, EntryPath>,
+    /// What was taken for the same and has several names: inodes with the group each is of.
+    same_inodes: HashMap<(u64, u64), EntryPath>,
     afterwards: Afterwards,
     sweeper: Option<Sweeper<'a>>,
     /// Directories made, from the root down to where the walk is.
@@ -54,7 +57,7 @@ struct Inside {
 impl<'a> Planner<'a> {
     pub(super) fn new(
         repo: &'a Repository,
-        snapshot: &Snapshot,
+        snapshot: &'a Snapshot,
         options: &'a RestoreOptions,
         target: &'a dyn Target,
         tally: &'a Tally<'a>,
@@ -63,6 +66,7 @@ impl<'a> Planner<'a> {
     ) -> Result<Self> {
         Ok(Self {
             repo,
+            snapshot,
             options,
             target,
             tally,
@@ -71,6 +75,7 @@ impl<'a> Planner<'a> {
             index,
             window: Window::default(),
             first_links: HashMap::new(),
+            same_inodes: HashMap::new(),
             afterwards: Afterwards::default(),
             sweeper: match options.extraneous {
                 Extraneous::Keep => None,
@@ -84,9 +89,10 @@ impl<'a> Planner<'a> {
         })
     }
 
-    pub(super) fn run(mut self, snapshot: &Snapshot) -> Result<Afterwards> {
+    /// Restores what is wanted.
+    pub(super) fn run(mut self) -> Result<Afterwards> {
         let nodes = Nodes::to_look(self.repo)?;
-        let tree = &crate::browse::root(snapshot);
+        let tree = &crate::browse::root(self.snapshot);
         // Where the way to the subtree is damaged, the walk from the start says what is lost.
         let mut cursor =
             TreeCursor::within(&nodes, tree, &self.options.subtree).unwrap_or_else(|_| TreeCursor::new(&nodes, tree));
@@ -125,10 +131,29 @@ impl<'a> Planner<'a> {
         Ok(self.afterwards)
     }
 
+    /// Restores `paths` of the snapshot anew, nothing else.
+    pub(super) fn run_alone(mut self, paths: &[EntryPath]) -> Result<Afterwards> {
+        self.sweeper = None;
+        for path in paths {
+            check_stop(self.tally.monitor)?;
+            match crate::browse::entry(self.repo, self.snapshot, path) {
+                Ok(entry) => self.entry(entry)?,
+                Err(error) => {
+                    self.tally.problem(Problem::from_error(ProblemKind::Damaged, path.as_bytes().to_vec(), &error));
+                }
+            }
+        }
+        self.flush_whole()?;
+        self.flush()?;
+        Ok(self.afterwards)
+    }
+
     fn entry(&mut self, entry: TreeEntry) -> Result<()> {
         let mut path = entry.entry.path.strip(&self.options.subtree).unwrap_or_default();
         if path.is_root() && entry.entry.kind != EntryKind::Directory {
             path = EntryPath::new(entry.entry.path.name())?;
+            // Of the directory it is restored to the snapshot says nothing.
+            self.sweeper = None;
         }
         if let Some(sweeper) = &mut self.sweeper {
             sweeper.see(&path, entry.entry.kind == EntryKind::Directory);
@@ -147,6 +172,7 @@ impl<'a> Planner<'a> {
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
             Err(error) => {
                 self.tally.problem(Problem::from_error(ProblemKind::Unwritable, path.as_bytes().to_vec(), &error));
+                self.tally.lack_at(&path, Lacking::Place);
                 Ok(())
             }
         }
@@ -197,13 +223,19 @@ impl<'a> Planner<'a> {
 
     /// Whether what stands in the way of `wanted` stays there; counts it.
     fn leaves_alone(&self, existing: Option<&Existing>, wanted: &Entry) -> bool {
-        let stays = existing.is_some_and(|existing| match self.options.overwrite {
+        let Some(existing) = existing else { return false };
+        let stays = match self.options.overwrite {
             Overwrite::Never => true,
-            Overwrite::IfNewer => existing.mtime >= wanted.meta.mtime,
+            Overwrite::IfNewer => existing.mtime >= wanted.meta.mtime && !existing.is_unfinished,
             Overwrite::IfChanged | Overwrite::Always => false,
-        });
+        };
         if stays {
             self.tally.update(|r| r.files_skipped += 1);
+            if existing.is_unfinished {
+                let message = "what stands here is a file that a restore did not finish; --overwrite never leaves it, every \
+                               other mode restores it";
+                self.tally.problem(Problem::new(ProblemKind::Unwritable, wanted.path.as_bytes(), message));
+            }
         }
         stays
     }
@@ -233,20 +265,28 @@ impl<'a> Planner<'a> {
 
     fn special(&mut self, path: &EntryPath, entry: Entry) -> Result<()> {
         let existing = self.existing(path)?;
+        let recorded = entry.path.clone();
         let placed = Entry { path: path.clone(), ..entry };
         if self.leaves_alone(existing.as_ref(), &placed) {
             return Ok(());
         }
         self.tally.monitor.advance(Progress::Entries, 1);
-        self.clear_directory(path, existing.as_ref())?;
-        if self.is_linked(&placed) {
+        let over_directory = self.over_directory(path, existing.as_ref())?;
+        if self.is_linked(&placed, recorded, over_directory) {
             return Ok(());
         }
+        let same =
+            existing.as_ref().is_some_and(|existing| existing.kind == placed.kind && self.is_own(existing, &placed));
         match self.options.effect {
+            Effect::Real if same => self.tally.problems(self.target.finish_existing(&placed)),
             Effect::Real => {
+                if over_directory {
+                    self.tally.remove_directory(self.target, path)?;
+                }
                 let problems = self.target.create_special(&placed)?;
                 self.tally.problems(problems);
             }
+            Effect::DryRun if same => {}
             Effect::DryRun => self.would_restore(path),
         }
         self.tally.update(|r| r.others += 1);
@@ -255,13 +295,14 @@ impl<'a> Planner<'a> {
 
     fn file(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
         let existing = self.existing(path)?;
+        let recorded = entry.entry.path.clone();
         let placed = Entry { path: path.clone(), ..entry.entry };
         if self.leaves_alone(existing.as_ref(), &placed) {
             // Its group's next name is the first one restored: what stands here is not the snapshot's.
             return Ok(());
         }
-        self.clear_directory(path, existing.as_ref())?;
-        if self.is_linked(&placed) {
+        let over_directory = self.over_directory(path, existing.as_ref())?;
+        if self.is_linked(&placed, recorded, over_directory) {
             return Ok(());
         }
         if existing.as_ref().is_some_and(|existing| self.is_same(existing, &placed)) {
@@ -274,27 +315,29 @@ impl<'a> Planner<'a> {
         }
         let is_long = |kind: &EntryKind| kind.size() >= IN_PLACE_MIN;
         let mode = match existing {
-            None | Some(Existing { kind: EntryKind::Directory, .. }) => FileMode::Replace,
+            None => FileMode::New,
             Some(existing) if is_long(&existing.kind) && is_long(&placed.kind) => FileMode::InPlace,
             Some(_) => FileMode::Beside,
         };
-        self.contents(path, placed, &entry.content, mode)
+        self.contents(path, placed, &entry.content, mode, over_directory)
     }
 
-    /// Takes a directory at `path` away if something else belongs there, with what is in it if that is to be deleted.
-    fn clear_directory(&mut self, path: &EntryPath, existing: Option<&Existing>) -> Result<()> {
+    /// Whether a directory with content stands where something else belongs and goes for it.
+    fn over_directory(&self, path: &EntryPath, existing: Option<&Existing>) -> Result<bool> {
         if existing.is_none_or(|existing| existing.kind != EntryKind::Directory) {
-            return Ok(());
+            return Ok(false);
         }
-        let is_gone = self.sweeper.as_ref().is_some_and(|sweeper| sweeper.clear_for_another(path));
-        if !is_gone && !self.target.children(path)?.is_empty() {
-            return Err(Error::new(ErrorKind::AlreadyExists, "restore", DIRECTORY_IN_THE_WAY).with("path", path));
+        if self.sweeper.as_ref().is_some_and(|sweeper| sweeper.may_clear_for_another(path)) {
+            return Ok(true);
         }
-        Ok(())
+        if self.target.children(path)?.is_empty() {
+            return Ok(false);
+        }
+        Err(Error::new(ErrorKind::AlreadyExists, "restore", DIRECTORY_IN_THE_WAY).with("path", path))
     }
 
     /// Whether `entry` is another name of what is restored already; then it is made one in the end.
-    fn is_linked(&mut self, entry: &Entry) -> bool {
+    fn is_linked(&mut self, entry: &Entry, recorded: EntryPath, over_directory: bool) -> bool {
         let Some(group) = &entry.meta.link_group else { return false };
         let Some(original) = self.first_links.get(group).cloned() else {
             self.first_links.insert(group.clone(), entry.path.clone());
@@ -302,7 +345,8 @@ impl<'a> Planner<'a> {
         };
         match self.options.effect {
             Effect::Real => {
-                self.afterwards.links.push(Link { original, path: entry.path.clone(), kind: entry.kind.clone() });
+                let (path, kind) = (entry.path.clone(), entry.kind.clone());
+                self.afterwards.links.push(Link { original, path, recorded, kind, over_directory });
             }
             Effect::DryRun => {
                 self.would_restore(&entry.path);
@@ -316,9 +360,9 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether an existing file is taken for the wanted one; counts it, and sets its attributes.
-    fn is_same(&self, existing: &Existing, wanted: &Entry) -> bool {
-        let same = existing.kind == wanted.kind && existing.mtime == wanted.meta.mtime;
-        if !same || self.options.overwrite != Overwrite::IfChanged {
+    fn is_same(&mut self, existing: &Existing, wanted: &Entry) -> bool {
+        let same = existing.kind == wanted.kind && existing.mtime == wanted.meta.mtime && !existing.is_unfinished;
+        if !same || self.options.overwrite != Overwrite::IfChanged || !self.is_own(existing, wanted) {
             return false;
         }
         if self.options.effect == Effect::Real {
@@ -327,5 +371,16 @@ impl<'a> Planner<'a> {
         self.tally.update(|r| r.files_unchanged += 1);
         self.tally.monitor.advance(Progress::Bytes, wanted.kind.size());
         true
+    }
+
+    /// Whether what stands there under several names may be taken for `wanted`: nothing is set on it that its other names,
+    /// which may be outside of the target, would show, and it stands for no other file of the snapshot.
+    fn is_own(&mut self, existing: &Existing, wanted: &Entry) -> bool {
+        if existing.links <= 1 {
+            return true;
+        }
+        let Some(group) = &wanted.meta.link_group else { return false };
+        self.target.is_finished(wanted)
+            && self.same_inodes.entry(existing.inode).or_insert_with(|| group.clone()) == group
     }
 }

@@ -253,9 +253,17 @@ impl WorkContext<'_> {
 
     /// The first failure is reported.
     fn fail(&self, file: &FileJob, kind: ProblemKind, error: &Error) {
-        if !file.failed.swap(true, Ordering::Relaxed) {
+        if file.fail(kind) {
             self.tally.problem(file.problem(kind, &error.chain()));
         }
+    }
+
+    /// Removes the directory in the place of a file that is whole.
+    fn empty_place(&self, file: &FileJob) -> Result<()> {
+        if file.over_directory && !file.failed.load(Ordering::Relaxed) {
+            self.tally.remove_directory(self.target, &file.path)?;
+        }
+        Ok(())
     }
 
     /// Ends a file of which nothing is to come: gives it its attributes, or leaves its place to what stands there.
@@ -270,13 +278,14 @@ impl WorkContext<'_> {
             (Ok(()), None) => self.open(file),
             (Err(error), _) => Err(error),
         };
+        let handle = handle.and_then(|handle| self.empty_place(file).map(|()| handle));
         if let Err(error) = &handle {
             self.fail(file, ProblemKind::Unwritable, error);
         }
         let failed = file.failed.load(Ordering::Relaxed);
         match handle {
             Ok(handle) if !(failed && handle.is_beside()) => {
-                let lacking = if handle.is_beside() { Lacking::All } else { Lacking::Parts };
+                let lacking = if handle.is_beside() { file.nothing() } else { Lacking::Parts };
                 let problems = self.target.finish_file(handle, &file.attributes());
                 let whole = !failed && problems.iter().all(|problem| problem.kind != ProblemKind::Unwritable);
                 self.tally.problems(problems);
@@ -289,7 +298,7 @@ impl WorkContext<'_> {
                 if let Err(error) = self.target.discard_file(&file.path) {
                     self.tally.problem(Problem::from_error(ProblemKind::Unwritable, file.path.as_bytes(), &error));
                 }
-                self.tally.lack(file, Lacking::All);
+                self.tally.lack(file, file.nothing());
             }
         }
         self.tally.monitor.advance(Progress::Entries, 1);

@@ -79,6 +79,9 @@ impl<N: Nowhere> Target for Into<N> {
     fn link(&self, _: &EntryPath, _: &EntryPath) -> Result<()> {
         Ok(())
     }
+    fn is_finished(&self, _: &Entry) -> bool {
+        false
+    }
     fn finish_existing(&self, _: &Entry) -> Vec<Problem> {
         Vec::new()
     }

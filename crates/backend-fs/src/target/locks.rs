@@ -1,0 +1,69 @@
+//! Flags that forbid what a restore does: immutable and append-only ones.
+//!
+//! *Invariant*: a directory that lost one has it again in the end: from its entry when it is finished, else as it was.
+
+use super::FsTarget;
+use super::parents::Parent;
+use crate::attributes::{Handle, LOCKING};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{IFlags, Mode, OFlags};
+use rustix::io::{Errno, Result};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Directories that can be worked in for now, with the flags they had.
+#[derive(Debug, Default)]
+pub(super) struct Unlocked(Mutex<HashMap<Vec<u8>, IFlags>>);
+
+impl Unlocked {
+    fn all(&self) -> MutexGuard<'_, HashMap<Vec<u8>, IFlags>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `path` is finished: its flags are those of its entry.
+    pub(super) fn forget(&self, path: &[u8]) {
+        self.all().remove(path);
+    }
+}
+
+impl FsTarget {
+    /// Does `act` in the directory `parent`, without its locking flags if they forbid it.
+    pub(super) fn doing<T>(&self, parent: &Parent, act: impl Fn() -> Result<T>) -> Result<T> {
+        match act() {
+            Err(Errno::PERM) if self.unlock_directory(&parent.path, &parent.fd) => act(),
+            done => done,
+        }
+    }
+
+    /// Takes the locking flags off the open directory `path`; whether it had any.
+    pub(super) fn unlock_directory(&self, path: &[u8], fd: &OwnedFd) -> bool {
+        match unlock(fd, b".") {
+            Some(had) => {
+                self.unlocked.all().entry(path.to_vec()).or_insert(had);
+                true
+            }
+            // By another thread, meanwhile.
+            None => self.unlocked.all().contains_key(path),
+        }
+    }
+
+    /// Gives directories that nothing finished the flags they had.
+    pub(super) fn lock_again(&self) {
+        for (path, had) in self.unlocked.all().drain() {
+            // One that was removed needs none.
+            let Ok(fd) = self.root.open(&path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) else { continue };
+            let handle = Handle::Open(fd.as_fd());
+            let _unchanged = handle.flags().and_then(|now| handle.set_flags(now | had));
+        }
+    }
+}
+
+/// Takes the locking flags off `name`; those it had, if any.
+pub(super) fn unlock(parent: &OwnedFd, name: &[u8]) -> Option<IFlags> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).ok()?;
+    let handle = Handle::Open(fd.as_fd());
+    let now = handle.flags().ok()?;
+    let had = now & LOCKING;
+    (!had.is_empty() && handle.set_flags(now.difference(LOCKING)).is_ok()).then_some(had)
+}
