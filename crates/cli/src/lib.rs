@@ -113,6 +113,7 @@ fn beginning(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Format
     let json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
     let format = if json { Format::Json } else { Format::Text };
     panics::end_the_process(format);
+    surroundings::allow_open_files();
     (args, format)
 }
 

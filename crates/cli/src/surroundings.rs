@@ -76,3 +76,17 @@ pub(crate) fn user() -> String {
     let uid = uzers::get_current_uid();
     uzers::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |user| user.name().to_string_lossy().into_owned())
 }
+
+/// Files that this program and its libraries may have open at once; a shell often allows fewer than the system does.
+const OPEN_FILES: u64 = 4096;
+
+/// Raises the number of files that may be open, as far as the system lets it.
+pub(crate) fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let allowed = getrlimit(Resource::Nofile);
+    let wanted = allowed.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if allowed.current.is_some_and(|now| now < wanted) {
+        // Where it is refused, there are fewer.
+        let _unchanged = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..allowed });
+    }
+}

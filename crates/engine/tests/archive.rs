@@ -21,6 +21,10 @@ fn tar_unpacks_a_dump_with_everything_that_tar_knows() {
     let tree = Scratch::new();
     // No deeper than a path may be long.
     torture::build(tree.path(), Scale { depth: 20, ..Scale::SMALL }).expect("built");
+    // What a path would be tidied to is another target.
+    for (n, target) in ["a//b", "//x", "/", "./././y", &"long/".repeat(60)].iter().enumerate() {
+        std::os::unix::fs::symlink(target, tree.path().join(format!("odd link {n}"))).expect("link");
+    }
     let harness = Harness::with_repository(&InitOptions::default());
     let id = harness.backup_source(&source_of(tree.path()), "torture").expect("backup").snapshot.expect("a snapshot");
     let to = Scratch::new();

@@ -290,3 +290,24 @@ fn the_repository_is_not_restored_over_nor_deleted() {
     }
     assert_eq!(contents(&world.path("src/srv/repo")), before);
 }
+
+#[test]
+fn what_opens_the_repository_is_not_deleted_by_a_restore() {
+    let world = World::new();
+    for name in ["src/mykey", "src/older"] {
+        world.run(&["key", "generate", &world.shown(name)]).expect(0);
+    }
+    world.write("src/pass", "word\n");
+    let run = |args: &[&str]| world.run(&[args, &["-q"]].concat()).expect(0);
+    run(&["init", "--key-file", "src/mykey"]);
+    run(&["key", "add", "--key-file", "src/mykey", "--new-password-file", "src/pass"]);
+    run(&["backup", "src", "--exclude", "pass", "--exclude", "mykey", "--key-file", "src/mykey"]);
+    let snapshot = format!("latest:{}", world.shown("src"));
+    world.write("src/extra", "x");
+    run(&["restore", &snapshot, "-t", "src", "--delete", "--key-file", "src/mykey"]);
+    assert!(world.path("src/mykey").exists() && !world.path("src/extra").exists());
+    assert!(!world.path("src/pass").exists(), "this restore did not use it");
+    world.write("src/pass", "word\n");
+    run(&["restore", &snapshot, "-t", "src", "--delete", "-p", "src/pass"]);
+    assert!(world.path("src/pass").exists() && !world.path("src/mykey").exists());
+}

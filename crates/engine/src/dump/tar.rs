@@ -14,6 +14,9 @@ use decube_backup_format::tree::{TreeCursor, TreeEntry};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
+/// Bytes of a link's target that a header takes. Source: POSIX `ustar`, field `linkname`.
+const LINK_NAME_BYTES: usize = 100;
+
 /// Writes `path` and everything below it to `out` as a tar archive (GNU long names, PAX for
 /// nanosecond times, extended attributes and ACLs); names are relative to the snapshot's root.
 ///
@@ -118,6 +121,13 @@ fn append_entry(
             tell(Problem::new(ProblemKind::Attribute, path, message));
         }
     }
+    let target = match &entry.entry.kind {
+        EntryKind::Symlink { target } if first_link.is_none() => Some(target.as_slice()),
+        _ => None,
+    };
+    if let Some(long) = target.filter(|target| target.len() > LINK_NAME_BYTES) {
+        extensions.push(("linkpath".into(), long.to_vec()));
+    }
     let records = extensions.iter().map(|(k, v)| (k.as_str(), v.as_slice()));
     archive.append_pax_extensions(records).map_err(out_error)?;
 
@@ -147,8 +157,9 @@ fn append_entry(
         }
         EntryKind::Symlink { target } => {
             special(tar::EntryType::Symlink, &mut header);
-            archive.append_link(&mut header, path, os_path(target)).map_err(out_error)?;
-            return Ok(None);
+            // As it is: parsed as a path, `a//b` and `./c` would come out as others.
+            let fits = target.get(..LINK_NAME_BYTES).unwrap_or(target);
+            header.set_link_name_literal(fits).map_err(out_error)?;
         }
         EntryKind::Directory => special(tar::EntryType::Directory, &mut header),
         EntryKind::Fifo => special(tar::EntryType::Fifo, &mut header),
