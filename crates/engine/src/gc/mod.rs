@@ -211,6 +211,8 @@ pub struct PrunePlan<'a> {
 pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Monitor) -> Result<PrunePlan<'a>> {
     repo.check_reader(Access::Gc)?;
     repo.check_writable()?;
+    // What a lost record named would be taken for leftovers.
+    repo.check_log_ends()?;
     let (index, state) = reclaim::view(repo, Repository::index_anew)?;
     let mut marks = Marks::new(index, state.clone());
     marks.add_live(repo, monitor, &|_| false)?;

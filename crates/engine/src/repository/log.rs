@@ -4,14 +4,15 @@
 //! folds the winner's record, asks its own validation whether the record still stands, and tries the
 //! next slot. Our own record is recognised by its nonce, so a lost acknowledgement is no lost race.
 
+use super::gap::Names;
 use super::{Repository, cache, no_log};
 use crate::rules;
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
-use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result, Timestamp};
+use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
 use decube_backup_format::host::HostAdmission;
-use decube_backup_format::ids::{IndexId, checkpoint_key, log_key, parse_seq_key};
+use decube_backup_format::ids::{IndexId, checkpoint_key, log_key};
 use decube_backup_format::log::{AddedObject, Envelope, ObjectName, Payload, RecordBuilder, Stamp};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,25 +21,6 @@ use std::time::Duration;
 const CHECKPOINT_EVERY: u64 = 32;
 /// Checkpoints that are tried, newest first, before the whole log is read: the newest may be damaged.
 const CHECKPOINTS_TRIED_MAX: usize = 4;
-
-/// Which records' names are looked at for one beyond the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Names {
-    /// Those that differ in the last two digits: one request, however long the log is.
-    NearTheEnd,
-    All,
-}
-
-impl Names {
-    fn prefix(self, next: u64) -> Result<String> {
-        let mut prefix = log_key(next)?.as_str().to_owned();
-        prefix.truncate(match self {
-            Self::NearTheEnd => prefix.len() - 2,
-            Self::All => "log/".len(),
-        });
-        Ok(prefix)
-    }
-}
 
 /// A record to append.
 pub struct NewRecord {
@@ -133,21 +115,6 @@ impl Repository {
         Ok(())
     }
 
-    /// A record after the end means that one in between is lost: going on would hide every later snapshot, and
-    /// appending would fork the log.
-    fn check_no_gap(&self, names: Names) -> Result<()> {
-        let next = self.state().next_seq();
-        let beyond = |key: &Key| parse_seq_key(key).is_some_and(|seq| seq > next);
-        let goes_on = self.store.stat(&log_key(next.saturating_add(1))?)?.is_some()
-            || self.store.list(&names.prefix(next)?)?.iter().any(|object| beyond(&object.key));
-        if !goes_on || self.fold_new()? > 0 {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Corrupt, "open", "a log record is missing from the repository")
-            .with("key", log_key(next)?)
-            .with_hint("put it back from a replica; `decube-backup verify --scrub` lists everything that is damaged"))
-    }
-
     /// The cached state if the log still continues it.
     fn cached_state(&self) -> Option<State> {
         let bytes = std::fs::read(self.cache.state()?).ok()?;
@@ -212,7 +179,7 @@ impl Repository {
         Ok(self.state().is_out_of_force(name))
     }
 
-    fn fold_new(&self) -> Result<u64> {
+    pub(super) fn fold_new(&self) -> Result<u64> {
         if !self.damaged_records().is_empty() {
             return Ok(0);
         }

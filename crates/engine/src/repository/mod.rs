@@ -12,6 +12,7 @@
 //! | [`keyring`] | which generation of it is used |
 //! | [`host`] | a handle opened with a write-only key |
 //! | [`log`] | reading the tail, appending a record |
+//! | [`gap`] | whether the log ends where it seems to |
 //! | [`cache`] | files under the cache directory |
 //! | [`indexes`] | loading the local index |
 //! | [`witness`] | what this user saw of the log before |
@@ -19,6 +20,7 @@
 
 mod cache;
 pub(crate) mod copies;
+mod gap;
 mod host;
 mod indexes;
 mod init;
