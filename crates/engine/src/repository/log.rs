@@ -4,11 +4,12 @@
 //! folds the winner's record, asks its own validation whether the record still stands, and tries the
 //! next slot. Our own record is recognised by its nonce, so a lost acknowledgement is no lost race.
 
+use super::beyond::{Judged, Opened};
 use super::gap::Names;
 use super::{Repository, cache, no_log};
 use crate::rules;
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
-use decube_backup_core::{Error, ErrorKind, PutMode, PutOutcome, Result, Timestamp};
+use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result, Timestamp};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
 use decube_backup_format::host::HostAdmission;
@@ -87,7 +88,8 @@ impl Repository {
         let cached = self.cached_state();
         // Who knows nothing of a log looks at all of its names once.
         let names = if cached.is_some() { Names::NearTheEnd } else { Names::All };
-        if let Some(state) = cached.or_else(|| self.stored_checkpoint()) {
+        let mut unlike = Vec::new();
+        if let Some(state) = cached.or_else(|| self.stored_checkpoint(&mut unlike)) {
             self.set_state(state);
         }
         let from = self.state().next_seq();
@@ -108,6 +110,12 @@ impl Repository {
         if !confirmed {
             self.check_seen(seen)?;
         }
+        for checkpoint in unlike {
+            if let Judged::Beyond(lost) = self.compare_checkpoint(&checkpoint)? {
+                self.hold_lost(lost);
+                return Ok(());
+            }
+        }
         if self.state().next_seq() > from {
             self.save_state();
         }
@@ -122,16 +130,21 @@ impl Repository {
         self.continues(&state).then_some(state)
     }
 
-    fn stored_checkpoint(&self) -> Option<State> {
+    /// The newest stored one that the log continues; `unlike` gets those before it that open and do not seem to be continued.
+    fn stored_checkpoint(&self, unlike: &mut Vec<Opened>) -> Option<State> {
         if self.host().is_some() {
             return None;
         }
         // The listing is only a hint at which names to try; what counts is the sealed content.
         let listed = self.store.list("ckpt/").ok()?;
-        let open = |name| {
-            let bytes = self.store.get(name).ok()??;
+        let mut open = |key: &Key| {
+            let bytes = self.store.get(key).ok()??;
             let state = State::decode(&bytes, self.log_keys.log_key(), &self.id()).ok()?;
-            self.continues(&state).then_some(state)
+            if self.continues(&state) {
+                return Some(state);
+            }
+            unlike.push(Opened { key: key.clone(), known: state.next_seq(), hash: state.hash() });
+            None
         };
         listed.iter().rev().take(CHECKPOINTS_TRIED_MAX).find_map(|object| open(&object.key))
     }
