@@ -126,6 +126,8 @@ pub struct AuditReport {
     pub head: [u8; 32],
     /// Damaged, missing or forged records.
     pub damages: Vec<Damage>,
+    /// Checkpoints that know of records which are lost.
+    pub beyond: Vec<Damage>,
     /// How the log stands to what this host has seen of it.
     pub witness: WitnessStatus,
 }
@@ -167,7 +169,9 @@ pub fn audit(
         damages.push(Damage { object, what: "the log is not the one read before".into() });
     }
     let witness = witness_dir.map_or(Ok(WitnessStatus::Unknown), |dir| repo.witness_status(dir))?;
-    Ok(AuditReport { records, shown, head, damages, witness })
+    let beyond = repo.checkpoints_beyond()?.into_iter();
+    let beyond = beyond.map(|lost| Damage { object: lost.checkpoint.to_string(), what: lost.text() }).collect();
+    Ok(AuditReport { records, shown, head, damages, beyond, witness })
 }
 
 impl AuditFilter {

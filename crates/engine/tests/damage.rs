@@ -4,13 +4,16 @@ mod common;
 
 use common::damage::{Damage, apply, every, swap};
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
+use common::records::append;
 use common::{ALL_DATA, Harness, inside, small_packs, two_trees};
 use decube_backup_backend_fs::compare::{CompareOptions, compare_trees};
 use decube_backup_core::monitor::{ProblemKind, Silent};
 use decube_backup_core::{ErrorKind, Key};
+use decube_backup_engine::gc::{self, PruneOptions};
 use decube_backup_engine::options::{RestoreOptions, VerifyReport};
 use decube_backup_engine::verify::{VerifyOptions, scrub, verify};
 use decube_backup_format::ids::{SnapshotId, log_key};
+use decube_backup_format::log::Payload;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -249,6 +252,28 @@ fn records_lost_in_a_row_do_not_pass_for_the_end() {
             assert_eq!(refused.kind(), ErrorKind::Corrupt, "{context}: {refused:?}");
         }
     }
+}
+
+/// A reader lists names by blocks of 256. A prune looks at all of them, however far apart the ends are.
+#[test]
+fn records_lost_across_a_block_of_names_do_not_pass_for_the_end() {
+    let harness = Harness::with_repository(&small_packs());
+    let (visitors, repo) = ([harness.somebody_else(), harness.somebody_else()], harness.repository());
+    let early = visitors[0].repository();
+    assert_eq!(early.state().next_seq(), 1);
+    let note = || Payload::Note { text: "so many".into() };
+    (1..=0x101).for_each(|seq| {
+        if seq == 0xff {
+            visitors[1].repository();
+        }
+        append(&repo, note(), Vec::new());
+    });
+    [0xff, 0x100].into_iter().for_each(|seq| _ = harness.memory.remove(&log_key(seq).expect("key")));
+    assert_eq!(visitors[1].repository().damaged_records(), [0xff, 0x100]);
+    (1..0xff).for_each(|seq| _ = harness.memory.remove(&log_key(seq).expect("key")));
+    let refused = gc::plan(&early, &PruneOptions::default(), &Silent).map(drop).expect_err("not the end");
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    assert!(refused.to_string().contains("log/0000000000000001"), "{refused}");
 }
 
 #[test]

@@ -191,7 +191,8 @@ pub struct AuditArgs {
     /// Only records of this host
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
-    /// Go on with this log although another was seen before: after an older copy was put back on purpose
+    /// Go on with this log although another was seen before: after an older copy was put back on purpose, or
+    /// although a checkpoint knows of records that are lost: such checkpoints are deleted
     #[arg(long)]
     pub accept: bool,
 }

@@ -10,6 +10,7 @@ use crate::units;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::Environment;
 use decube_backup_engine::audit::{AuditEntry, AuditFilter, AuditReport, audit};
+use decube_backup_engine::options::Damage;
 use decube_backup_engine::repository::WitnessStatus;
 use decube_backup_format::ids::hex;
 use serde_json::json;
@@ -38,10 +39,11 @@ pub(super) fn run(session: &Session, args: &AuditArgs) -> Outcome {
         let dir = witness_dir.ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "audit", "there is no place to remember it").with_hint("give --state-dir")
         })?;
+        repository.accept_lost_records()?;
         repository.accept_history(&dir)?;
     }
     summary(console, args, &report)?;
-    let diverged = !args.accept && report.witness.to_error().is_some();
+    let diverged = !args.accept && (report.witness.to_error().is_some() || !report.beyond.is_empty());
     Ok(if diverged || !report.damages.is_empty() { Exit::Damaged } else { Exit::Done })
 }
 
@@ -119,19 +121,34 @@ fn summary(console: &Console, args: &AuditArgs, report: &AuditReport) -> Result<
         WitnessStatus::Forked { .. } => "forked",
     };
     if console.format() == Format::Json {
-        let damages = report.damages.iter().map(|d| json!({"object": d.object, "what": d.what}));
+        let named = |damages: &[Damage]| -> Vec<_> {
+            damages.iter().map(|d| json!({"object": d.object, "what": d.what})).collect()
+        };
         return console.json(&json!({
             "message_type": "summary",
             "records": report.records,
             "shown": report.shown,
             "head": hex(&report.head),
-            "damages": damages.collect::<Vec<_>>(),
+            "damages": named(&report.damages),
+            "checkpoints_beyond": named(&report.beyond),
             "witness": witness,
             "accepted": args.accept,
         }));
     }
     for damage in &report.damages {
         console.line(format_args!("damaged: {}: {}", damage.object, damage.what))?;
+    }
+    for Damage { object, what } in &report.beyond {
+        match args.accept {
+            true => console.warn(format_args!("deleted {object}: {what}")),
+            false => console.warn(format_args!("{object}: {what}")),
+        }
+    }
+    if !args.accept && !report.beyond.is_empty() {
+        console.warn(
+            "put the lost records back from a replica; if they are lost for good, `decube-backup audit --accept` goes on \
+             without them, and what only they named is then a leftover for the next prune",
+        );
     }
     if let Some(error) = report.witness.to_error() {
         match args.accept {

@@ -18,6 +18,8 @@ const REPAIRABLE: &str = "`verify --read-data --repair` (or `repair packs --appl
 const PARITY: &str =
     "parity holds nothing that its pack does not: no file is lost; `repair parity --apply` makes it again";
 const CHECKPOINT: &str = "a checkpoint follows from the log: nothing is lost; `repair checkpoints` makes it again";
+const LOST: &str = "log records are lost that a checkpoint knows of: what is there can still be restored, but nothing is added; put \
+                    them back from a copy of this repository, or go on without them for good by `audit --accept`";
 const KEYS: &str = "other passwords and key files still open the repository: with one of them `key add` makes a new key and \
                     `key remove` takes the damaged one away";
 const UNLOCK: &str = "header and keyring are kept twice: copy the sound one over the damaged one, as said above; with both \
@@ -37,7 +39,8 @@ pub(super) fn hints(report: &VerifyReport, scrubbed: bool) -> Vec<&'static str> 
         (!report.repairable.is_empty(), REPAIRABLE),
         (hit("parity/"), PARITY),
         (hit("index/"), INDEX),
-        (hit("ckpt/"), CHECKPOINT),
+        (report.records_lost, LOST),
+        (hit("ckpt/") && !report.records_lost, CHECKPOINT),
         (hit("keys/"), KEYS),
     ]
     .into_iter()
@@ -71,5 +74,8 @@ mod tests {
             let report = VerifyReport { damages, affected_count, ..VerifyReport::default() };
             assert_eq!(hints(&report, scrubbed), expected, "{objects:?}");
         }
+        let damages = vec![Damage { object: "ckpt/000000000000001f".into(), what: String::new() }];
+        let report = VerifyReport { damages, records_lost: true, ..VerifyReport::default() };
+        assert_eq!(hints(&report, false), [ANY, LOST]);
     }
 }

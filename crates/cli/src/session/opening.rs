@@ -97,7 +97,8 @@ impl Session {
             Repository::open_with(environment.clone(), credentials)
         };
         let opened = self.opening(place, credentials, open)?;
-        self.log_is_damaged.set(self.log_is_damaged.get() || !opened.damaged_records().is_empty());
+        let is_damaged = opened.lacks_records() || !opened.damaged_records().is_empty();
+        self.log_is_damaged.set(self.log_is_damaged.get() || is_damaged);
         Ok(opened)
     }
 

@@ -4,6 +4,7 @@
 //! record names goes through a `Reclaim` like any pack, because its writer may still be alive.
 
 use crate::repository::Repository;
+use crate::repository::beyond::Judged;
 use crate::rules::Ledger;
 use decube_backup_core::sink::ObjectMeta;
 use decube_backup_core::{Key, Result};
@@ -12,7 +13,7 @@ use decube_backup_format::ids::{SlotId, parse_index_key, parse_pack_key, parse_p
 use decube_backup_format::log::ObjectName;
 use std::time::Duration;
 
-/// Checkpoints kept: the newest, and one for who is about to read the one before.
+/// Checkpoints of use that are kept: the newest, and one for who is about to read the one before.
 const CHECKPOINTS_KEPT: usize = 2;
 
 /// What a look at the store found.
@@ -73,12 +74,36 @@ pub(super) fn look(repo: &Repository, state: &State, orphan_age: Duration) -> Re
             }
         }
     }
-    found.lists += 1;
-    let mut checkpoints = repo.store.list("ckpt/")?;
-    checkpoints.retain(|object| parse_seq_key(&object.key).is_some_and(|seq| seq < state.next_seq()));
-    checkpoints.truncate(checkpoints.len().saturating_sub(CHECKPOINTS_KEPT));
-    found.checkpoints = checkpoints.into_iter().map(|object| (object.key, object.len)).collect();
     Ok(found)
+}
+
+/// Checkpoints older than the newest two that open and that this log continues, with their lengths. None if a record that one
+/// ends with cannot be read: they may be all that knows what it said.
+///
+/// # Errors
+/// `Diverged` if one knows of records that are lost; what listing and reading yield.
+pub(super) fn superseded(repo: &Repository) -> Result<Vec<(Key, u64)>> {
+    let mut listed = repo.store.list("ckpt/")?;
+    let mut kept = 0;
+    for (at, object) in listed.iter().enumerate().rev() {
+        let Some(seq) = parse_seq_key(&object.key) else { continue };
+        match repo.judge_checkpoint(&object.key, seq)? {
+            Judged::Continued => kept += 1,
+            Judged::Undecided => return Ok(Vec::new()),
+            Judged::Gone | Judged::Damaged(_) | Judged::Unreadable(_) => {}
+            Judged::Beyond(lost) => {
+                let error = lost.to_error("prune");
+                repo.hold_lost(lost);
+                return Err(error);
+            }
+        }
+        if kept == CHECKPOINTS_KEPT {
+            listed.truncate(at);
+            listed.retain(|object| parse_seq_key(&object.key).is_some());
+            return Ok(listed.into_iter().map(|object| (object.key, object.len)).collect());
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn named(key: &Key) -> Option<ObjectName> {

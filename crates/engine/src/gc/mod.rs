@@ -211,6 +211,9 @@ pub struct PrunePlan<'a> {
 pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Monitor) -> Result<PrunePlan<'a>> {
     repo.check_reader(Access::Gc)?;
     repo.check_writable()?;
+    // What a lost record named would be taken for leftovers.
+    repo.check_log_ends()?;
+    let checkpoints = leftovers::superseded(repo)?;
     let (index, state) = reclaim::view(repo, Repository::index_anew)?;
     let mut marks = Marks::new(index, state.clone());
     marks.add_live(repo, monitor, &|_| false)?;
@@ -234,7 +237,7 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
         summary: PruneSummary::default(),
         sources: sparse.iter().chain(&small).map(|pack| pack.name).collect(),
         going: dead.iter().chain(&sparse).chain(&small).map(|pack| pack.name).collect(),
-        leftovers: leftovers::look(repo, &state, options.orphan_age)?,
+        leftovers: Leftovers { checkpoints, ..leftovers::look(repo, &state, options.orphan_age)? },
         condemn: Vec::new(),
         staying: (0, 0),
         lens: tally.packs.iter().map(|pack| (pack.name, pack.len)).collect(),

@@ -94,6 +94,8 @@ pub struct VerifyReport {
     pub chunks: u64,
     /// Objects present but named by no record (crashed uploads), informational.
     pub orphans: u64,
+    /// Whether a checkpoint knows of log records that are lost; it is among the damages.
+    pub records_lost: bool,
     /// What of it was recorded in the log.
     pub recorded: Recorded,
     /// How long ago the packs in force were read whole.

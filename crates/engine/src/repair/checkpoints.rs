@@ -39,15 +39,16 @@ impl CheckpointsReport {
 /// Folds the log from its first record and holds every checkpoint against it.
 ///
 /// # Errors
-/// `Corrupt` if the log is damaged or lacks a record; the store does not answer. Then nothing is judged and nothing removed.
+/// `Corrupt` if the log is damaged or lacks a record, `Diverged` if a checkpoint knows of lost ones; the store does not answer. Then nothing is judged and nothing removed.
 pub fn checkpoints(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<CheckpointsReport> {
     options.check(repo)?;
     let mut report = CheckpointsReport::default();
     let (mut bad, mut readable) = (Vec::new(), BTreeMap::new());
-    for checkpoint in stored_checkpoints(repo, usize::MAX)? {
+    for checkpoint in stored_checkpoints(repo)? {
         report.checked += 1;
         let found = |what: &str| Damage { object: checkpoint.key.to_string(), what: what.to_owned() };
         match (&checkpoint.fault, checkpoint.seq) {
+            (Some(Fault::Beyond(lost)), _) => return Err(lost.to_error("repair")),
             (_, None) => report.kept.push(found("not a name of a checkpoint")),
             (Some(Fault::Unreadable(why)), _) => report.kept.push(found(why)),
             (Some(Fault::Damaged(why)), _) => {

@@ -4,6 +4,8 @@
 //! folds the winner's record, asks its own validation whether the record still stands, and tries the
 //! next slot. Our own record is recognised by its nonce, so a lost acknowledgement is no lost race.
 
+use super::beyond::{Judged, Opened};
+use super::gap::Names;
 use super::{Repository, cache, no_log};
 use crate::rules;
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
@@ -11,7 +13,7 @@ use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result, Tim
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
 use decube_backup_format::host::HostAdmission;
-use decube_backup_format::ids::{IndexId, checkpoint_key, log_key, parse_seq_key};
+use decube_backup_format::ids::{IndexId, checkpoint_key, log_key};
 use decube_backup_format::log::{AddedObject, Envelope, ObjectName, Payload, RecordBuilder, Stamp};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,25 +22,6 @@ use std::time::Duration;
 const CHECKPOINT_EVERY: u64 = 32;
 /// Checkpoints that are tried, newest first, before the whole log is read: the newest may be damaged.
 const CHECKPOINTS_TRIED_MAX: usize = 4;
-
-/// Which records' names are looked at for one beyond the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Names {
-    /// Those that differ in the last two digits: one request, however long the log is.
-    NearTheEnd,
-    All,
-}
-
-impl Names {
-    fn prefix(self, next: u64) -> Result<String> {
-        let mut prefix = log_key(next)?.as_str().to_owned();
-        prefix.truncate(match self {
-            Self::NearTheEnd => prefix.len() - 2,
-            Self::All => "log/".len(),
-        });
-        Ok(prefix)
-    }
-}
 
 /// A record to append.
 pub struct NewRecord {
@@ -105,7 +88,8 @@ impl Repository {
         let cached = self.cached_state();
         // Who knows nothing of a log looks at all of its names once.
         let names = if cached.is_some() { Names::NearTheEnd } else { Names::All };
-        if let Some(state) = cached.or_else(|| self.stored_checkpoint()) {
+        let mut unlike = Vec::new();
+        if let Some(state) = cached.or_else(|| self.stored_checkpoint(&mut unlike)) {
             self.set_state(state);
         }
         let from = self.state().next_seq();
@@ -126,26 +110,17 @@ impl Repository {
         if !confirmed {
             self.check_seen(seen)?;
         }
+        for checkpoint in unlike {
+            if let Judged::Beyond(lost) = self.compare_checkpoint(&checkpoint)? {
+                self.hold_lost(lost);
+                return Ok(());
+            }
+        }
         if self.state().next_seq() > from {
             self.save_state();
         }
         self.remember();
         Ok(())
-    }
-
-    /// A record after the end means that one in between is lost: going on would hide every later snapshot, and
-    /// appending would fork the log.
-    fn check_no_gap(&self, names: Names) -> Result<()> {
-        let next = self.state().next_seq();
-        let beyond = |key: &Key| parse_seq_key(key).is_some_and(|seq| seq > next);
-        let goes_on = self.store.stat(&log_key(next.saturating_add(1))?)?.is_some()
-            || self.store.list(&names.prefix(next)?)?.iter().any(|object| beyond(&object.key));
-        if !goes_on || self.fold_new()? > 0 {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Corrupt, "open", "a log record is missing from the repository")
-            .with("key", log_key(next)?)
-            .with_hint("put it back from a replica; `decube-backup verify --scrub` lists everything that is damaged"))
     }
 
     /// The cached state if the log still continues it.
@@ -155,16 +130,21 @@ impl Repository {
         self.continues(&state).then_some(state)
     }
 
-    fn stored_checkpoint(&self) -> Option<State> {
+    /// The newest stored one that the log continues; `unlike` gets those before it that open and do not seem to be continued.
+    fn stored_checkpoint(&self, unlike: &mut Vec<Opened>) -> Option<State> {
         if self.host().is_some() {
             return None;
         }
         // The listing is only a hint at which names to try; what counts is the sealed content.
         let listed = self.store.list("ckpt/").ok()?;
-        let open = |name| {
-            let bytes = self.store.get(name).ok()??;
+        let mut open = |key: &Key| {
+            let bytes = self.store.get(key).ok()??;
             let state = State::decode(&bytes, self.log_keys.log_key(), &self.id()).ok()?;
-            self.continues(&state).then_some(state)
+            if self.continues(&state) {
+                return Some(state);
+            }
+            unlike.push(Opened { key: key.clone(), known: state.next_seq(), hash: state.hash() });
+            None
         };
         listed.iter().rev().take(CHECKPOINTS_TRIED_MAX).find_map(|object| open(&object.key))
     }
@@ -212,7 +192,7 @@ impl Repository {
         Ok(self.state().is_out_of_force(name))
     }
 
-    fn fold_new(&self) -> Result<u64> {
+    pub(super) fn fold_new(&self) -> Result<u64> {
         if !self.damaged_records().is_empty() {
             return Ok(0);
         }

@@ -12,13 +12,17 @@
 //! | [`keyring`] | which generation of it is used |
 //! | [`host`] | a handle opened with a write-only key |
 //! | [`log`] | reading the tail, appending a record |
+//! | [`gap`] | whether the log ends where it seems to |
+//! | [`beyond`] | checkpoints that know of lost records |
 //! | [`cache`] | files under the cache directory |
 //! | [`indexes`] | loading the local index |
 //! | [`witness`] | what this user saw of the log before |
 //! | [`salvage`] | reading on past damaged log records |
 
+pub(crate) mod beyond;
 mod cache;
 pub(crate) mod copies;
+mod gap;
 mod host;
 mod indexes;
 mod init;
@@ -72,6 +76,8 @@ pub struct Repository {
     state: RwLock<Arc<State>>,
     appending: Mutex<()>,
     damaged: Mutex<Vec<u64>>,
+    /// Records that a checkpoint knows of and the log does not.
+    lost: Mutex<Option<beyond::Lost>>,
     damaged_originals: Vec<Damage>,
     index: Mutex<Option<Arc<LocalIndex>>>,
     /// Held while the index is loaded; never waited for while `index` is held.
@@ -238,6 +244,7 @@ impl Repository {
             state: RwLock::new(Arc::new(State::new(header.repository))),
             appending: Mutex::new(()),
             damaged: Mutex::new(Vec::new()),
+            lost: Mutex::new(None),
             damaged_originals,
             index: Mutex::new(None),
             loading: Mutex::new(()),

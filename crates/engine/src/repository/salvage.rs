@@ -18,8 +18,11 @@ impl Repository {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Refuses to write to a damaged log.
+    /// Refuses to write to a log that is damaged or lacks records.
     pub(crate) fn check_writable(&self) -> Result<()> {
+        if let Some(lost) = self.lost() {
+            return Err(lost.to_error("append"));
+        }
         let Some(seq) = self.damaged_records().first().copied() else { return Ok(()) };
         Err(Error::new(ErrorKind::Corrupt, "append", "the log is damaged: nothing can be added to this repository")
             .with("key", log_key(seq)?)

@@ -1,11 +1,12 @@
-//! Stored checkpoints: derivable, so damage to one costs time and nothing else, but it is told.
+//! Stored checkpoints: derivable, so damage to one costs time and nothing else, but it is told. So is what one proves: that
+//! records are lost which it knows of.
 
 use super::Findings;
 use crate::options::VerifyDepth;
 use crate::repository::Repository;
-use crate::segments::is_damage;
-use decube_backup_core::{ErrorKind, Key, Result};
-use decube_backup_format::checkpoint::State;
+use crate::repository::beyond::{Judged, Lost};
+use decube_backup_core::{Key, Result};
+use decube_backup_format::ids::parse_seq_key;
 
 /// An object under `ckpt/`.
 pub(crate) struct StoredCheckpoint {
@@ -23,56 +24,59 @@ pub(crate) enum Fault {
     Damaged(String),
     /// A newer program may be able to read it, or the disk cannot.
     Unreadable(String),
+    /// It knows of records that are lost.
+    Beyond(Lost),
 }
 
 impl Fault {
     /// For people.
-    pub(crate) fn text(&self) -> &str {
+    fn text(&self) -> String {
         match self {
-            Self::Damaged(text) | Self::Unreadable(text) => text,
+            Self::Damaged(text) | Self::Unreadable(text) => format!("the checkpoint cannot be used: {text}"),
+            Self::Beyond(lost) => lost.text(),
         }
     }
 }
 
-/// The newest `most` checkpoints listed, oldest first, each read and opened.
+/// All checkpoints listed, oldest first, each read and opened.
 ///
 /// # Errors
 /// The store does not answer.
-pub(crate) fn stored_checkpoints(repo: &Repository, most: usize) -> Result<Vec<StoredCheckpoint>> {
-    let listed = repo.store.list("ckpt/")?;
-    let newest = listed.into_iter().rev().take(most).map(|object| {
-        let name = object.key.as_str().strip_prefix("ckpt/").filter(|name| name.len() == 16);
-        let seq = name.and_then(|name| u64::from_str_radix(name, 16).ok());
-        let fault = seq.map_or(Ok(None), |seq| fault_of(repo, &object.key, seq))?;
-        Ok(StoredCheckpoint { key: object.key, seq, fault })
-    });
-    let mut found: Vec<_> = newest.collect::<Result<_>>()?;
-    found.reverse();
-    Ok(found)
+pub(crate) fn stored_checkpoints(repo: &Repository) -> Result<Vec<StoredCheckpoint>> {
+    repo.store.list("ckpt/")?.into_iter().map(|object| stored(repo, object.key)).collect()
+}
+
+fn stored(repo: &Repository, key: Key) -> Result<StoredCheckpoint> {
+    let seq = parse_seq_key(&key);
+    let fault = seq.map_or(Ok(None), |seq| fault_of(repo, &key, seq))?;
+    Ok(StoredCheckpoint { key, seq, fault })
 }
 
 fn fault_of(repo: &Repository, key: &Key, seq: u64) -> Result<Option<Fault>> {
-    let bytes = match repo.store.get(key) {
-        Ok(Some(bytes)) => bytes,
-        // A stale listing.
-        Ok(None) => return Ok(None),
-        Err(error) if is_damage(&error) => return Ok(Some(Fault::Unreadable(error.chain()))),
-        Err(error) => return Err(error),
-    };
-    Ok(match State::decode(&bytes, repo.log_keys.log_key(), &repo.id()) {
-        Ok(state) if state.next_seq().checked_sub(1) == Some(seq) => None,
-        Ok(state) => Some(Fault::Damaged(format!("it is the checkpoint of {} records", state.next_seq()))),
-        Err(error) if error.kind() == ErrorKind::Unsupported => Some(Fault::Unreadable(error.chain())),
-        Err(error) => Some(Fault::Damaged(error.chain())),
+    Ok(match repo.judge_checkpoint(key, seq)? {
+        // What is wrong with a record is told of by itself.
+        Judged::Continued | Judged::Gone | Judged::Undecided => None,
+        Judged::Beyond(lost) => Some(Fault::Beyond(lost)),
+        Judged::Damaged(text) => Some(Fault::Damaged(text)),
+        Judged::Unreadable(text) => Some(Fault::Unreadable(text)),
     })
 }
 
-/// The newest one, which readers begin with; where content is read too, all.
+/// The newest ones down to one that readers can begin with; where content is read too, all.
 pub(super) fn check(repo: &Repository, depth: VerifyDepth, findings: &mut Findings) -> Result<()> {
-    let most = if matches!(depth, VerifyDepth::Structure) { 1 } else { usize::MAX };
-    for checkpoint in stored_checkpoints(repo, most)? {
-        if let Some(fault) = &checkpoint.fault {
-            findings.damage(&checkpoint.key, format!("the checkpoint cannot be used: {}", fault.text()));
+    let mut keys: Vec<Key> = repo.store.list("ckpt/")?.into_iter().map(|object| object.key).collect();
+    keys.retain(|key| parse_seq_key(key).is_some());
+    while let Some(key) = keys.pop() {
+        let Some(fault) = stored(repo, key.clone())?.fault else {
+            if matches!(depth, VerifyDepth::Structure) {
+                break;
+            }
+            continue;
+        };
+        findings.damage(&key, fault.text());
+        if let Fault::Beyond(lost) = fault {
+            findings.report.records_lost = true;
+            repo.hold_lost(lost);
         }
     }
     Ok(())
