@@ -77,12 +77,7 @@ impl<'a> Planner<'a> {
             first_links: HashMap::new(),
             same_inodes: HashMap::new(),
             afterwards: Afterwards::default(),
-            sweeper: match options.extraneous {
-                Extraneous::Keep => None,
-                Extraneous::Delete => {
-                    Some(Sweeper::new(options, crate::browse::whole_manifest(repo, snapshot), target, tally))
-                }
-            },
+            sweeper: None,
             inside: Vec::new(),
             left_alone: None,
             whole: Vec::new(),
@@ -91,6 +86,10 @@ impl<'a> Planner<'a> {
 
     /// Restores what is wanted.
     pub(super) fn run(mut self) -> Result<Afterwards> {
+        if self.options.extraneous == Extraneous::Delete {
+            let manifest = crate::browse::whole_manifest(self.repo, self.snapshot);
+            self.sweeper = Some(Sweeper::new(self.options, manifest, self.target, self.tally));
+        }
         let nodes = Nodes::to_look(self.repo)?;
         let tree = &crate::browse::root(self.snapshot);
         // Where the way to the subtree is damaged, the walk from the start says what is lost.
@@ -133,7 +132,6 @@ impl<'a> Planner<'a> {
 
     /// Restores `paths` of the snapshot anew, nothing else.
     pub(super) fn run_alone(mut self, paths: &[EntryPath]) -> Result<Afterwards> {
-        self.sweeper = None;
         for path in paths {
             check_stop(self.tally.monitor)?;
             match crate::browse::entry(self.repo, self.snapshot, path) {
