@@ -45,7 +45,7 @@ use std::time::Duration;
 pub(crate) use checkpoints::{Fault, stored_checkpoints};
 pub use objects::scrub;
 pub(crate) use parity::check as parity_damage;
-pub use policy::{Budget, Freshness, Policy, freshness, overdue};
+pub use policy::{Budget, Freshness, Overdue, Policy, freshness, overdue};
 pub(crate) use record::record_damage;
 pub use record::{Recorded, Recording};
 pub(crate) use trees::{Hit, Walk};
