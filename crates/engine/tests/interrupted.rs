@@ -3,14 +3,15 @@
 mod common;
 
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
-use common::{Harness, path, series, small_packs};
+use common::{Harness, path, series, small_packs, two_trees};
 use decube_backup_core::entry::Entry;
 use decube_backup_core::monitor::{Monitor, Problem, Progress, Silent};
 use decube_backup_core::source::{Content, Scan, ScanItem, Scanned, Source, SourceInfo};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::backup;
-use decube_backup_engine::options::SnapshotFilter;
-use std::sync::atomic::{AtomicU64, Ordering};
+use decube_backup_engine::options::{Effect, SnapshotFilter};
+use decube_backup_engine::repair::{self, RepairOptions, SnapshotsOptions};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 fn files(count: u64, len: u64) -> MadeUp {
     let file = |seed| MadeUpFile { path: path(&format!("f{seed:06}")), seed, len, behaviour: Behaviour::Fine };
@@ -96,4 +97,55 @@ fn a_scan_that_fails_at_its_end_makes_no_snapshot() {
     let error = backup::backup(&harness.repository(), &source, &series("gone"), &Silent).expect_err("no snapshot");
     assert_eq!(error.kind(), ErrorKind::Io, "{error:?}");
     assert!(harness.repository().snapshots(&SnapshotFilter::default()).is_empty());
+}
+
+/// Asks to stop once one item of this phase is done.
+struct StopIn {
+    phase: &'static str,
+    begun: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Monitor for StopIn {
+    fn phase(&self, name: &str, _: Option<u64>, _: Option<u64>) {
+        self.begun.store(name == self.phase, Ordering::SeqCst);
+    }
+    fn advance(&self, what: Progress, count: u64) {
+        if what == Progress::Objects && count > 0 && self.begun.load(Ordering::SeqCst) {
+            self.stop.store(true, Ordering::SeqCst);
+        }
+    }
+    fn stop_requested(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn an_interrupted_repair_says_that_what_it_made_stays_and_the_next_does_the_rest() {
+    let stop = |phase| StopIn { phase, begun: AtomicBool::new(false), stop: AtomicBool::new(false) };
+    let check = |error: Error| {
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "{error:?}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("stays") && hint.contains("the rest")), "{error:?}");
+    };
+    let harness = Harness::with_repository(&small_packs());
+    two_trees(&harness);
+    let options = RepairOptions { effect: Effect::Real, ..RepairOptions::default() };
+    let with_parity = harness.somebody_else().with_parity(10);
+    check(repair::parity(&with_parity.repository(), &options, &stop("parity")).expect_err("stopped"));
+    assert_eq!(harness.repository().state().parities().len(), 1, "what was made is recorded");
+    let report = repair::parity(&with_parity.repository(), &options, &Silent).expect("the rest");
+    assert_eq!(report.written + 1, report.packs);
+
+    let objects = harness.memory.objects();
+    let lost: Vec<_> = objects.keys().filter(|key| key.as_str().starts_with("packs/d/")).collect();
+    lost.iter().for_each(|key| harness.memory.remove(key).expect("there"));
+    let parity = objects.keys().filter(|key| key.as_str().starts_with("parity/"));
+    parity.for_each(|key| harness.memory.remove(key).expect("there"));
+    let copies = || harness.repository().snapshots(&SnapshotFilter::default()).len() - 2;
+    let choice = SnapshotsOptions::default();
+    let repo = harness.somebody_else().repository();
+    check(repair::snapshots(&repo, &options, &choice, &stop("snapshots")).expect_err("stopped"));
+    assert_eq!(copies(), 1);
+    repair::snapshots(&harness.somebody_else().repository(), &options, &choice, &Silent).expect("the rest");
+    assert_eq!(copies(), 2);
 }

@@ -6,7 +6,9 @@ use common::records::{append, forget, packs};
 use common::{Harness, noise, small_packs};
 use decube_backup_core::ErrorKind;
 use decube_backup_core::monitor::{Monitor, Progress, Silent};
+use decube_backup_engine::backup;
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions, PruneReport, PruneSummary};
+use decube_backup_engine::options::{BackupOptions, ChangeDetection};
 use decube_backup_format::ids::{PackKind, SnapshotId, pack_key};
 use decube_backup_format::log::Payload;
 use decube_backup_testkit::{Op, RecordingSink};
@@ -234,4 +236,41 @@ fn a_prune_that_is_stopped_copies_nothing_twice() {
     assert!(summary.bytes_copied < 20 * 250_000 - 1_000_000, "{summary:?}");
     assert!(written < 20 * 250_000, "{written}");
     assert_settled(&harness, &[(kept, half.path())], "stopped and run again");
+}
+
+/// Content that is stored again, because its packs are missing, short or damaged, stays where it is whole.
+#[test]
+fn what_is_kept_of_two_copies_is_the_one_that_is_there() {
+    for (what, is_recorded) in [("missing", false), ("short", false), ("damaged", true)] {
+        let tree = tree_of(900..904);
+        let harness = Harness::with_repository(&small_packs());
+        let first = back_up(&harness, tree.path(), "tree");
+        let lost: Vec<_> = packs(&harness).into_iter().filter(|pack| pack.kind == PackKind::Data).collect();
+        for pack in &lost {
+            let key = pack_key(pack).expect("key");
+            match what {
+                "missing" => harness.memory.remove(&key),
+                "short" => harness.memory.truncate(&key, 1000),
+                _ => harness.memory.flip_byte(&key, 1000),
+            }
+            .expect("there");
+        }
+        if is_recorded {
+            append(&harness.repository(), Payload::Damaged { packs: lost.clone(), healed: Vec::new() }, Vec::new());
+        }
+        let options = BackupOptions { detection: ChangeDetection::ReadAll, ..common::series("tree") };
+        let again = backup::backup(&harness.repository(), &common::source_of(tree.path()), &options, &Silent);
+        let again = again.expect("backup").snapshot.expect("a snapshot");
+        let new: Vec<_> = packs(&harness).into_iter().filter(|pack| pack.kind == PackKind::Data).collect();
+        assert_eq!(new.len(), 2 * lost.len(), "{what}");
+        let (summary, report) = prune(&harness);
+        assert_eq!(
+            (summary.packs_dead.count, summary.packs_sparse.count),
+            (lost.len() as u64, 0),
+            "{what}: {summary:?}"
+        );
+        assert_eq!((report.packs_damaged, report.packs_spared), (0, 0), "{what}: {report:?}");
+        assert!(packs(&harness).iter().all(|pack| !lost.contains(pack)), "{what}");
+        assert_settled(&harness, &[(first, tree.path()), (again, tree.path())], what);
+    }
 }

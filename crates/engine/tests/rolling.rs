@@ -78,8 +78,13 @@ fn small_budgets_add_up_to_everything_and_the_longest_unread_comes_first() {
     }
     let first_round = host.verified();
     let later = |days: usize| Timestamp { seconds: START.seconds + (days as u64 * DAY_S) as i64, nanoseconds: 0 };
-    assert_eq!(overdue(&host.repo.state(), 30 * DAY_S, later(packs)), 0);
-    assert_eq!(overdue(&host.repo.state(), DAY_S, later(packs)) as usize, packs - 1, "all but the last one");
+    let unread = |within| {
+        let overdue = overdue(&host.repo.state(), &[], within, later(packs)).expect("counted");
+        assert_eq!(overdue.damaged, 0);
+        overdue.unread as usize
+    };
+    assert_eq!(unread(30 * DAY_S), 0);
+    assert_eq!(unread(DAY_S), packs - 1, "all but the last one");
     assert_eq!(host.run(ONE_PACK, &Silent).expect("verify").packs_read, 0, "nothing is due");
     // Nine tenths of thirty days after the first reading the first pack is due, and no other.
     host.clock.advance(Duration::from_secs(27 * DAY_S - packs as u64 * DAY_S));

@@ -8,7 +8,8 @@ use common::{Harness, noise, small_packs};
 use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, Silent};
 use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
-use decube_backup_engine::options::{Subset, VerifyDepth, VerifyReport};
+use decube_backup_engine::options::{Effect, Subset, VerifyDepth, VerifyReport};
+use decube_backup_engine::repair::{self, RepairOptions};
 use decube_backup_engine::verify::{self, VerifyOptions};
 use decube_backup_format::ids::{IndexId, SnapshotId, pack_key};
 use std::collections::BTreeSet;
@@ -121,5 +122,19 @@ fn what_is_missing_for_another_reason_is_said_beside_it() {
         let damages: Vec<&str> = report.damages.iter().map(|damage| damage.what.as_str()).collect();
         assert_eq!(damages, ["object is missing"], "{depth:?}");
         assert!(report.affected_count > 0, "{depth:?}");
+    }
+}
+
+#[test]
+fn nor_is_it_for_who_makes_parity() {
+    for phase in ["structure", "parity"] {
+        let repaired = |harness: &Harness, monitor: &dyn Monitor| {
+            let with_parity = harness.somebody_else().with_parity(10);
+            let options = RepairOptions { effect: Effect::Real, ..RepairOptions::default() };
+            let report = repair::parity(&with_parity.repository(), &options, monitor)?;
+            assert!(report.damaged.is_empty() && report.unreadable.is_empty(), "{phase}: {report:?}");
+            Ok(VerifyReport::default())
+        };
+        Scene::new().verified_while(phase, |_| {}, repaired);
     }
 }

@@ -82,7 +82,8 @@ pub struct BackupArgs {
     /// Compare with this snapshot instead of the newest of the same name and host
     #[arg(long, value_name = "SNAPSHOT")]
     pub parent: Option<String>,
-    /// Read every file, even if size, times and inode say it is unchanged, and rely on no pack that is missing from the repository
+    /// Read every file, even if size, times and inode say it is unchanged, and rely on no pack that is missing from the repository;
+    /// a path in which nothing is any more is right so
     #[arg(short, long)]
     pub force: bool,
     /// Say what would be done, write nothing; with -v also which files are new or changed
@@ -151,7 +152,7 @@ pub struct RunArgs {
     /// Say what would be done, write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Read every file, even if size, times and inode say it is unchanged
+    /// Read every file, even if size, times and inode say it is unchanged; a path in which nothing is any more is right so
     #[arg(short, long)]
     pub force: bool,
 }

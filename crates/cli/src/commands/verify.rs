@@ -11,7 +11,7 @@ use crate::{surroundings, units};
 use decube_backup_core::entry::display_bytes;
 use decube_backup_core::{ErrorKind, Result};
 use decube_backup_engine::options::{AffectedEntry, Subset, VerifyDepth, VerifyReport};
-use decube_backup_engine::verify::{self, Budget, Policy, Recording, VerifyOptions};
+use decube_backup_engine::verify::{self, Budget, Overdue, Policy, Recording, VerifyOptions};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ pub(crate) fn run(session: &Session, args: &VerifyArgs) -> Outcome {
 struct Checked {
     report: VerifyReport,
     /// Packs not read within the time asked for, if one was.
-    overdue: Option<u64>,
+    overdue: Option<Overdue>,
 }
 
 fn check(session: &Session, args: &VerifyArgs) -> Outcome<Checked> {
@@ -82,7 +82,8 @@ fn check(session: &Session, args: &VerifyArgs) -> Outcome<Checked> {
         }
         false => verify::verify(&repository, &options, &reporter)?,
     };
-    let overdue = args.within.map(|within| verify::overdue(&repository.state(), within, session.clock.now()));
+    let (state, now) = (repository.state(), session.clock.now());
+    let overdue = args.within.map(|within| verify::overdue(&state, &report.damages, within, now)).transpose()?;
     Ok(Checked { report, overdue })
 }
 
@@ -91,7 +92,7 @@ pub(super) fn is_recorded(args: &VerifyArgs) -> bool {
     args.record || args.repair || args.within.is_some()
 }
 
-fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport, overdue: Option<u64>) -> Result<()> {
+fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport, overdue: Option<Overdue>) -> Result<()> {
     let entries = |entries: &[AffectedEntry]| -> Vec<Value> {
         let shown = entries.iter().map(|entry| {
             let mut object = Map::new();
@@ -126,7 +127,8 @@ fn print_json(session: &Session, args: &VerifyArgs, report: &VerifyReport, overd
         "unverified_packs": report.freshness.unverified_packs,
         "unverified_bytes": report.freshness.unverified_bytes,
         "oldest_verified": report.freshness.oldest_verified.map(|time| time.to_string()),
-        "overdue_packs": overdue,
+        "overdue_packs": overdue.map(|overdue| overdue.unread + overdue.damaged),
+        "overdue_damaged_packs": overdue.map(|overdue| overdue.damaged),
         "total_duration": report.seconds,
     }))
 }
@@ -195,7 +197,7 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
     Ok(())
 }
 
-fn print_recorded(session: &Session, args: &VerifyArgs, report: &VerifyReport, overdue: Option<u64>) -> Result<()> {
+fn print_recorded(session: &Session, args: &VerifyArgs, report: &VerifyReport, overdue: Option<Overdue>) -> Result<()> {
     let (console, recorded, fresh) = (&session.console, &report.recorded, &report.freshness);
     if is_recorded(args) {
         console.summary(format_args!(
@@ -211,11 +213,18 @@ fn print_recorded(session: &Session, args: &VerifyArgs, report: &VerifyReport, o
     let Some(overdue) = overdue else { return Ok(()) };
     let oldest = fresh.oldest_verified.map_or_else(|| "never".to_owned(), units::time);
     console.summary(format_args!("the longest unread pack was read {oldest}"))?;
+    if overdue.damaged > 0 {
+        console.summary(format_args!(
+            "{} not read within the time asked for because damaged or missing, as said above",
+            units::count(overdue.damaged, "pack")
+        ))?;
+    }
     match overdue {
-        0 => console.summary("every byte was read within the time asked for"),
-        n => console.summary(format_args!(
+        Overdue { unread: 0, damaged: 0 } => console.summary("every byte was read within the time asked for"),
+        Overdue { unread: 0, .. } => Ok(()),
+        Overdue { unread, .. } => console.summary(format_args!(
             "{} not read within the time asked for: run it more often, or raise the budget",
-            units::count(n, "pack")
+            units::count(unread, "pack")
         )),
     }
 }

@@ -101,6 +101,17 @@ fn what_is_given_back_damaged_is_said() {
 }
 
 #[test]
+fn a_pack_that_is_missing_is_not_called_overdue_for_want_of_reading() {
+    let (world, pack) = world();
+    std::fs::remove_file(&pack).expect("removed");
+    let said = world.run(&["verify", "--within", "30d"]).expect(13);
+    said.says("1 pack not read within the time asked for because damaged or missing");
+    assert!(!said.out.contains("run it more often"), "{}", said.out);
+    let told = world.run(&["verify", "--within", "30d", "--json"]).expect(13).summary();
+    assert_eq!((&told["overdue_packs"], &told["overdue_damaged_packs"]), (&1.into(), &1.into()), "{told}");
+}
+
+#[test]
 fn a_policy_reads_in_parts_and_says_how_old_the_oldest_reading_is() {
     let (world, _) = world();
     let first = world.run(&["verify", "--within", "30d", "--budget-bytes", "1", "--json"]).expect(0).summary();

@@ -1,6 +1,7 @@
 //! Publishing a snapshot: first the index segments, then one log record.
 
 use super::Pass;
+use super::emptied;
 use crate::index::LocalIndex;
 use crate::options::{BackupOptions, BackupReport};
 use crate::pipeline::AddedPack;
@@ -100,7 +101,11 @@ pub(super) struct Commit<'a> {
 
 impl Commit<'_> {
     pub(super) fn run(self, pass: Pass<'_>) -> Result<Committed> {
-        let Pass { mut report, root, added, deps, stat, kept } = pass;
+        let Pass { mut report, root, added, deps, mut stat, mut kept } = pass;
+        if kept.is_some() && emptied::is_among(&report.problem_list) {
+            // A host knows of no snapshot but the one it keeps: the next backup shall still be compared with what was there.
+            (stat, kept) = (None, None);
+        }
         let objects = publish::objects(self.repo, &added)?;
         self.run.count(Stored { bytes: publish::index_bytes(&objects), ..Stored::default() });
         let stored = self.run.stored();

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`plan`] | change detection |
 //! | [`ahead`] | how much there is, for whoever watches |
+//! | [`emptied`] | roots in which nothing is any more |
 //! | [`heal`] | unchanged files whose stored content is damaged |
 //! | [`read`] | the reader pool |
 //! | [`stream`] | large files: read and cut in order, hashed by whoever is idle |
@@ -27,6 +28,7 @@ mod build;
 mod commit;
 pub(crate) mod dedup;
 mod dry;
+mod emptied;
 mod heal;
 mod host;
 mod kept_tree;
@@ -272,7 +274,9 @@ fn run_pass<'a>(
         let old =
             nodes.zip(before).map(|(nodes, before)| plan::Parent::new(TreeCursor::new(nodes, &before.tree), known));
         let unfinished = order.clone();
-        let planner = plan::Planner::new(old, health, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
+        let mut planner =
+            plan::Planner::new(old, health, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
+        planner.emptied = emptied::Emptied::of(repo, source, options, before);
         let planner_failure = failure.clone();
         scope.spawn(move || {
             if let Err(error) = planner.run(scan) {

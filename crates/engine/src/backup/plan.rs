@@ -3,6 +3,7 @@
 //! Runs on a thread of its own. Hands out work in path order: what is unchanged passes straight on,
 //! small files travel to the readers in batches, large ones as streams.
 
+use super::emptied::Emptied;
 use super::heal::Health;
 use super::read::ReadJob;
 use super::stat_cache::StatCacheReader;
@@ -101,6 +102,7 @@ pub(super) struct Planner<'a> {
     pub(super) monitor: &'a dyn Monitor,
     pub(super) clock: &'a dyn Clock,
     pub(super) runtime: &'a tokio::runtime::Handle,
+    pub(super) emptied: Emptied,
     items: Vec<Item>,
     bytes: u64,
     to_read: usize,
@@ -137,6 +139,7 @@ impl<'a> Planner<'a> {
             monitor,
             clock,
             runtime,
+            emptied: Emptied::default(),
             items: Vec::new(),
             bytes: 0,
             to_read: 0,
@@ -153,8 +156,12 @@ impl<'a> Planner<'a> {
             self.monitor.advance(Progress::Entries, batch.len() as u64);
             for item in batch {
                 let planned = match item {
-                    ScanItem::Entry(scanned) => self.entry(scanned),
+                    ScanItem::Entry(scanned) => {
+                        self.tell_if_emptied(Some(scanned.entry.path.as_bytes()));
+                        self.entry_or_root(scanned)
+                    }
                     ScanItem::Problem(problem) => {
+                        self.tell_if_emptied(Some(&problem.path));
                         self.items.push(Item::Problem(problem));
                         Ok(())
                     }
@@ -166,6 +173,24 @@ impl<'a> Planner<'a> {
             if self.flush().is_err() {
                 return Ok(());
             }
+        }
+        self.tell_if_emptied(None);
+        let _ = self.flush();
+        Ok(())
+    }
+
+    fn tell_if_emptied(&mut self, next: Option<&[u8]>) {
+        self.items.extend(self.emptied.followed_by(next).map(Item::Problem));
+    }
+
+    fn entry_or_root(&mut self, scanned: Scanned) -> Result<(), Closed> {
+        let path = &scanned.entry.path;
+        let is_root = scanned.entry.kind == EntryKind::Directory && self.emptied.is_root(path);
+        let root = is_root.then(|| path.clone());
+        self.entry(scanned)?;
+        if let Some(root) = root {
+            let current = self.parent.as_ref().and_then(|parent| parent.current.as_ref());
+            self.emptied.met(root, current.map(|(before, _)| &before.entry.path));
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ pub enum MaxUnused {
     Percent(f64),
     /// So many bytes.
     Bytes(u64),
-    /// Any number: only packs that are wholly unused go.
+    /// Any number: only packs that are wholly unused go, and nothing is copied.
     Unlimited,
 }
 
@@ -95,6 +95,9 @@ pub(super) fn choose(packs: &[PackUse], policy: &Policy) -> Choice {
         choice.sparse.push(*at);
         false
     });
+    if policy.max_unused == MaxUnused::Unlimited {
+        return choice;
+    }
     for kind in [PackKind::Data, PackKind::Meta] {
         let small_bytes = policy.pack_bytes(kind) / SMALL_SHARE;
         let is_small = |pack: &PackUse| pack.name.kind == kind && pack.len < small_bytes;
@@ -170,14 +173,16 @@ mod tests {
 
     #[test]
     fn many_small_packs_are_copied_together_and_few_are_not() {
-        let small = |count: usize| {
+        let small = |count: usize, policy: Policy| {
             let mut packs = packs(&vec![100; count]);
             packs.iter_mut().for_each(|pack| pack.len = 24);
             packs[0].len = 25;
-            choose(&packs, &POLICY).small
+            choose(&packs, &policy).small
         };
-        assert_eq!(small(SMALL_PACKS_MIN), Vec::<usize>::new());
-        assert_eq!(small(SMALL_PACKS_MIN + 1), (1..=SMALL_PACKS_MIN).collect::<Vec<_>>());
+        assert_eq!(small(SMALL_PACKS_MIN, POLICY), Vec::<usize>::new());
+        assert_eq!(small(SMALL_PACKS_MIN + 1, POLICY), (1..=SMALL_PACKS_MIN).collect::<Vec<_>>());
+        let unlimited = Policy { max_unused: MaxUnused::Unlimited, ..POLICY };
+        assert_eq!(small(SMALL_PACKS_MIN + 1, unlimited), Vec::<usize>::new());
     }
 
     #[test]

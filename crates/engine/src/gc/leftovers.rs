@@ -9,8 +9,9 @@ use crate::rules::Ledger;
 use decube_backup_core::sink::ObjectMeta;
 use decube_backup_core::{Key, Result};
 use decube_backup_format::checkpoint::State;
-use decube_backup_format::ids::{SlotId, parse_index_key, parse_pack_key, parse_parity_key, parse_seq_key};
+use decube_backup_format::ids::{PackName, SlotId, parse_index_key, parse_pack_key, parse_parity_key, parse_seq_key};
 use decube_backup_format::log::ObjectName;
+use hashbrown::HashSet;
 use std::time::Duration;
 
 /// Checkpoints of use that are kept: the newest, and one for who is about to read the one before.
@@ -25,6 +26,8 @@ pub(super) struct Leftovers {
     pub orphans: Vec<(ObjectName, u64)>,
     /// Named by no record; perhaps a backup that is running.
     pub young: u64,
+    /// Packs in force that are not listed, or of another length than recorded.
+    pub odd: HashSet<PackName>,
     /// Superseded checkpoints, with their lengths.
     pub checkpoints: Vec<(Key, u64)>,
     /// Listings asked for.
@@ -44,7 +47,7 @@ enum Standing {
 /// # Errors
 /// What listing yields.
 pub(super) fn look(repo: &Repository, state: &State, orphan_age: Duration) -> Result<Leftovers> {
-    let mut found = Leftovers::default();
+    let mut found = Leftovers { odd: state.live_packs().map(|(pack, _)| pack).collect(), ..Leftovers::default() };
     let now_ms = i128::from(repo.env.clock.now().seconds) * 1000;
     let is_old = |object: &ObjectMeta| match object.modified_ms {
         // The storage's clock may be ahead of this one.
@@ -65,7 +68,13 @@ pub(super) fn look(repo: &Repository, state: &State, orphan_age: Duration) -> Re
         for object in repo.store.list(prefix)? {
             let Some(name) = named(&object.key) else { continue };
             match standing(state, &name) {
-                Standing::InForce => {}
+                Standing::InForce => {
+                    if let ObjectName::Pack(pack) = &name
+                        && state.pack(pack).is_some_and(|info| u64::from(info.len) == object.len)
+                    {
+                        found.odd.remove(pack);
+                    }
+                }
                 Standing::OutOfForce => found.deletable.push((name, object.len)),
                 // A slot without a record opens nothing, but may be about to get one.
                 Standing::Unnamed if matches!(name, ObjectName::KeySlot(_)) => {}

@@ -9,7 +9,7 @@
 //! [`crate::rules`]. Stopped or killed anywhere, a prune loses nothing; the next one, by anyone, goes on from there.
 //!
 //! Memory: two bits and 12 bytes of segment table for each index entry and segment (100 million chunks in 6 million
-//! segments: 100 MiB), the fences of the local index (0.25 bytes an entry), 80 bytes a pack; trees are walked a node at a
+//! segments: 100 MiB), the fences of the local index (0.25 bytes an entry), 110 bytes a pack; trees are walked a node at a
 //! time, and nodes shared by snapshots are read once.
 //!
 //! | module | holds |
@@ -217,7 +217,8 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
     let (index, state) = reclaim::view(repo, Repository::index_anew)?;
     let mut marks = Marks::new(index, state.clone());
     marks.add_live(repo, monitor, &|_| false)?;
-    let tally = tally::tally(&marks)?;
+    let leftovers = Leftovers { checkpoints, ..leftovers::look(repo, &state, options.orphan_age)? };
+    let tally = tally::tally(&marks, &leftovers.odd)?;
     let policy = Policy {
         max_unused: options.max_unused,
         repack_bytes_max: options.repack_bytes_max,
@@ -237,7 +238,7 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
         summary: PruneSummary::default(),
         sources: sparse.iter().chain(&small).map(|pack| pack.name).collect(),
         going: dead.iter().chain(&sparse).chain(&small).map(|pack| pack.name).collect(),
-        leftovers: Leftovers { checkpoints, ..leftovers::look(repo, &state, options.orphan_age)? },
+        leftovers,
         condemn: Vec::new(),
         staying: (0, 0),
         lens: tally.packs.iter().map(|pack| (pack.name, pack.len)).collect(),

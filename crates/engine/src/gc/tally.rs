@@ -1,7 +1,7 @@
 //! How much of each pack is needed, each live chunk counted once.
 //!
-//! A chunk in several packs is counted where it is best kept: in a pack that is not condemned, then in the one of which
-//! most is needed anyway, so that the others become empty. A host with a write-only key sees no packs but its own, and would
+//! A chunk in several packs is counted where it is best kept: in a pack that is there and not known to be damaged, then in one
+//! that is not condemned, then in the one of which most is needed anyway, so that the others become empty. A host with a write-only key sees no packs but its own, and would
 //! store again what is not in them: so of its packs one is kept besides. What a host says of its own packs nobody has checked:
 //! a pack that a holder of all keys wrote goes before one that a host did.
 
@@ -15,6 +15,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::PackName;
 use decube_backup_format::log::WriterId;
+use hashbrown::HashSet;
 use std::collections::{BTreeSet, HashMap};
 
 /// A pack in force and how much of it is needed.
@@ -48,11 +49,11 @@ pub(super) struct Tally {
     pub kept: Bitmap,
 }
 
-/// Counts what `marks` say is needed.
+/// Counts what `marks` say is needed; `odd` packs are missing or of another length than recorded.
 ///
 /// # Errors
 /// The local index cannot be read.
-pub(super) fn tally(marks: &Marks) -> Result<Tally> {
+pub(super) fn tally(marks: &Marks, odd: &HashSet<PackName>) -> Result<Tally> {
     let state = &marks.state;
     let mut packs: Vec<PackUse> = state
         .live_packs()
@@ -95,21 +96,24 @@ pub(super) fn tally(marks: &Marks) -> Result<Tally> {
     if has_copies {
         let owners = Owners::of(state);
         let owners: Vec<_> = packs.iter().map(|pack| owners.owner(&pack.name.id.0)).collect();
-        assign_copies(marks, &mut packs, &owners, &at, &kept)?;
+        let is_sound = |pack: &PackName| !odd.contains(pack) && !state.is_damaged(pack);
+        assign_copies(marks, &mut packs, &owners, &is_sound, &at, &kept)?;
     }
     Ok(Tally { packs, kept })
 }
 
-/// The second pass: chunks with several places go where most is needed already.
+/// The second pass: chunks with several places go to a pack that has them, where most is needed already.
 fn assign_copies(
     marks: &Marks,
     packs: &mut [PackUse],
     owners: &[Option<WriterId>],
+    is_sound: &dyn Fn(&PackName) -> bool,
     at: &[Option<u32>],
     kept: &Bitmap,
 ) -> Result<()> {
     let is_ours = |pack: &PackUse| !marks.state.is_hosted(&pack.name);
-    let before: Vec<_> = packs.iter().map(|pack| (is_ours(pack), !pack.is_condemned, pack.needed)).collect();
+    let before: Vec<_> =
+        packs.iter().map(|pack| (is_sound(&pack.name), is_ours(pack), !pack.is_condemned, pack.needed)).collect();
     let rank = |entry: &Entry| {
         let place = place(at, entry)?;
         Some((before.get(place as usize)?, std::cmp::Reverse(place)))

@@ -41,6 +41,10 @@ impl CheckpointsReport {
 /// # Errors
 /// `Corrupt` if the log is damaged or lacks a record, `Diverged` if a checkpoint knows of lost ones; the store does not answer. Then nothing is judged and nothing removed.
 pub fn checkpoints(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<CheckpointsReport> {
+    options.explained(repaired(repo, options, monitor))
+}
+
+fn repaired(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<CheckpointsReport> {
     options.check(repo)?;
     let mut report = CheckpointsReport::default();
     let (mut bad, mut readable) = (Vec::new(), BTreeMap::new());

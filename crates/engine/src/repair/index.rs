@@ -56,6 +56,10 @@ struct Plan {
 /// # Errors
 /// The store does not answer; the log is damaged and there is something to write; `Contended`.
 pub fn index(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<IndexReport> {
+    options.explained(repaired(repo, options, monitor))
+}
+
+fn repaired(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<IndexReport> {
     options.check(repo)?;
     for _ in 0..ATTEMPTS_MAX {
         repo.refresh()?;

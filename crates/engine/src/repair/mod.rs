@@ -87,6 +87,16 @@ impl RepairOptions {
         Ok(())
     }
 
+    /// Says of an interruption what is kept.
+    fn explained<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.map_err(|error| match (error.kind(), self.effect) {
+            (ErrorKind::Interrupted, Effect::Real) => {
+                error.with_hint("what it had recorded by then stays; run the same command again, and it does the rest")
+            }
+            _ => error,
+        })
+    }
+
     fn record(
         &self,
         repo: &Repository,

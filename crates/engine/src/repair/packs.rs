@@ -52,6 +52,10 @@ pub struct PacksReport {
 /// # Errors
 /// The store does not answer; the log is damaged and there is something to write; `Contended`.
 pub fn packs(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<PacksReport> {
+    options.explained(repaired(repo, options, monitor))
+}
+
+fn repaired(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<PacksReport> {
     options.check(repo)?;
     let findings = verify::examine(repo, options.content.depth(), monitor)?;
     let state = repo.state();

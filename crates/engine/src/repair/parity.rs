@@ -48,6 +48,10 @@ impl ParityReport {
 /// # Errors
 /// `Invalid` if the environment asks for none; the store does not answer; the log is damaged and there is something to write.
 pub fn parity(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<ParityReport> {
+    options.explained(repaired(repo, options, monitor))
+}
+
+fn repaired(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<ParityReport> {
     options.check(repo)?;
     if repo.env.parity.is_none() {
         return Err(Error::new(ErrorKind::Invalid, "repair", "it is not said how much parity packs shall have")
@@ -64,7 +68,10 @@ pub fn parity(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor)
     monitor.phase("parity", Some(total), Some(wanting.len() as u64));
     let mut maker = Maker { repo, options, encoder: ParityEncoder::new(), added: Vec::new(), bytes: 0, report };
     for (pack, info) in &wanting {
-        check_stop(monitor)?;
+        if let Err(stop) = check_stop(monitor) {
+            maker.record()?;
+            return Err(stop);
+        }
         maker.make(pack, info)?;
         monitor.advance(Progress::Bytes, u64::from(info.len));
         monitor.advance(Progress::Objects, 1);
@@ -89,6 +96,7 @@ fn wanting(
             None => report.without += 1,
             Some((name, recorded)) => match damage_of(repo, state, &name, recorded, content)? {
                 None => continue,
+                Some(_) if repo.is_out_of_force_by_now(&ObjectName::Pack(pack))? => continue,
                 Some(damage) => report.damaged.push(damage),
             },
         }
@@ -131,7 +139,10 @@ impl Maker<'_> {
     fn make(&mut self, pack: &PackName, info: &ObjectInfo) -> Result<()> {
         let key = pack_key(pack)?;
         let mut damaged = |what: String| {
-            self.report.unreadable.push(Damage { object: key.to_string(), what });
+            // A prune beside this deletes what it has recorded as out of force.
+            if !self.repo.is_out_of_force_by_now(&ObjectName::Pack(*pack))? {
+                self.report.unreadable.push(Damage { object: key.to_string(), what });
+            }
             Ok(())
         };
         let bytes = match self.repo.store.get(&key) {

@@ -105,6 +105,15 @@ pub fn snapshots(
     choice: &SnapshotsOptions,
     monitor: &dyn Monitor,
 ) -> Result<SnapshotsReport> {
+    options.explained(repaired(repo, options, choice, monitor))
+}
+
+fn repaired(
+    repo: &Repository,
+    options: &RepairOptions,
+    choice: &SnapshotsOptions,
+    monitor: &dyn Monitor,
+) -> Result<SnapshotsReport> {
     options.check(repo)?;
     let findings = verify::examine(repo, options.content.depth(), monitor)?;
     let state = repo.state();

@@ -34,8 +34,8 @@ mod trees;
 use crate::options::{Damage, Subset, VerifyDepth, VerifyReport};
 use crate::repository::Repository;
 use claims::Claims;
-use decube_backup_core::Result;
 use decube_backup_core::monitor::Monitor;
+use decube_backup_core::{ErrorKind, Result};
 use decube_backup_format::header::Access;
 use decube_backup_format::ids::{PackName, ShortId, SnapshotId};
 use record::Recorder;
@@ -45,7 +45,7 @@ use std::time::Duration;
 pub(crate) use checkpoints::{Fault, stored_checkpoints};
 pub use objects::scrub;
 pub(crate) use parity::check as parity_damage;
-pub use policy::{Budget, Freshness, Policy, freshness, overdue};
+pub use policy::{Budget, Freshness, Overdue, Policy, freshness, overdue};
 pub(crate) use record::record_damage;
 pub use record::{Recorded, Recording};
 pub(crate) use trees::{Hit, Walk};
@@ -128,7 +128,12 @@ pub fn verify_and_record(
     who: &Recording,
     monitor: &dyn Monitor,
 ) -> Result<VerifyReport> {
-    run(repo, options, Some(who), monitor)
+    run(repo, options, Some(who), monitor).map_err(|error| match error.kind() {
+        ErrorKind::Interrupted => {
+            error.with_hint("what was verified by then is recorded; run the same command again for the rest")
+        }
+        _ => error,
+    })
 }
 
 fn run(

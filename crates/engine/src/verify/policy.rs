@@ -7,10 +7,12 @@
 //! [`Payload::Verified`]: decube_backup_format::log::Payload
 
 use super::packs::Packs;
+use crate::options::Damage;
 use crate::repository::Repository;
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::checkpoint::State;
-use decube_backup_format::ids::PackName;
+use decube_backup_format::ids::{PackName, pack_key};
+use std::collections::HashSet;
 
 /// Hosts' clocks differ; a reading that lies further ahead than this is not believed, seconds.
 const AHEAD_MAX_S: i64 = 86_400;
@@ -84,10 +86,28 @@ pub fn freshness(state: &State, now: Timestamp) -> Freshness {
     freshness
 }
 
-/// Packs that are not read within the time: `within_s` and longer ago, or never.
-pub fn overdue(state: &State, within_s: u64, now: Timestamp) -> u64 {
-    let late = |name: &PackName| age_s(state, name, now).is_none_or(|age| age.unsigned_abs() > within_s);
-    state.live_packs().filter(|(name, _)| late(name)).count() as u64
+/// Packs that are not read within a time: longer ago, or never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overdue {
+    /// Those that only nobody has read.
+    pub unread: u64,
+    /// Those that cannot be read whole: damaged or missing.
+    pub damaged: u64,
+}
+
+/// Packs that are not read within `within_s`, seen at `now`; `damages` are those found by a verification, whether they
+/// are recorded or not.
+pub fn overdue(state: &State, damages: &[Damage], within_s: u64, now: Timestamp) -> Result<Overdue> {
+    let found: HashSet<&str> = damages.iter().map(|damage| damage.object.as_str()).collect();
+    let mut overdue = Overdue::default();
+    for (name, _) in state.live_packs() {
+        if age_s(state, &name, now).is_some_and(|age| age.unsigned_abs() <= within_s) {
+            continue;
+        }
+        let is_damaged = state.is_damaged(&name) || found.contains(pack_key(&name)?.as_str());
+        *(if is_damaged { &mut overdue.damaged } else { &mut overdue.unread }) += 1;
+    }
+    Ok(overdue)
 }
 
 /// What a run should read, the longest unread first, equals in the order they come; as much as the budget has bytes.
