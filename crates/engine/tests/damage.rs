@@ -239,7 +239,8 @@ fn records_lost_in_a_row_do_not_pass_for_the_end() {
     harness.backup(tree.path(), "tree");
     let visitor = harness.somebody_else();
     visitor.repository();
-    let last = (0..6).map(|_| harness.backup(tree.path(), "tree").snapshot.expect("a snapshot")).last().expect("six");
+    (0..5).for_each(|_| drop(harness.backup(tree.path(), "tree")));
+    let last = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
     for lost in [2..4, 2..5, 2..7] {
         lost.clone().for_each(|seq| _ = harness.memory.remove(&log_key(seq).expect("key")));
         for (who, reader) in [("stranger", &harness.somebody_else()), ("visitor", &visitor)] {
