@@ -242,7 +242,7 @@ fn a_prune_that_is_stopped_copies_nothing_twice() {
 #[test]
 fn what_is_kept_of_two_copies_is_the_one_that_is_there() {
     for (what, is_recorded) in [("missing", false), ("short", false), ("damaged", true)] {
-        let tree = tree_of(900..904);
+        let tree = tree_of(900..924);
         let harness = Harness::with_repository(&small_packs());
         let first = back_up(&harness, tree.path(), "tree");
         let lost: Vec<_> = packs(&harness).into_iter().filter(|pack| pack.kind == PackKind::Data).collect();

@@ -39,7 +39,9 @@ pub(super) fn run(session: &Session, args: &AuditArgs) -> Outcome {
         let dir = witness_dir.ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "audit", "there is no place to remember it").with_hint("give --state-dir")
         })?;
-        repository.accept_lost_records()?;
+        if repository.accept_lost_records()? > 0 {
+            session.log_is_accepted();
+        }
         repository.accept_history(&dir)?;
     }
     summary(console, args, &report)?;

@@ -102,6 +102,11 @@ impl Session {
         Ok(opened)
     }
 
+    /// Counts the log for whole that was met damaged: somebody accepted it as it is.
+    pub(crate) fn log_is_accepted(&self) {
+        self.log_is_damaged.set(false);
+    }
+
     /// How a command ends at best: what it did it may have done with an older snapshot than there is.
     pub(crate) fn exit_at_best(&self) -> Exit {
         if self.log_is_damaged.get() { Exit::Problems } else { Exit::Done }

@@ -221,6 +221,36 @@ fn a_repository_without_its_log_is_damaged_and_stays_as_it_is() {
 }
 
 #[test]
+fn a_log_that_lacks_what_a_checkpoint_knows_is_not_gone_on_with_before_that_is_accepted() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "-q"]).expect(0);
+    let checkpoint = world.path("repo/ckpt/000000000000001f");
+    for round in 0.. {
+        if checkpoint.exists() {
+            break;
+        }
+        world.run(&["tag", "latest", "--add", &format!("t{round}"), "-q"]).expect(0);
+    }
+    for seq in 20..32 {
+        std::fs::remove_file(world.path(&format!("repo/log/{seq:016x}"))).expect("removed");
+    }
+    let elsewhere = ["--no-cache", "--state-dir", "new"];
+    let run = |args: &[&str]| world.run(&[args, &elsewhere].concat());
+    for args in [&["backup", "src"][..], &["prune"], &["forget", "latest", "--allow-empty-group"]] {
+        run(args).expect(13).says("records are lost").says("audit --accept");
+    }
+    run(&["restore", "latest", "-t", &world.shown("to")]).expect(3);
+    let verified = run(&["verify"]).expect(13);
+    verified.says("proves that log records are lost").says("audit --accept");
+    assert!(!verified.err.contains("repair checkpoints"), "{}", verified.err);
+    run(&["audit"]).expect(13).says("proves that log records are lost");
+    run(&["audit", "--accept"]).expect(0).says("deleted ckpt/000000000000001f");
+    assert!(!checkpoint.exists());
+    run(&["verify"]).expect(0);
+    run(&["backup", "src"]).expect(0);
+}
+
+#[test]
 fn without_key_slots_it_is_not_the_password_that_is_wrong() {
     let world = World::with_repository();
     let keys = world.path("repo/keys");

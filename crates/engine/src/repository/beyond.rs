@@ -134,7 +134,7 @@ impl Repository {
 
     /// Keeps this handle from writing, and the next one from trusting the cache.
     pub(crate) fn hold_lost(&self, lost: Lost) {
-        tracing::warn!(key = %lost.checkpoint, "the repository's log lacks records: {}", lost.text());
+        tracing::warn!(key = %lost.checkpoint, "a checkpoint of this repository cannot be continued from: {}", lost.text());
         if let Some(path) = self.cache.state()
             && let Err(error) = std::fs::remove_file(&path)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -173,7 +173,7 @@ impl Repository {
         self.check_reader(Access::Write)?;
         let beyond = self.checkpoints_beyond()?;
         for lost in &beyond {
-            tracing::warn!(key = %lost.checkpoint, "deleting the checkpoint: {}", lost.text());
+            tracing::debug!(key = %lost.checkpoint, "deleting the checkpoint: {}", lost.text());
             self.store.delete(&lost.checkpoint)?;
         }
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = None;
