@@ -92,6 +92,16 @@ impl EntryPath {
         let rest = self.0.strip_prefix(ancestor.0.as_slice())?;
         Some(Self(rest.strip_prefix(b"/").unwrap_or(rest).to_vec()))
     }
+    /// This path, relative to `ancestor`, from the root: what [`Self::strip`] made shorter.
+    ///
+    /// # Errors
+    /// `Invalid` if both together are too long.
+    pub fn below(&self, ancestor: &EntryPath) -> Result<Self> {
+        match (ancestor.0.as_slice(), self.0.as_slice()) {
+            ([], path) | (path, []) => Self::new(path),
+            (above, below) => Self::new([above, below].join(&b'/')),
+        }
+    }
     /// Number of components; 0 for the root.
     pub fn depth(&self) -> usize {
         if self.0.is_empty() { 0 } else { 1 + self.0.iter().filter(|&&b| b == b'/').count() }
@@ -344,6 +354,10 @@ mod tests {
         assert_eq!(path("a/b/c").strip(&path("a/b")), Some(path("c")));
         assert_eq!(path("a/bc").strip(&path("a/b")), None);
         assert_eq!(path("a/b").strip(&path("")), Some(path("a/b")));
+        for (whole, above, below) in [("a/b/c", "a/b", "c"), ("a/b", "", "a/b"), ("a/b", "a/b", ""), ("", "", "")] {
+            assert_eq!(path(below).below(&path(above)).expect("short"), path(whole));
+            assert_eq!(path(whole).strip(&path(above)), Some(path(below)));
+        }
     }
 
     #[test]

@@ -118,6 +118,12 @@ impl Error {
         self
     }
 
+    /// As [`Self::with_hint`], for errors of one kind: who knows what was kept says more than who was stopped.
+    #[must_use]
+    pub fn with_hint_if(self, kind: ErrorKind, hint: &str) -> Self {
+        if self.kind() == kind { self.with_hint(hint) } else { self }
+    }
+
     /// Attaches the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

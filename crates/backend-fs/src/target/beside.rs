@@ -52,9 +52,10 @@ impl Begun {
         self.all().get(path).cloned()
     }
 
-    /// Whether something begun is at `own`.
-    pub(super) fn is_at(&self, own: &EntryPath) -> bool {
-        own.name().starts_with(PREFIX) && self.all().values().any(|begun| begun == own)
+    /// Whether `name` of `directory` is something begun.
+    pub(super) fn is_in(&self, directory: &EntryPath, name: &[u8]) -> bool {
+        let is_it = |own: &EntryPath| own.name() == name && own.parent().is_some_and(|above| above == *directory);
+        name.starts_with(PREFIX) && self.all().values().any(is_it)
     }
 }
 

@@ -11,7 +11,7 @@
 //! | `beside` | what has not taken its place yet |
 //! | `file` | a file while it is written |
 //! | `folding` | names that a file system does not tell apart |
-//! | `finish` | owner, extended attributes, mode, times, flags, in that order |
+//! | `finish` | owner, extended attributes, times, mode, flags, in that order |
 //! | `owner` | who owns what is restored |
 //! | `remove` | taking away what stands in the way |
 //! | `locks` | flags that forbid what a restore does |
@@ -225,7 +225,7 @@ impl Target for FsTarget {
         let failed = |e| self.error("cannot list directory", path, e);
         let fd = self.root.open(path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(failed)?;
         let mut names: Vec<_> = remove::names(&fd).map_err(failed)?.into_iter().map(|(name, _)| name).collect();
-        names.retain(|name| !path.join(name).is_ok_and(|path| self.begun.is_at(&path)));
+        names.retain(|name| !self.begun.is_in(path, name));
         Ok(names)
     }
 

@@ -103,8 +103,7 @@ fn own_places(session: &Session, args: &RestoreArgs, subtree: &EntryPath) -> Res
     }
     let place = |own: &Path| -> Option<EntryPath> {
         let inside = local::place_in(own, &args.target).filter(|inside| inside.as_os_str() != "")?;
-        let slash = &b"/"[..usize::from(!subtree.is_root())];
-        EntryPath::new([subtree.as_bytes(), inside.as_os_str().as_bytes()].join(slash)).ok()
+        EntryPath::new(inside.as_os_str().as_bytes()).and_then(|inside| inside.below(subtree)).ok()
     };
     let place_of_repository = repository.and_then(place);
     if place_of_repository.is_some() {

@@ -17,8 +17,7 @@ impl Session {
     /// # Errors
     /// Nothing does.
     pub(crate) fn credentials(&self, place: &Place, asking: Asking) -> Result<Found> {
-        let configured = place.sink.as_ref().map(|(sink, directory)| (sink, directory.as_path()));
-        credentials::find(&self.global, configured, asking)
+        credentials::find(&self.global, place.configured(), asking)
     }
 
     /// The files that open the repository at `place`, or say where it is.
@@ -26,8 +25,7 @@ impl Session {
     /// # Errors
     /// The configuration is wrong.
     pub(crate) fn files_used(&self, place: &Place) -> Result<Vec<PathBuf>> {
-        let configured = place.sink.as_ref().map(|(sink, directory)| (sink, directory.as_path()));
-        let mut files = credentials::files(&self.global, configured)?;
+        let mut files = credentials::files(&self.global, place.configured())?;
         files.extend(self.configuration()?.map(|configuration| configuration.file.clone()));
         Ok(files)
     }

@@ -3,6 +3,7 @@
 use super::Session;
 use crate::config::model::SinkConfig;
 use crate::config::{self, Configuration};
+use crate::credentials::Configured;
 use crate::local;
 use decube_backup_core::registry::split_url;
 use decube_backup_core::section::Section;
@@ -23,6 +24,11 @@ impl Place {
             ("fs", path) => Some(Path::new(path)),
             _ => None,
         }
+    }
+
+    /// The sink it is configured by, if it is.
+    pub(super) fn configured(&self) -> Option<Configured<'_>> {
+        self.sink.as_ref().map(|(sink, directory)| (sink, directory.as_path()))
     }
 
     /// The place for people, a password in its URL masked.

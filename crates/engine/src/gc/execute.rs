@@ -135,10 +135,6 @@ fn advise(repo: &Repository, condemn: &[PackName], stamp: &dyn Fn() -> Stamp) ->
 }
 
 fn explain(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::Interrupted => {
-            error.with_hint("every snapshot is whole; what was done stays, and the next prune goes on from there")
-        }
-        _ => error,
-    }
+    let hint = "every snapshot is whole; what was done stays, and the next prune goes on from there";
+    error.with_hint_if(ErrorKind::Interrupted, hint)
 }

@@ -89,11 +89,12 @@ impl RepairOptions {
 
     /// Says of an interruption what is kept.
     fn explained<T>(&self, outcome: Result<T>) -> Result<T> {
-        outcome.map_err(|error| match (error.kind(), self.effect) {
-            (ErrorKind::Interrupted, Effect::Real) => {
-                error.with_hint("what it had recorded by then stays; run the same command again, and it does the rest")
+        outcome.map_err(|error| match self.effect {
+            Effect::Real => {
+                let hint = "what it had recorded by then stays; run the same command again, and it does the rest";
+                error.with_hint_if(ErrorKind::Interrupted, hint)
             }
-            _ => error,
+            Effect::DryRun => error,
         })
     }
 

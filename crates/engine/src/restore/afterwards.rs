@@ -9,8 +9,6 @@ use decube_backup_core::target::Target;
 pub(super) struct Link {
     pub(super) original: EntryPath,
     pub(super) path: EntryPath,
-    /// Where it is in the snapshot.
-    pub(super) recorded: EntryPath,
     pub(super) kind: EntryKind,
     /// Whether a directory stands there, which goes with all that is in it.
     pub(super) over_directory: bool,
@@ -24,17 +22,17 @@ pub(super) struct Afterwards {
 }
 
 impl Afterwards {
-    /// Makes the links; returns, as paths in the snapshot, what has to be restored by itself: its first name cannot be written,
+    /// Makes the links; returns what has to be restored by itself: its first name cannot be written,
     /// or cannot have this one.
     pub(super) fn link(&mut self, target: &dyn Target, tally: &Tally<'_>) -> Vec<EntryPath> {
         let mut alone = Vec::new();
-        for Link { original, path, recorded, kind, over_directory } in self.links.drain(..) {
+        for Link { original, path, kind, over_directory } in self.links.drain(..) {
             let lacking = tally.lacking(&original);
             // What stands here may be better than what came back, or may be all there is.
             let stays = match lacking {
                 None => false,
                 Some(Lacking::Place) => {
-                    alone.push(recorded);
+                    alone.push(path);
                     continue;
                 }
                 Some(Lacking::Everything) => true,
@@ -58,7 +56,7 @@ impl Afterwards {
                 Err(error) => {
                     let message = format!("cannot be one with {original}, is restored by itself: {}", error.chain());
                     tally.problem(Problem::new(ProblemKind::Attribute, path.as_bytes(), message));
-                    alone.push(recorded);
+                    alone.push(path);
                 }
             }
         }

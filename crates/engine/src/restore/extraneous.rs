@@ -116,11 +116,7 @@ impl<'a> Sweeper<'a> {
 
     /// Where `path` of the target is in the snapshot.
     fn in_snapshot(&self, path: &EntryPath) -> Option<EntryPath> {
-        match (self.subtree.as_bytes(), path.as_bytes()) {
-            (_, []) => Some(self.subtree.clone()),
-            ([], _) => Some(path.clone()),
-            (above, below) => EntryPath::new([above, below].join(&b'/')).ok(),
-        }
+        path.below(&self.subtree).ok()
     }
 
     /// Whether the snapshot knows all that belongs in `path`.
@@ -164,7 +160,11 @@ impl<'a> Sweeper<'a> {
     }
 
     fn clear_away(&self, path: &EntryPath) -> Fate {
-        self.delete(path, self.effect, &mut |path| self.gone(path)).unwrap_or_else(|error| {
+        self.delete_or_tell(path, self.effect, &mut |path| self.gone(path))
+    }
+
+    fn delete_or_tell(&self, path: &EntryPath, effect: Effect, gone: &mut dyn FnMut(&EntryPath)) -> Fate {
+        self.delete(path, effect, gone).unwrap_or_else(|error| {
             self.fail(path, &error);
             Fate::Stays
         })
@@ -190,15 +190,9 @@ impl<'a> Sweeper<'a> {
             }
             let below: Vec<EntryPath> =
                 self.target.children(path)?.iter().map(|name| path.join(name)).collect::<Result<_>>()?;
-            let mut all = true;
-            for below in &below {
-                let fate = self.delete(below, effect, gone).unwrap_or_else(|error| {
-                    self.fail(below, &error);
-                    Fate::Stays
-                });
-                all &= fate == Fate::Gone;
-            }
-            if !all {
+            // All of them are dealt with, whatever stays.
+            let staying = below.iter().filter(|below| self.delete_or_tell(below, effect, gone) == Fate::Stays).count();
+            if staying > 0 {
                 return Ok(Fate::Stays);
             }
         }

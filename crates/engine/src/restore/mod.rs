@@ -149,11 +149,9 @@ pub fn restore(
             plan(plan::Planner::new(repo, snapshot, options, target, &tally, tasks, index.clone())?)
         });
         // Workers that were told to stop left the rest undone.
-        check_stop(monitor).and(after).map_err(|error| match error.kind() {
-            ErrorKind::Interrupted => {
-                error.with_hint("what was restored stays; run the same command again: it goes on with what is missing")
-            }
-            _ => error,
+        check_stop(monitor).and(after).map_err(|error| {
+            let hint = "what was restored stays; run the same command again: it goes on with what is missing";
+            error.with_hint_if(ErrorKind::Interrupted, hint)
         })
     };
     let mut after = pass(&|planner| planner.run())?;

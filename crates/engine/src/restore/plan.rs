@@ -130,11 +130,12 @@ impl<'a> Planner<'a> {
         Ok(self.afterwards)
     }
 
-    /// Restores `paths` of the snapshot anew, nothing else.
+    /// Restores `paths` anew, nothing else.
     pub(super) fn run_alone(mut self, paths: &[EntryPath]) -> Result<Afterwards> {
         for path in paths {
             check_stop(self.tally.monitor)?;
-            match crate::browse::entry(self.repo, self.snapshot, path) {
+            let place = path.below(&self.options.subtree);
+            match place.and_then(|place| crate::browse::entry(self.repo, self.snapshot, &place)) {
                 Ok(entry) => self.entry(entry)?,
                 Err(error) => {
                     self.tally.problem(Problem::from_error(ProblemKind::Damaged, path.as_bytes().to_vec(), &error));
@@ -263,14 +264,13 @@ impl<'a> Planner<'a> {
 
     fn special(&mut self, path: &EntryPath, entry: Entry) -> Result<()> {
         let existing = self.existing(path)?;
-        let recorded = entry.path.clone();
         let placed = Entry { path: path.clone(), ..entry };
         if self.leaves_alone(existing.as_ref(), &placed) {
             return Ok(());
         }
         self.tally.monitor.advance(Progress::Entries, 1);
         let over_directory = self.over_directory(path, existing.as_ref())?;
-        if self.is_linked(&placed, recorded, over_directory) {
+        if self.is_linked(&placed, over_directory) {
             return Ok(());
         }
         let same =
@@ -293,14 +293,13 @@ impl<'a> Planner<'a> {
 
     fn file(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
         let existing = self.existing(path)?;
-        let recorded = entry.entry.path.clone();
         let placed = Entry { path: path.clone(), ..entry.entry };
         if self.leaves_alone(existing.as_ref(), &placed) {
             // Its group's next name is the first one restored: what stands here is not the snapshot's.
             return Ok(());
         }
         let over_directory = self.over_directory(path, existing.as_ref())?;
-        if self.is_linked(&placed, recorded, over_directory) {
+        if self.is_linked(&placed, over_directory) {
             return Ok(());
         }
         if existing.as_ref().is_some_and(|existing| self.is_same(existing, &placed)) {
@@ -335,7 +334,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether `entry` is another name of what is restored already; then it is made one in the end.
-    fn is_linked(&mut self, entry: &Entry, recorded: EntryPath, over_directory: bool) -> bool {
+    fn is_linked(&mut self, entry: &Entry, over_directory: bool) -> bool {
         let Some(group) = &entry.meta.link_group else { return false };
         let Some(original) = self.first_links.get(group).cloned() else {
             self.first_links.insert(group.clone(), entry.path.clone());
@@ -344,7 +343,7 @@ impl<'a> Planner<'a> {
         match self.options.effect {
             Effect::Real => {
                 let (path, kind) = (entry.path.clone(), entry.kind.clone());
-                self.afterwards.links.push(Link { original, path, recorded, kind, over_directory });
+                self.afterwards.links.push(Link { original, path, kind, over_directory });
             }
             Effect::DryRun => {
                 self.would_restore(&entry.path);

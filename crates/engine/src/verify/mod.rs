@@ -128,11 +128,9 @@ pub fn verify_and_record(
     who: &Recording,
     monitor: &dyn Monitor,
 ) -> Result<VerifyReport> {
-    run(repo, options, Some(who), monitor).map_err(|error| match error.kind() {
-        ErrorKind::Interrupted => {
-            error.with_hint("what was verified by then is recorded; run the same command again for the rest")
-        }
-        _ => error,
+    run(repo, options, Some(who), monitor).map_err(|error| {
+        let hint = "what was verified by then is recorded; run the same command again for the rest";
+        error.with_hint_if(ErrorKind::Interrupted, hint)
     })
 }
 
