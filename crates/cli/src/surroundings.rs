@@ -2,7 +2,9 @@
 #![allow(clippy::disallowed_methods)]
 
 use decube_backup_core::{Error, ErrorKind, Result};
+use rustix::fs::OFlags;
 use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 /// The value of `name`; an empty one counts as not set.
@@ -28,6 +30,24 @@ pub(crate) fn variables_with(prefix: &str) -> Vec<(String, String)> {
     let mut found: Vec<_> = all.filter(|(name, _)| name.starts_with(prefix)).collect();
     found.sort();
     found
+}
+
+/// Standard input. One that is closed is not taken for an empty one: as the program starts, `/dev/null` is put in its
+/// place, open for reading and writing, which nobody does who redirects an input.
+///
+/// # Errors
+/// `Invalid` if there is none.
+pub(crate) fn standard_input() -> Result<OwnedFd> {
+    let failed = |e: std::io::Error| Error::io("backup", "cannot open standard input", e);
+    let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+    let writable = rustix::fs::fcntl_getfl(&input).map_err(|e| failed(e.into()))?.contains(OFlags::RDWR);
+    let device = rustix::fs::fstat(&input).map_err(|e| failed(e.into()))?.st_rdev;
+    let null = rustix::fs::stat("/dev/null").is_ok_and(|null| null.st_rdev == device);
+    if writable && null {
+        return Err(Error::new(ErrorKind::Invalid, "backup", "standard input is closed: there is nothing to back up")
+            .with_hint("no snapshot was made; pipe the content in, or redirect it from a file (`< FILE`)"));
+    }
+    Ok(input)
 }
 
 /// The working directory.

@@ -84,7 +84,8 @@ pub enum Stability {
 
 /// The content of one file, read once from front to back. Blocking.
 pub trait Content: Send {
-    /// Fills `buf` from the current position as far as one data extent goes.
+    /// Fills `buf` from the current position as far as one data extent goes. What a file holds is what is read: one whose
+    /// size was given as 0 may have content.
     ///
     /// # Errors
     /// Reading failed; the caller reports the file as unreadable.

@@ -1,7 +1,8 @@
 //! Reading one file's content.
 //!
 //! A small file costs one open, one stat, one read, its detail and one stat: its end is known from its size,
-//! growth shows in the second stat. Holes are looked for only where fewer blocks than bytes are allocated.
+//! growth shows in the second stat. Holes are looked for only where fewer blocks than bytes are allocated. Where the
+//! size is given as 0 it says nothing (`/proc`, file systems in user space): the file is asked itself.
 
 use crate::at::{Root, open_quietly};
 use crate::attributes::{Handle, STAT_MASK};
@@ -101,6 +102,22 @@ impl FileContent {
         Ok(hole)
     }
 
+    /// Reads on in a file whose size is given as 0.
+    fn read_unsized(&mut self, buf: &mut [u8]) -> Result<Piece> {
+        loop {
+            match rustix::io::pread(&self.fd, &mut *buf, self.position) {
+                Ok(0) => return Ok(Piece::End),
+                Ok(n) => {
+                    self.position += n as u64;
+                    return Ok(Piece::Data(n));
+                }
+                Err(Errno::INTR) => {}
+                // One that waits for content (`/proc/kmsg`) would be waited for without end.
+                Err(e) => return Err(error(&self.path, "cannot read", e).with("offset", self.position)),
+            }
+        }
+    }
+
     fn give_back(&mut self, at_least: u64) {
         if let Some(from) = self.uncached_from
             && let Some(len) = std::num::NonZeroU64::new(self.position - from)
@@ -116,6 +133,9 @@ impl Content for FileContent {
     fn read(&mut self, buf: &mut [u8]) -> Result<Piece> {
         if buf.is_empty() {
             return Err(Error::new(ErrorKind::Internal, "read", "empty buffer"));
+        }
+        if self.scanned.size == 0 && self.size == 0 {
+            return self.read_unsized(buf);
         }
         if self.position >= self.extent_end && self.position < self.size {
             let hole = self.skip_hole()?;

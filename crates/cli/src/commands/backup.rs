@@ -9,7 +9,7 @@ use crate::output::{Bar, Format, Volume, problem_counts_json, problem_json};
 use crate::session::Session;
 use crate::{surroundings, units};
 use decube_backup_core::monitor::ProblemKind;
-use decube_backup_core::{Error, Result, Source};
+use decube_backup_core::{Result, Source};
 use decube_backup_engine::backup;
 use decube_backup_engine::options::{BackupOptions, BackupReport, ChangeDetection, Effect};
 use decube_backup_engine::repository::Repository;
@@ -17,7 +17,6 @@ use decube_backup_engine::select::parse_path;
 use decube_backup_format::codec::Effort;
 use decube_backup_sources::stream::{Attributes, StreamSource};
 use serde_json::json;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// Runs `backup`.
@@ -63,8 +62,7 @@ pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
 /// Standard input as the file that --stdin-filename names.
 fn standard_input(session: &Session, args: &BackupArgs) -> Result<Box<dyn Source>> {
     let path = parse_path(args.stdin_filename.as_deref().unwrap_or("stdin").as_bytes())?;
-    let input = std::io::stdin().as_fd().try_clone_to_owned();
-    let input = input.map_err(|e| Error::io("backup", "cannot open standard input", e))?;
+    let input = surroundings::standard_input()?;
     let (uid, gid) = surroundings::owner();
     let attributes = Attributes { uid, gid, mtime: args.time.unwrap_or_else(|| session.clock.now()) };
     let stop = session.stop.clone();

@@ -29,6 +29,23 @@ struct Line {
     note: Option<String>,
 }
 
+/// What stands for a source where a pipeline forgets.
+const RETENTION: &str = "(retention)";
+const NOT_BEGUN: &str = "not begun: interrupted before";
+
+/// How a part of a pipeline ends that a stop came before.
+fn not_begun() -> Outcome<(Exit, Option<String>)> {
+    Ok((Exit::Interrupted, Some(NOT_BEGUN.to_owned())))
+}
+
+fn say_what_was_not_begun(session: &Session, lines: &[Line]) {
+    let not = lines.iter().filter(|line| line.note.as_deref() == Some(NOT_BEGUN));
+    let not: Vec<String> = not.map(|line| format!("{}: {}", line.pipeline, line.source)).collect();
+    if !not.is_empty() {
+        session.console.warn(format_args!("interrupted; not begun: {}", not.join(", ")));
+    }
+}
+
 /// Runs pipelines. One that fails does not stop the others.
 ///
 /// # Errors
@@ -58,12 +75,9 @@ pub(super) fn run(session: &Session, args: &RunArgs) -> Outcome {
     let mut lines = Vec::new();
     let wanted = known.iter().filter(|(name, _)| args.pipelines.is_empty() || args.pipelines.contains(name));
     for (name, pipeline) in wanted {
-        say_what_is_not_executed(session, name, pipeline);
         run_one(session, configuration, args, name, pipeline, &mut lines);
-        if session.stop.is_raised() {
-            break;
-        }
     }
+    say_what_was_not_begun(session, &lines);
     summary(session, &lines)?;
     Ok(lines.iter().map(|line| line.exit).max().unwrap_or(Exit::Done))
 }
@@ -88,6 +102,13 @@ fn run_one(
         lines.push(Line { pipeline: name.to_owned(), source: source.to_owned(), exit, note });
         exit
     };
+    if session.stop.is_raised() {
+        for part in pipeline.sources.iter().map(String::as_str).chain(pipeline.retention.as_ref().map(|_| RETENTION)) {
+            ended(part, not_begun());
+        }
+        return;
+    }
+    say_what_is_not_executed(session, name, pipeline);
     let opened = session
         .place_configured(&pipeline.sink)
         .map_err(Failure::from)
@@ -105,6 +126,11 @@ fn run_one(
     };
     let (mut missing, mut failed) = (Vec::new(), false);
     for source in &pipeline.sources {
+        if session.stop.is_raised() {
+            failed = true;
+            ended(source, not_begun());
+            continue;
+        }
         session.console.talk(format_args!("{name}: {source}"));
         let report = back_up(session, configuration, args, (name, pipeline), source, &mut repository);
         let outcome = report.map(|report| {
@@ -114,18 +140,19 @@ fn run_one(
             (Exit::of_problems(&report.problems), None)
         });
         failed |= !matches!(ended(source, outcome), Exit::Done | Exit::Problems);
-        if session.stop.is_raised() {
-            return;
-        }
     }
     if let Some(retention) = &pipeline.retention {
+        if session.stop.is_raised() {
+            ended(RETENTION, not_begun());
+            return;
+        }
         // What was not backed up must not lose what there is of it.
         if failed {
             session.console.warn(format_args!("pipeline {name}: nothing is forgotten, because a backup failed"));
             return;
         }
         let spared = Spared { missing, of: pipeline.sources.len() };
-        ended("(retention)", retain(session, args, (name, host_of(configuration)), retention, &spared, &repository));
+        ended(RETENTION, retain(session, args, (name, host_of(configuration)), retention, &spared, &repository));
     }
 }
 

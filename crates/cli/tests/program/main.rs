@@ -14,5 +14,7 @@ mod panicking;
 mod piped;
 mod repairing;
 mod retained;
+mod stopped;
+mod unannounced;
 mod unheard;
 mod world;

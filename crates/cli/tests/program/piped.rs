@@ -1,6 +1,6 @@
 //! Standard input as what is backed up.
 
-use crate::world::{Said, World};
+use crate::world::{Said, World, said};
 use assert_cmd::cargo::cargo_bin;
 use std::process::{Command, Stdio};
 
@@ -68,6 +68,28 @@ fn an_input_that_cannot_be_read_makes_no_snapshot() {
     let directory = std::fs::File::open(world.path("src")).expect("directory");
     fed(&world, &["backup", "--stdin"], directory).expect(1).says("cannot read the input").says("hint: no snapshot");
     assert_eq!(world.run(&["snapshots", "--json"]).expect(0).json(), [serde_json::json!([])]);
+}
+
+#[test]
+fn a_closed_input_is_not_an_empty_one() {
+    let world = World::with_repository();
+    let closed = |input: &str| {
+        let mut command = Command::new("sh");
+        let program = cargo_bin("decube-backup");
+        command
+            .env_clear()
+            .current_dir(world.path(""))
+            .arg("-c")
+            .arg(format!("exec \"$0\" backup --stdin {input}"))
+            .arg(program);
+        command.env("HOME", world.path("home")).env("DECUBE_BACKUP_REPOSITORY", world.path("repo"));
+        command.env("DECUBE_BACKUP_KEY_FILE", world.path("key"));
+        said(&mut assert_cmd::Command::from_std(command))
+    };
+    closed("<&-").expect(1).says("standard input is closed").says("hint: no snapshot was made");
+    assert_eq!(world.run(&["snapshots", "--json"]).expect(0).json(), [serde_json::json!([])]);
+    // Redirected on purpose it is as good as any other file.
+    closed("</dev/null").expect(0);
 }
 
 #[test]

@@ -67,7 +67,14 @@ impl<'a> Builder<'a> {
                         }
                     }
                 }
-                Work::Batch(result, seen) => self.batch(result.recv().map_err(|_| gone())?, seen)?,
+                Work::Batch(parts, seen) => loop {
+                    let part = parts.recv().map_err(|_| gone())?;
+                    let last = part.last;
+                    self.batch(part, seen)?;
+                    if last {
+                        break;
+                    }
+                },
                 Work::Stream(relation, blocks, seen) => self.stream(relation, &blocks, seen)?,
             }
             self.dedup.checkpoint_if_due()?;
@@ -198,8 +205,9 @@ impl<'a> Builder<'a> {
                 streamed
             })?;
         } else {
-            let batch = self.readers.batch(vec![Item::Read(Box::new(scanned), relation)]);
-            self.batch(batch, seen)?;
+            let (readers, mut read) = (self.readers, Ok(()));
+            readers.batch(vec![Item::Read(Box::new(scanned), relation)], |part| read = self.batch(part, seen));
+            read?;
         }
         if let Some(group) = self.links.remove(&path) {
             self.links.insert(first.clone(), group);

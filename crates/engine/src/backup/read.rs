@@ -15,6 +15,14 @@ use decube_backup_format::hash::ContentHasher;
 use decube_backup_format::ids::ChunkId;
 use decube_backup_format::tree::TreeEntry;
 
+/// Arenas that grew beyond this are cut back before they are used again, bytes.
+const ARENA_KEPT_BYTES: usize = 4 << 20;
+/// A file whose size is given as 0 and that has more content than this is not read, bytes: its content lies in memory as a
+/// whole, and may have no end.
+const UNSIZED_BYTES_MAX: usize = 16 << 20;
+/// First read of such a file, bytes: settings below `/proc/sys` are given in one read or not whole.
+const UNSIZED_READ_BYTES: usize = 4096;
+
 /// One piece of content inside an arena.
 pub(super) enum RawExtent {
     Chunk {
@@ -55,9 +63,12 @@ pub(super) enum ReadOutcome {
     Lost,
 }
 
+/// A part of a batch: what lies in one arena. All but batches with content nobody announced have one part.
 pub(super) struct BatchResult {
     pub arena: Vec<u8>,
     pub items: Vec<Ready>,
+    /// Whether no other part follows.
+    pub last: bool,
 }
 
 pub(super) enum ReadJob {
@@ -81,32 +92,38 @@ impl ReadContext<'_> {
     fn arena(&self) -> Vec<u8> {
         let mut arena = self.arenas.1.try_recv().unwrap_or_default();
         arena.clear();
+        arena.shrink_to(ARENA_KEPT_BYTES);
         arena
     }
 
     pub(super) fn run(&self, jobs: &Receiver<ReadJob>, hashers: &Sender<HashJob>) {
         for job in jobs {
             match job {
-                ReadJob::Batch { items, done } => {
-                    let _ = done.send(self.batch(items));
-                }
+                // Nobody takes the parts after an error.
+                ReadJob::Batch { items, done } => self.batch(items, |part| {
+                    let _ = done.send(part);
+                }),
                 ReadJob::Stream { scanned, blocks } => self.stream(scanned, &Outlets { blocks, hashers }),
             }
         }
     }
 
-    pub(super) fn batch(&self, items: Vec<Item>) -> BatchResult {
-        let mut arena = self.arena();
-        let items = items
-            .into_iter()
-            .map(|item| match item {
+    /// Reads `items` and gives them away in parts.
+    pub(super) fn batch(&self, items: Vec<Item>, mut give: impl FnMut(BatchResult)) {
+        let (mut arena, mut ready) = (self.arena(), Vec::with_capacity(items.len()));
+        for item in items {
+            if arena.len() >= 2 * super::plan::BATCH_BYTES as usize {
+                let arena = std::mem::replace(&mut arena, self.arena());
+                give(BatchResult { arena, items: std::mem::take(&mut ready), last: false });
+            }
+            ready.push(match item {
                 Item::Same(entry, identity) => Ready::Same(entry, identity),
                 Item::Link(scanned, relation, first) => Ready::Link(scanned, relation, first),
                 Item::Problem(problem) => Ready::Problem(problem),
                 Item::Read(scanned, relation) => Ready::Read(Box::new(self.read_entry(*scanned, relation, &mut arena))),
-            })
-            .collect();
-        BatchResult { arena, items }
+            });
+        }
+        give(BatchResult { arena, items: ready, last: true });
     }
 
     fn read_entry(&self, scanned: Scanned, relation: Relation, arena: &mut Vec<u8>) -> ReadEntry {
@@ -174,7 +191,9 @@ fn read_small(content: &mut dyn Content, arena: &mut Vec<u8>, expected: usize) -
     let (mut pieces, mut total) = (Vec::with_capacity(1), 0u64);
     let mut want = expected;
     if expected == 0 {
-        return Ok((pieces, 0));
+        let len = read_unsized(content, arena)?;
+        pieces.extend((len > 0).then_some(Piece::Data(len)));
+        return Ok((pieces, len as u64));
     }
     loop {
         let start = arena.len();
@@ -214,11 +233,40 @@ fn read_small(content: &mut dyn Content, arena: &mut Vec<u8>, expected: usize) -
     }
 }
 
+/// Reads a file whose size is given as 0 to its end. Most are empty, but files of `/proc` and of some file systems in
+/// user space are not.
+///
+/// # Errors
+/// Reading fails, or there is more than [`UNSIZED_BYTES_MAX`].
+fn read_unsized(content: &mut dyn Content, arena: &mut Vec<u8>) -> Result<usize> {
+    let (start, mut len, mut want) = (arena.len(), 0, UNSIZED_READ_BYTES);
+    loop {
+        let at = start + len;
+        arena.resize(at + want, 0);
+        match content.read(arena.get_mut(at..).unwrap_or_default())? {
+            Piece::Data(n) => len += n,
+            // A hole: it grew since it was listed, which `finish` tells.
+            Piece::Hole(_) | Piece::End => {
+                arena.truncate(at);
+                return Ok(len);
+            }
+        }
+        if len > UNSIZED_BYTES_MAX {
+            let message = "its size is given as 0, but it has content without end, or too much of it";
+            return Err(Error::new(ErrorKind::Unsupported, "read", message)
+                .with("bytes_read", len)
+                .with_hint("if it has an end, back it up through a pipe with `backup --stdin`; else exclude it"));
+        }
+        want = super::plan::BATCH_BYTES as usize;
+    }
+}
+
 pub(super) fn settle(read: &mut ReadEntry, len: u64, end: ContentEnd) {
     read.problems.extend(end.problems);
     let entry = &mut read.scanned.entry;
-    let announced = entry.kind.size();
-    if end.stable == Stability::Changed || (announced != len && announced != SIZE_UNKNOWN) {
+    // A size of 0 says nothing where there was content. Such a file never is as its parent knows it: it is read every time.
+    let announced = Some(entry.kind.size()).filter(|size| ![0, SIZE_UNKNOWN].contains(size));
+    if end.stable == Stability::Changed || announced.is_some_and(|size| size != len) {
         let path = entry.path.as_bytes().to_vec();
         read.problems.push(Problem::new(
             ProblemKind::Changed,

@@ -54,14 +54,11 @@ pub(super) fn look(repo: &Repository, state: &State, orphan_age: Duration) -> Re
         Some(time) => orphan_age.is_zero() || now_ms - i128::from(time) >= orphan_age.as_millis() as i128,
         None => orphan_age.is_zero(),
     };
-    let mut prefixes = vec!["packs/", "index/"];
+    let mut prefixes = vec!["packs/", "index/", "keys/"];
     // Who never used parity does not pay a request for it.
     let has_parity = |name: &ObjectName| matches!(name, ObjectName::Parity(_));
     if !repo.env.parity.is_none() || state.parities().len() > 0 || state.retired_objects().any(has_parity) {
         prefixes.push("parity/");
-    }
-    if state.retired_objects().any(|name| matches!(name, ObjectName::KeySlot(_))) {
-        prefixes.push("keys/");
     }
     for prefix in prefixes {
         found.lists += 1;
@@ -76,8 +73,6 @@ pub(super) fn look(repo: &Repository, state: &State, orphan_age: Duration) -> Re
                     }
                 }
                 Standing::OutOfForce => found.deletable.push((name, object.len)),
-                // A slot without a record opens nothing, but may be about to get one.
-                Standing::Unnamed if matches!(name, ObjectName::KeySlot(_)) => {}
                 Standing::Unnamed if is_old(&object) => found.orphans.push((name, object.len)),
                 Standing::Unnamed => found.young += 1,
             }

@@ -13,7 +13,7 @@
 //! Every slot wraps the same keyring key, so adding and removing slots re-encrypts nothing. A new slot
 //! object is written before the record that puts it in force; a removed one is taken out of force by
 //! a record before its object is deleted. A crash in between leaves either an unused object or a slot
-//! that no longer opens; the next change of keys deletes it. What the log says of a slot counts, and not
+//! that no longer opens: the next prune deletes the one, the next change of keys the other. What the log says of a slot counts, and not
 //! whether its object is there: one that is damaged keeps nobody from changing keys.
 
 mod hosts;

@@ -17,6 +17,7 @@ use decube_backup_format::header::Header;
 use decube_backup_format::ids::{RepositoryId, log_key};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::log::ObjectName;
+use decube_backup_format::sealed;
 use std::collections::BTreeSet;
 
 const REPLICA_HINT: &str = "nothing was changed; put `format` back from a replica of this repository";
@@ -126,6 +127,24 @@ pub(crate) fn newest_keyring(store: &Store, repository: &RepositoryId, key: &Key
         }
     }
     Ok(None)
+}
+
+/// Whether there are keyrings, each with the same bytes as its copy, and all are sealed under other keys than `key`: then
+/// it is not damage that keeps them shut.
+///
+/// # Errors
+/// As listing and reading yield.
+pub(crate) fn keyrings_are_anothers(store: &Store, key: &Key32) -> Result<bool> {
+    let generations = keyring_generations(store)?;
+    for generation in &generations {
+        let bytes = |name: ObjectName| store.get(&name.key()?);
+        let original = bytes(ObjectName::Keyring(*generation))?;
+        let is_anothers = original.as_ref().is_some_and(|bytes| sealed::commits_to(key, bytes).is_ok_and(|own| !own));
+        if !is_anothers || bytes(ObjectName::KeyringCopy(*generation))? != original {
+            return Ok(false);
+        }
+    }
+    Ok(!generations.is_empty())
 }
 
 /// Generations of which an object is listed, original or copy, recorded or not, ascending.

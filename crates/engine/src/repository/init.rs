@@ -214,7 +214,13 @@ fn make_keys(
             let unlocked = unlock::Unlocked { keyring, keyring_key: key, kek, slot: slot_id };
             Ok((unlocked, slot_bytes))
         }
-        Err(_) if matches!(put, Ok(PutOutcome::AlreadyExists)) => Err(lost_race()),
+        Err(error) if matches!(put, Ok(PutOutcome::AlreadyExists)) => {
+            // Another's keyring: nothing will ever open by this slot. If it stays, a prune deletes it.
+            if error.kind() == ErrorKind::Corrupt {
+                let _ = store.delete(&slot_key(&slot_id.to_hex())?);
+            }
+            Err(lost_race())
+        }
         Err(error) => Err(put.err().unwrap_or(error)),
     }
 }

@@ -263,6 +263,9 @@ impl Repository {
             self.check_reader(Access::Write)?;
         }
         let indexes: Vec<(u8, IndexId)> = added.iter().filter_map(|object| object.name.index()).collect();
+        // A prune may have taken a slot that waited for its record for a leftover.
+        let is_slot = |name: &ObjectName| matches!(name, ObjectName::KeySlot(_));
+        let slots: Vec<ObjectName> = added.iter().map(|object| object.name).filter(is_slot).collect();
         let entropy = self.env.entropy.clone();
         let mut builder = RecordBuilder::new(self.id(), &stamp, &payload, added, reclaimed, entropy.as_ref())?;
         if let Some(host) = host {
@@ -273,7 +276,8 @@ impl Repository {
             // slot must be the one that was validated.
             let state = self.state();
             self.check_admitted(&state)?;
-            let stands = rules::indexes_stand(state.as_ref(), &indexes);
+            let stands =
+                rules::indexes_stand(state.as_ref(), &indexes) && !slots.iter().any(|slot| state.is_retired(slot));
             if let (false, _) | (_, Verdict::Void) = (stands, validate(&state)?) {
                 return Ok(Appended::Void);
             }

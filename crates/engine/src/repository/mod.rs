@@ -286,7 +286,11 @@ impl Repository {
         if !self.damaged_records().is_empty() && !self.state().retired_objects().any(removed) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::WrongKey, "open", "this key was removed from the repository").with("slot", self.slot))
+        let message = match self.state().retired_objects().any(removed) {
+            true => "this key was removed from the repository",
+            false => "this key was never put in force: what made it did not get to its end",
+        };
+        Err(Error::new(ErrorKind::WrongKey, "open", message).with("slot", self.slot))
     }
 
     /// Header and keyring, if they were missing or damaged when this handle was opened and their copies stand in;

@@ -64,6 +64,17 @@ impl Credentials {
         }
     }
 
+    /// Whether `slot` is of the kind that such a secret opens.
+    fn fits(&self, slot: &KeySlot) -> bool {
+        matches!(
+            (self, &slot.kdf),
+            (Self::Password(_), SlotKdf::Argon2id { .. })
+                | (Self::KeyFile(_), SlotKdf::KeyFile { .. })
+                | (Self::Recovery(_), SlotKdf::Recovery { .. })
+                | (Self::Identities(_), SlotKdf::Recipient { .. })
+        )
+    }
+
     /// What `slot` wraps, `None` if it is of another kind or another secret's.
     fn open(&self, slot: &KeySlot, repository: &RepositoryId) -> Result<Option<OpenedSlot>> {
         let opened = match (self, &slot.kdf) {
@@ -116,69 +127,117 @@ pub(super) fn unlock_by(
     Some(Way::Everything(Box::new(Unlocked { keyring, keyring_key, kek, slot })))
 }
 
+/// What the slots said that did not open.
+#[derive(Default)]
+struct Refusals {
+    /// Slots there are.
+    slots: u64,
+    /// Sound ones of the kind of the secret that it does not open.
+    wrong: u64,
+    /// Those that cannot be read.
+    damaged: Vec<(SlotId, Error)>,
+    /// Of one that opened, why no keyring did.
+    keyring: Option<Error>,
+    /// One that opened, and that leads to no keyring there is.
+    stray: Option<SlotId>,
+}
+
+impl Refusals {
+    /// The error that says most. A secret that sound slots of its kind refuse is taken for a wrong one, though it may be
+    /// the right one of a slot that is damaged: then that is said as well.
+    fn told(self, store: &Store) -> Result<Error> {
+        let wrong = |message| Error::new(ErrorKind::WrongKey, "open", message);
+        let Self { slots, wrong: refused, damaged, keyring, stray } = self;
+        if slots == 0 {
+            return no_log::no_slots(store);
+        }
+        if let Some(error) = keyring {
+            return Ok(hinted(error));
+        }
+        if let Some(slot) = stray {
+            return Ok(wrong("this opens a key slot that is not of this repository's keyring: an init or `key add` that failed left it")
+                .with("slot", slot)
+                .with_hint("use the password or key file that the repository was made with, or one that was added since"));
+        }
+        let names: Vec<String> = damaged.iter().map(|(slot, _)| slot.to_string()).collect();
+        match damaged.into_iter().next() {
+            Some((slot, error)) if refused == 0 => Ok(hinted(error.with("slot", slot))),
+            damaged => {
+                let error = wrong("no key slot opens with this password or key").with("slots_tried", refused);
+                Ok(match damaged {
+                    Some(_) => error.with("slots_damaged", names.join(", ")).with_hint(
+                        "check the password source; if it is right, its slot is a damaged one: open with another key, or \
+                         put the slot back from a replica of this repository",
+                    ),
+                    None => error.with_hint(
+                        "check the password source; if it opened before, its slot was removed or lost: `decube-backup key list` \
+                         shows the slots, and `verify` a lost one, to who can open another",
+                    ),
+                })
+            }
+        }
+    }
+}
+
+fn hinted(damage: Error) -> Error {
+    if damage.hint().is_some() {
+        return damage;
+    }
+    damage.with_hint(
+        "a key slot, or the keyring with its copy, is damaged; try another password or key file, or put them back from a \
+         replica of this repository",
+    )
+}
+
 /// Tries `credentials` on every slot of their kind that `eligible` accepts.
 ///
 /// # Errors
-/// `WrongKey` if none opens, `Corrupt` if one is damaged or all are gone, `NotFound` if an init did not get as far as a slot.
+/// `WrongKey` if none opens, `Corrupt` if the keyring or all slots of that kind are damaged or all slots are gone, `NotFound` if
+/// an init did not get as far as a slot.
 pub(super) fn unlock(
     store: &Store,
     repository: &RepositoryId,
     credentials: &Credentials,
     eligible: &dyn Fn(&SlotId) -> bool,
 ) -> Result<Way> {
-    let (mut damaged, mut host) = (None, None);
-    let (mut slots, mut tried) = (0, 0);
+    let (mut refusals, mut host) = (Refusals::default(), None);
     for object in store.list("keys/")? {
-        let Some(slot_id) = object.key.as_str().strip_prefix("keys/").and_then(|n| SlotId::from_hex(n).ok()) else {
+        let Some(id) = object.key.as_str().strip_prefix("keys/").and_then(|n| SlotId::from_hex(n).ok()) else {
             continue;
         };
-        slots += 1;
-        if !eligible(&slot_id) {
+        refusals.slots += 1;
+        if !eligible(&id) {
             continue;
         }
         let Some(bytes) = store.get(&object.key)? else { continue };
-        tried += 1;
         let slot = match KeySlot::decode(&bytes) {
             Ok(slot) => slot,
             Err(error) => {
-                damaged = Some(error.with("slot", slot_id));
+                refusals.damaged.push((id, error));
                 continue;
             }
         };
-        if slot.scope == SlotScope::WriteOnly {
-            match credentials.open_ring(&slot, repository) {
-                // A slot that opens everything goes before.
-                Ok(Some(ring)) => host = Some(Way::Host(Box::new(ring), slot_id)),
-                Ok(None) => {}
-                Err(error) => damaged = Some(error.with("slot", slot_id)),
-            }
-            continue;
-        }
-        match credentials.open(&slot, repository) {
-            Ok(Some(OpenedSlot { keyring_key, kek })) => match any_keyring(store, repository, &keyring_key) {
+        let opened = if slot.scope == SlotScope::WriteOnly {
+            // A slot that opens everything goes before.
+            let ring = credentials.open_ring(&slot, repository);
+            ring.map(|ring| ring.map(|ring| host = Some(Way::Host(Box::new(ring), id))).map(|()| None))
+        } else {
+            credentials.open(&slot, repository).map(|opened| opened.map(Some))
+        };
+        match opened {
+            Ok(Some(None)) => {}
+            Ok(Some(Some(OpenedSlot { keyring_key, kek }))) => match any_keyring(store, repository, &keyring_key) {
                 Ok(keyring) => {
-                    return Ok(Way::Everything(Box::new(Unlocked { keyring, keyring_key, kek, slot: slot_id })));
+                    return Ok(Way::Everything(Box::new(Unlocked { keyring, keyring_key, kek, slot: id })));
                 }
-                Err(error) => damaged = Some(error),
+                Err(_) if copies::keyrings_are_anothers(store, &keyring_key)? => refusals.stray = Some(id),
+                Err(error) => refusals.keyring = Some(error),
             },
-            Ok(None) => {}
-            Err(error) => damaged = Some(error.with("slot", slot_id)),
+            Ok(None) => refusals.wrong += u64::from(credentials.fits(&slot)),
+            Err(error) => refusals.damaged.push((id, error)),
         }
     }
-    if let Some(host) = host {
-        return Ok(host);
-    }
-    match damaged {
-        Some(error) if error.hint().is_some() => Err(error),
-        Some(error) => Err(error.with_hint(
-            "a key slot, or the keyring with its copy, is damaged; try another password or key file, \
-             or put them back from a replica of this repository",
-        )),
-        None if slots == 0 => Err(no_log::no_slots(store)?),
-        None => Err(Error::new(ErrorKind::WrongKey, "open", "no key slot opens with this password or key")
-            .with("slots_tried", tried)
-            .with_hint("check the password source; `decube-backup key list` shows the slots to who can open one")),
-    }
+    host.map_or_else(|| Err(refusals.told(store)?), Ok)
 }
 
 /// Where every repository starts, or after a revocation the generation that the key belongs to.
