@@ -7,12 +7,12 @@
 //! Host, user, program and time of a record are what its writer said; the store's own time stands beside it.
 
 use crate::options::Damage;
-use crate::repository::{Repository, WitnessStatus};
+use crate::repository::{Repository, WitnessStatus, record_numbers};
 use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
-use decube_backup_format::ids::{PackName, SnapshotId, log_key};
+use decube_backup_format::ids::{PackName, SnapshotId, log_key, parse_seq_key};
 use decube_backup_format::log::{Envelope, LabelChange, ObjectName, Payload, SlotChange, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -34,8 +34,12 @@ pub(crate) struct Walked {
 /// Shows every record of the log to `visit`, in order, checked; returns the number of records and the last one's hash.
 pub(crate) fn walk(repo: &Repository, visit: &mut dyn FnMut(Walked) -> Result<()>) -> Result<(u64, [u8; 32])> {
     let mut state = State::new(repo.id());
-    let end = repo.state().next_seq().max(repo.damaged_records().last().map_or(0, |last| last + 1));
-    for seq in 0..end {
+    let numbers = match repo.damaged_records().is_empty() {
+        true => (0..repo.state().next_seq()).collect(),
+        false => record_numbers(repo, 0, repo.state().next_seq())?,
+    };
+    let end = numbers.last().map_or(0, |last| last.saturating_add(1));
+    for seq in numbers {
         let walked = match repo.store.get(&log_key(seq)?)? {
             None => Walked { seq, record: None, host: None, damage: Some("log record is missing".to_owned()) },
             Some(bytes) => check(repo, &mut state, seq, &bytes),
@@ -189,10 +193,7 @@ fn stored_times(repo: &Repository) -> Result<BTreeMap<u64, Timestamp>> {
     let time =
         |ms: i64| Timestamp { seconds: ms.div_euclid(1000), nanoseconds: ms.rem_euclid(1000) as u32 * 1_000_000 };
     let listed = repo.store.list("log/")?;
-    let times = listed.iter().filter_map(|object| {
-        let seq = u64::from_str_radix(object.key.as_str().strip_prefix("log/")?, 16).ok()?;
-        Some((seq, time(object.modified_ms?)))
-    });
+    let times = listed.iter().filter_map(|object| Some((parse_seq_key(&object.key)?, time(object.modified_ms?))));
     Ok(times.collect())
 }
 

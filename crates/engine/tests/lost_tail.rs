@@ -183,3 +183,31 @@ fn a_prune_keeps_the_newest_checkpoints_that_are_of_use() {
         assert_eq!(checkpoints(&user), stay, "{broken:?}");
     }
 }
+
+#[test]
+fn what_else_lies_among_the_records_hides_none() {
+    let foreign = ["log/zzz", "log/ffffffffffffffff", "log/fffffffffffffff", "log/readme.txt"];
+    for name in foreign {
+        let world = world(6);
+        let harness = &world.harness;
+        let newest = harness.backup(world.tree.path(), "again").snapshot.expect("a snapshot");
+        common::damage::put(harness, &key(name), "not a record".into());
+        let is_number = name == "log/ffffffffffffffff";
+        // Before anything is lost it is in nobody's way, unless its name is that of a record.
+        if !is_number {
+            harness.assert_sound(name);
+        }
+        lose(harness, 3..5);
+        let reader = harness.somebody_else();
+        for snapshot in [&world.snapshot, &newest] {
+            reader.assert_restores(snapshot, world.tree.path(), name);
+        }
+        let mut damaged = named(&reader, VerifyDepth::Structure);
+        damaged.retain(|object| object != name);
+        assert!(["log/0000000000000003", "log/0000000000000004"].iter().all(|lost| damaged.contains(&(*lost).into())));
+        assert!(damaged.len() <= if is_number { 1100 } else { 2 }, "{name}: {}", damaged.len());
+        let trail = audit(&reader.repository(), &AuditFilter::default(), None, &Silent, &mut |_| Ok(())).expect("read");
+        assert!(!trail.damages.is_empty(), "{name}");
+        assert!(plan(&reader.repository()).is_err(), "{name}: nothing is deleted by such a log");
+    }
+}

@@ -219,7 +219,9 @@ pub fn parse_index_key(key: &Key) -> Option<(u8, IndexId)> {
 /// Record number in a `log/…` or `ckpt/…` key; `None` for any other key.
 pub fn parse_seq_key(key: &Key) -> Option<u64> {
     let (folder, hex) = key.as_str().split_once('/')?;
-    ((folder == "log" || folder == "ckpt") && hex.len() == 16).then(|| u64::from_str_radix(hex, 16).ok())?
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let is_named = (folder == "log" || folder == "ckpt") && hex.len() == 16 && hex.bytes().all(is_digit);
+    is_named.then(|| u64::from_str_radix(hex, 16).ok())?
 }
 
 /// `keys/<slot>`; the slot is the hex of 8 random bytes.

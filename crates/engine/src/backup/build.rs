@@ -286,8 +286,13 @@ impl<'a> Builder<'a> {
         }
         self.monitor.problem(&problem);
         *self.report.problems.entry(problem.kind).or_default() += 1;
-        if self.report.problem_list.len() < MANIFEST_PROBLEMS_MAX {
-            self.report.problem_list.push(problem);
+        let list = &mut self.report.problem_list;
+        if problem.kind == ProblemKind::MissingSource {
+            // The next backup has to know of every root, however many other problems there are.
+            list.insert(0, problem);
+            list.truncate(MANIFEST_PROBLEMS_MAX);
+        } else if list.len() < MANIFEST_PROBLEMS_MAX {
+            list.push(problem);
         }
     }
 }

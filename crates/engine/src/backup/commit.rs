@@ -1,7 +1,6 @@
 //! Publishing a snapshot: first the index segments, then one log record.
 
 use super::Pass;
-use super::emptied;
 use crate::index::LocalIndex;
 use crate::options::{BackupOptions, BackupReport};
 use crate::pipeline::AddedPack;
@@ -101,8 +100,8 @@ pub(super) struct Commit<'a> {
 
 impl Commit<'_> {
     pub(super) fn run(self, pass: Pass<'_>) -> Result<Committed> {
-        let Pass { mut report, root, added, deps, mut stat, mut kept } = pass;
-        if kept.is_some() && emptied::is_among(&report.problem_list) {
+        let Pass { mut report, root, added, deps, mut stat, mut kept, emptied } = pass;
+        if kept.is_some() && emptied {
             // A host knows of no snapshot but the one it keeps: the next backup shall still be compared with what was there.
             (stat, kept) = (None, None);
         }

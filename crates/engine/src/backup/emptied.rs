@@ -12,6 +12,8 @@ use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::source::Source;
 use decube_backup_format::log::Payload;
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const WHY: &str = "nothing is in it, and in the snapshot before there was: if a disk belongs here, mount it and back up again; if \
                    it is meant to be empty, back up once with --force";
@@ -24,6 +26,7 @@ pub(super) struct Emptied {
     missing_before: HashSet<Vec<u8>>,
     /// A root that was not empty before, and of which nothing but itself was met yet.
     doubtful: Option<EntryPath>,
+    found: Arc<AtomicBool>,
 }
 
 impl Emptied {
@@ -38,7 +41,12 @@ impl Emptied {
             return Self::default();
         };
         let roots = source.describe().roots.into_iter().collect();
-        Self { roots, missing_before: missing_in(repo, before), doubtful: None }
+        Self { roots, missing_before: missing_in(repo, before), ..Self::default() }
+    }
+
+    /// Tells whether any was found, once the scan is through.
+    pub(super) fn flag(&self) -> Arc<AtomicBool> {
+        self.found.clone()
     }
 
     /// Whether `path` is a root.
@@ -61,14 +69,12 @@ impl Emptied {
             path.strip_prefix(root.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
         };
         // A problem with the root itself says more.
-        let is_empty = !next.is_some_and(is_in_it);
-        is_empty.then(|| Problem::new(ProblemKind::MissingSource, root.as_bytes(), WHY))
+        if next.is_some_and(is_in_it) {
+            return None;
+        }
+        self.found.store(true, Ordering::Relaxed);
+        Some(Problem::new(ProblemKind::MissingSource, root.as_bytes(), WHY))
     }
-}
-
-/// Whether one of `problems` is a root that was found empty.
-pub(super) fn is_among(problems: &[Problem]) -> bool {
-    problems.iter().any(|problem| problem.kind == ProblemKind::MissingSource && problem.message == WHY)
 }
 
 /// Roots that were missing in the parent. Only its record names them; mostly there are none, and it is not read.

@@ -71,6 +71,8 @@ struct Pass<'a> {
     deps: HashSet<PackName>,
     stat: Option<StatCacheWriter>,
     kept: Option<Keeper<'a>>,
+    /// Whether a root was found empty that was not before.
+    emptied: bool,
 }
 
 /// What a backup is compared with.
@@ -277,6 +279,7 @@ fn run_pass<'a>(
         let mut planner =
             plan::Planner::new(old, health, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
         planner.emptied = emptied::Emptied::of(repo, source, options, before);
+        let found_emptied = planner.emptied.flag();
         let planner_failure = failure.clone();
         scope.spawn(move || {
             if let Err(error) = planner.run(scan) {
@@ -321,7 +324,9 @@ fn run_pass<'a>(
         report.chunks_reused = dedup.chunks_reused;
         let (added, deps) = dedup.finish()?;
         run.count_packs(&added);
-        Ok(Pass { report, root, added, deps, stat, kept: None })
+        // The builder has met the end of the scan.
+        let emptied = found_emptied.load(Ordering::Relaxed);
+        Ok(Pass { report, root, added, deps, stat, kept: None, emptied })
     })?;
     pass.deps.extend(looked_up.into_inner().unwrap_or_else(PoisonError::into_inner));
     pass.kept = keeper;

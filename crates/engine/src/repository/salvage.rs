@@ -8,8 +8,9 @@
 use super::Repository;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
-use decube_backup_format::ids::{IndexId, log_key, parse_index_key};
+use decube_backup_format::ids::{IndexId, log_key, parse_index_key, parse_seq_key};
 use decube_backup_format::log::{Envelope, ObjectName, Payload};
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 impl Repository {
@@ -33,7 +34,7 @@ impl Repository {
     pub(super) fn salvage(&self, why: Error) -> Result<()> {
         tracing::warn!(error = %why.chain(), "the log is damaged; reading what is left of it: there may be newer snapshots than are seen");
         let mut state = (*self.state()).clone();
-        let damaged = fold_readable(self, &mut state)?;
+        let (_, damaged) = fold_readable(self, &mut state)?;
         if damaged.is_empty() {
             return Err(why);
         }
@@ -57,26 +58,41 @@ impl Repository {
     }
 }
 
-/// Folds the records from `state.next_seq()` on that open under the log key; returns the others' numbers.
-pub(crate) fn fold_readable(repo: &Repository, state: &mut State) -> Result<Vec<u64>> {
-    let mut damaged = Vec::new();
-    // The listing says how far the log goes; what counts is what each record says under its seal.
-    let last = repo.store.list("log/")?.last().and_then(|o| {
-        let number = o.key.as_str().strip_prefix("log/")?;
-        u64::from_str_radix(number, 16).ok()
-    });
-    for seq in state.next_seq()..last.map_or(0, |last| last.saturating_add(1)) {
-        match read_record(repo, state, seq) {
-            Some((envelope, payload)) => {
-                if envelope.seq != state.next_seq() || envelope.prev != state.hash() {
-                    state.skip_to(&envelope);
-                }
-                state.apply_opened(&envelope, payload.as_ref())?;
-            }
-            None => damaged.push(seq),
-        }
+/// Numbers of lost records that are told one by one, of those that are missing in a row: who may write can store something
+/// under any number.
+const MISSING_TOLD_MAX: u64 = 1024;
+
+/// Numbers from `from` on of records that are there, or missing before one that is or before `end`, ascending.
+pub(crate) fn record_numbers(repo: &Repository, from: u64, end: u64) -> Result<Vec<u64>> {
+    let listed = repo.store.list("log/")?;
+    let there: BTreeSet<u64> =
+        listed.iter().filter_map(|object| parse_seq_key(&object.key)).filter(|seq| *seq >= from).collect();
+    let (mut numbers, mut next) = (Vec::new(), from);
+    for seq in there {
+        numbers.extend((next..seq).take(MISSING_TOLD_MAX as usize));
+        numbers.push(seq);
+        next = seq.saturating_add(1);
     }
-    Ok(damaged)
+    numbers.extend((next..end).take(MISSING_TOLD_MAX as usize));
+    Ok(numbers)
+}
+
+/// Folds the records from `state.next_seq()` on that open under the log key; returns how many did, and the others' numbers.
+pub(crate) fn fold_readable(repo: &Repository, state: &mut State) -> Result<(u64, Vec<u64>)> {
+    let (mut folded, mut damaged) = (0, Vec::new());
+    // The listing says where to look; what counts is what each record says under its seal.
+    for seq in record_numbers(repo, state.next_seq(), 0)? {
+        let Some((envelope, payload)) = read_record(repo, state, seq) else {
+            damaged.push(seq);
+            continue;
+        };
+        if envelope.seq != state.next_seq() || envelope.prev != state.hash() {
+            state.skip_to(&envelope);
+        }
+        state.apply_opened(&envelope, payload.as_ref())?;
+        folded += 1;
+    }
+    Ok((folded, damaged))
 }
 
 /// The record in slot `seq` if it is whole and ours, a host's or that of a holder of all keys; without a payload if a host

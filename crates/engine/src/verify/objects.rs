@@ -12,7 +12,7 @@ use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Key, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
-use decube_backup_format::ids::log_key;
+use decube_backup_format::ids::{log_key, parse_seq_key};
 use decube_backup_format::log::ObjectName;
 use std::collections::{HashMap, HashSet};
 
@@ -47,10 +47,8 @@ pub(super) fn check_log(repo: &Repository, findings: &mut Findings) -> Result<()
         return name_damaged(repo.damaged_records(), findings);
     }
     // Behind the first damage every record is judged by its own seal.
-    let before = fresh.next_seq();
-    let damaged = fold_readable(repo, &mut fresh)?;
-    findings.report.records +=
-        (before..fresh.next_seq()).count() as u64 - damaged.iter().filter(|n| **n < fresh.next_seq()).count() as u64;
+    let (folded, damaged) = fold_readable(repo, &mut fresh)?;
+    findings.report.records += folded;
     name_damaged(damaged, findings)
 }
 
@@ -144,7 +142,8 @@ fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn
     }
     let next = log_key(state.next_seq())?;
     // A later record without this one: it is missing, unless it was appended since we looked.
-    if listed.keys().any(|key| key.as_str().starts_with("log/") && *key > next) && store.stat(&next)?.is_none() {
+    let mut records = listed.keys().filter(|key| key.as_str().starts_with("log/")).filter_map(parse_seq_key);
+    if records.any(|seq| seq > state.next_seq()) && store.stat(&next)?.is_none() {
         findings.damage(&next, "log record is missing");
     }
     let known: HashSet<&str> = ["format", "hint"].into();

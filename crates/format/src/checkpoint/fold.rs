@@ -74,7 +74,7 @@ impl State {
 
     fn fold_envelope(&mut self, envelope: &Envelope) {
         if self.plain_refusal(envelope).is_some() {
-            (self.next_seq, self.hash) = (envelope.seq + 1, envelope.hash);
+            (self.next_seq, self.hash) = (envelope.seq.saturating_add(1), envelope.hash);
             return;
         }
         self.fold_hosts(envelope);
@@ -86,7 +86,7 @@ impl State {
             self.fold_reclaimed(name);
         }
         self.writers.extend(&envelope.admits);
-        self.next_seq = envelope.seq + 1;
+        self.next_seq = envelope.seq.saturating_add(1);
         self.hash = envelope.hash;
         if self.host(&envelope.writer).is_none() {
             self.full_seq = self.next_seq;
