@@ -288,9 +288,11 @@ impl Repository {
         }
         let message = match self.state().retired_objects().any(removed) {
             true => "this key was removed from the repository",
-            false => "this key was never put in force: what made it did not get to its end",
+            false => "this key was never put in force: what made it did not get to its end, or its record is lost",
         };
-        Err(Error::new(ErrorKind::WrongKey, "open", message).with("slot", self.slot))
+        Err(Error::new(ErrorKind::WrongKey, "open", message)
+            .with("slot", self.slot)
+            .with_hint("open the repository with another key; `decube-backup key list` shows those in force"))
     }
 
     /// Header and keyring, if they were missing or damaged when this handle was opened and their copies stand in;
