@@ -123,11 +123,11 @@ fn usage(error: &clap::Error, format: Format) -> ExitCode {
         let _ = error.print();
         return Exit::Done.into();
     }
+    let console = output::Console::new(format, output::Volume::Normal);
     match format {
-        Format::Text => {
-            let _ = error.print();
-        }
-        Format::Json => output::Console::new(format, output::Volume::Normal).failure(&usage_failure(error)),
+        // An argument may be the name of a file that somebody else made.
+        Format::Text => error.render().to_string().lines().for_each(|line| console.stderr(line)),
+        Format::Json => console.failure(&usage_failure(error)),
     }
     Exit::Failed.into()
 }

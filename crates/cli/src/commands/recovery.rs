@@ -93,7 +93,7 @@ fn write(
             }
             console.json(&object)
         }
-        (Format::Text, None) => console.line(sheet),
+        (Format::Text, None) => console.document(sheet),
         (Format::Text, Some(file)) => console.summary(format_args!(
             "added key {} and wrote its sheet to {}. Print it, keep it in a safe, and remove the file.",
             slot.slot,

@@ -10,6 +10,7 @@ mod itself;
 mod key_trouble;
 mod keys;
 mod naming;
+mod obeyed;
 mod panicking;
 mod piped;
 mod repairing;
