@@ -14,6 +14,7 @@
 //! | `panics` | what is said and done when the program itself is wrong |
 //! | `session` | what commands share |
 //! | `credentials` | passwords and key files |
+//! | `prompt` | asking a person for a password |
 //! | `commands` | one module a command |
 //! | `local` | files of this machine as source and target (feature `fs`) |
 //! | `globs` | patterns that choose entries of a snapshot |
@@ -32,6 +33,7 @@ mod globs;
 mod local;
 pub mod output;
 mod panics;
+mod prompt;
 mod session;
 pub mod signals;
 mod surroundings;

@@ -27,9 +27,10 @@ pub(super) fn run(session: &Session, command: &RecoveryCommand) -> Outcome {
         RecoveryCommand::Use(new) => {
             let place = session.place()?;
             let environment = session.environment(&place)?;
-            let repository =
-                session.open_by(&place, environment, || credentials::recovery(&session.global).map(Found::given))?;
-            let slot = keys::add(&repository, &credentials::find_new(new)?, &new.new_label)?;
+            let repository = session.open_by(&place, environment, || {
+                credentials::recovery(&session.global, &session.stop).map(Found::given)
+            })?;
+            let slot = keys::add(&repository, &credentials::find_new(new, &session.stop)?, &new.new_label)?;
             key::say(session, "added", &slot)
         }
     }
