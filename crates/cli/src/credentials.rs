@@ -8,12 +8,13 @@ use crate::config::model::SinkConfig;
 use crate::config::{first_line_of_command, first_line_of_file, resolve};
 use crate::prompt;
 use crate::signals::StopFlag;
-use crate::surroundings;
+use crate::{secret_bytes, surroundings};
 use decube_backup_core::{Error, ErrorKind, Result, Secret};
 use decube_backup_engine::Credentials;
 use decube_backup_engine::keys::{Identities, Recipient};
 use decube_backup_format::keyslot::{KeyFile, RECOVERY_LINES, RecoveryKey};
-use std::io::{IsTerminal, Read, Write};
+use std::fs::File;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -118,8 +119,7 @@ pub(crate) fn recovery(global: &GlobalArgs, stop: &StopFlag) -> Result<Credentia
     }
     let unreadable = |e| Error::io("recovery", "cannot read the recovery key", e);
     if !std::io::stdin().is_terminal() {
-        let mut text = Zeroizing::new(String::new());
-        std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
+        let text = secret_bytes::text(std::io::stdin()).map_err(unreadable)?;
         return RecoveryKey::parse(&text).map(Credentials::Recovery);
     }
     let mut lines = Zeroizing::new(String::new());
@@ -250,7 +250,7 @@ fn recovery_sheet(file: &Path) -> Result<Credentials> {
 
 fn read(file: &Path, what: &'static str) -> Result<Zeroizing<Vec<u8>>> {
     let failed = |e| Error::io("key", what, e).with("file", file.display());
-    std::fs::read(file).map(Zeroizing::new).map_err(failed)
+    File::open(file).and_then(secret_bytes::read).map_err(failed)
 }
 
 /// A public key as it is given, or the one in the file that is named.

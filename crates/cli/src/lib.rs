@@ -15,6 +15,7 @@
 //! | `session` | what commands share |
 //! | `credentials` | passwords and key files |
 //! | `prompt` | asking a person for a password |
+//! | `secret_bytes` | reading what may hold a secret, within bounds |
 //! | `commands` | one module a command |
 //! | `local` | files of this machine as source and target (feature `fs`) |
 //! | `globs` | patterns that choose entries of a snapshot |
@@ -34,6 +35,7 @@ mod local;
 pub mod output;
 mod panics;
 mod prompt;
+mod secret_bytes;
 mod session;
 pub mod signals;
 mod surroundings;

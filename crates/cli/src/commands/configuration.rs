@@ -19,7 +19,10 @@ pub(super) fn run(session: &Session, command: &ConfigCommand) -> Outcome {
     match command {
         ConfigCommand::Check => check(session)?,
         ConfigCommand::Show { origin } => show(session, *origin)?,
-        ConfigCommand::Schema => session.console.document(&pretty(&config::schema())?)?,
+        ConfigCommand::Schema => match session.console.format() {
+            Format::Text => session.console.document(&pretty(&config::schema())?)?,
+            Format::Json => session.console.json(&config::schema())?,
+        },
     }
     Ok(Exit::Done)
 }
