@@ -4,7 +4,8 @@
 //! tests, demonstrations and recovery drills; it proves a restore instead of trusting it.
 
 use crate::source::{FsSource, SourceOptions};
-use decube_backup_core::entry::{Entry, EntryKind, Identity, display_bytes};
+use decube_backup_core::display::display_bytes;
+use decube_backup_core::entry::{Entry, EntryKind, Identity};
 use decube_backup_core::monitor::Problem;
 use decube_backup_core::source::{Content, Piece, Scan, ScanItem, Scanned, Source};
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};

@@ -90,7 +90,7 @@ fn patterns() {
     check(&tree, &["# a.log", "", "\\#x", "[az].???"], &["a.log", "doc/a.log", "doc/deep/x/y/z.tmp", "z.tmp"]);
 }
 
-const ODD_NAMES: [&str; 26] = [
+const ODD_NAMES: [&str; 28] = [
     "a",
     "b",
     "{a,b}",
@@ -113,13 +113,15 @@ const ODD_NAMES: [&str; 26] = [
     "Z",
     "7",
     "é",
+    "ab",
     "d/a",
+    "d/ab",
     "d/x.{o,c}",
     "d-a",
     "z",
 ];
 
-const ODD_LINES: [&str; 41] = [
+const ODD_LINES: [&str; 50] = [
     "{a,b}",
     "*.{o,c}",
     "{a",
@@ -161,6 +163,15 @@ const ODD_LINES: [&str; 41] = [
     "\\\\/",
     "d/",
     "[\\]]",
+    "a[/b]",
+    "x[/]y",
+    "[a/]b/",
+    "[a/]b",
+    "a[!/]",
+    "a[^/]/",
+    "[/a]",
+    "**/a[/b]",
+    "a[/b",
 ];
 
 /// The files of `ODD_NAMES` that git does not ignore, with `line` as the only rule.

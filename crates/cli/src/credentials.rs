@@ -6,12 +6,15 @@
 use crate::args::{GlobalArgs, NewKeyArgs};
 use crate::config::model::SinkConfig;
 use crate::config::{first_line_of_command, first_line_of_file, resolve};
-use crate::surroundings;
+use crate::prompt;
+use crate::signals::StopFlag;
+use crate::{secret_bytes, surroundings};
 use decube_backup_core::{Error, ErrorKind, Result, Secret};
 use decube_backup_engine::Credentials;
 use decube_backup_engine::keys::{Identities, Recipient};
 use decube_backup_format::keyslot::{KeyFile, RECOVERY_LINES, RecoveryKey};
-use std::io::{IsTerminal, Read, Write};
+use std::fs::File;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -51,16 +54,21 @@ pub(crate) type Configured<'a> = (&'a SinkConfig, &'a Path);
 /// Credentials for a repository.
 ///
 /// # Errors
-/// No way is given and nobody can be asked; or the way that is given fails.
-pub(crate) fn find(global: &GlobalArgs, configured: Option<Configured<'_>>, asking: Asking) -> Result<Found> {
-    let found = found(global, configured, asking)?;
+/// No way is given and nobody can be asked; or the way that is given fails; `Interrupted` if `stop` is raised meanwhile.
+pub(crate) fn find(
+    global: &GlobalArgs,
+    configured: Option<Configured<'_>>,
+    asking: Asking,
+    stop: &StopFlag,
+) -> Result<Found> {
+    let found = found(global, configured, asking, stop)?;
     match asking {
         Asking::Once => Ok(found),
         Asking::Twice => Ok(Found { credentials: worth_setting(found.credentials)?, ..found }),
     }
 }
 
-fn found(global: &GlobalArgs, configured: Option<Configured<'_>>, asking: Asking) -> Result<Found> {
+fn found(global: &GlobalArgs, configured: Option<Configured<'_>>, asking: Asking, stop: &StopFlag) -> Result<Found> {
     if let Some(found) = from_arguments(global)? {
         return Ok(Found::given(found));
     }
@@ -71,7 +79,7 @@ fn found(global: &GlobalArgs, configured: Option<Configured<'_>>, asking: Asking
     }
     match from_environment()? {
         Some(found) => Ok(Found::given(found)),
-        None => ask("repository password", asking).map(Found::typed),
+        None => ask("repository password", asking, stop).map(Found::typed),
     }
 }
 
@@ -79,12 +87,12 @@ fn found(global: &GlobalArgs, configured: Option<Configured<'_>>, asking: Asking
 ///
 /// # Errors
 /// As [`find`].
-pub(crate) fn find_new(args: &NewKeyArgs) -> Result<Credentials> {
+pub(crate) fn find_new(args: &NewKeyArgs, stop: &StopFlag) -> Result<Credentials> {
     worth_setting(match (&args.new_key_file, &args.new_password_command, &args.new_password_file) {
         (Some(file), ..) => key_file(file)?,
         (_, Some(command), _) => password(first_line_of_command(command)?)?,
         (.., Some(file)) => password(first_line_of_file(file)?)?,
-        _ => ask(NEW_PASSWORD, Asking::Twice)?,
+        _ => ask(NEW_PASSWORD, Asking::Twice, stop)?,
     })
 }
 
@@ -102,7 +110,7 @@ fn worth_setting(new: Credentials) -> Result<Credentials> {
 ///
 /// # Errors
 /// It cannot be read, or is mistyped.
-pub(crate) fn recovery(global: &GlobalArgs) -> Result<Credentials> {
+pub(crate) fn recovery(global: &GlobalArgs, stop: &StopFlag) -> Result<Credentials> {
     if let Some(file) = &global.recovery_key_file {
         return recovery_sheet(file);
     }
@@ -111,15 +119,13 @@ pub(crate) fn recovery(global: &GlobalArgs) -> Result<Credentials> {
     }
     let unreadable = |e| Error::io("recovery", "cannot read the recovery key", e);
     if !std::io::stdin().is_terminal() {
-        let mut text = Zeroizing::new(String::new());
-        std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
+        let text = secret_bytes::text(std::io::stdin()).map_err(unreadable)?;
         return RecoveryKey::parse(&text).map(Credentials::Recovery);
     }
     let mut lines = Zeroizing::new(String::new());
     for number in 0..RECOVERY_LINES {
         loop {
-            let typed = rpassword::prompt_password(format!("recovery key, line {}: ", number + 1));
-            let typed = typed.map(Zeroizing::new).map_err(unreadable)?;
+            let typed = prompt::hidden(&format!("recovery key, line {}: ", number + 1), stop)?;
             match RecoveryKey::check(number, &typed) {
                 Ok(()) => {
                     lines.push_str(&typed);
@@ -199,7 +205,7 @@ fn from_environment() -> Result<Option<Credentials>> {
     surroundings::text("DECUBE_BACKUP_PASSWORD")?.map(password).transpose()
 }
 
-fn ask(what: &str, asking: Asking) -> Result<Credentials> {
+fn ask(what: &str, asking: Asking, stop: &StopFlag) -> Result<Credentials> {
     if !std::io::stdin().is_terminal() {
         let error = Error::new(ErrorKind::Invalid, "password", format!("no {what} is given, and nobody can be asked"));
         return Err(match what {
@@ -211,12 +217,8 @@ fn ask(what: &str, asking: Asking) -> Result<Credentials> {
             ),
         });
     }
-    let prompt = |text: String| {
-        let typed = rpassword::prompt_password(text);
-        typed.map(Zeroizing::new).map_err(|e| Error::io("password", "cannot read the password", e))
-    };
-    let first = prompt(format!("{what}: "))?;
-    if asking == Asking::Twice && *prompt(format!("{what} again: "))? != *first {
+    let first = prompt::hidden(&format!("{what}: "), stop)?;
+    if asking == Asking::Twice && *prompt::hidden(&format!("{what} again: "), stop)? != *first {
         return Err(Error::new(ErrorKind::Invalid, "password", "the two passwords differ"));
     }
     password(first.to_string())
@@ -248,7 +250,7 @@ fn recovery_sheet(file: &Path) -> Result<Credentials> {
 
 fn read(file: &Path, what: &'static str) -> Result<Zeroizing<Vec<u8>>> {
     let failed = |e| Error::io("key", what, e).with("file", file.display());
-    std::fs::read(file).map(Zeroizing::new).map_err(failed)
+    File::open(file).and_then(secret_bytes::read).map_err(failed)
 }
 
 /// A public key as it is given, or the one in the file that is named.

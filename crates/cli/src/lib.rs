@@ -14,6 +14,8 @@
 //! | `panics` | what is said and done when the program itself is wrong |
 //! | `session` | what commands share |
 //! | `credentials` | passwords and key files |
+//! | `prompt` | asking a person for a password |
+//! | `secret_bytes` | reading what may hold a secret, within bounds |
 //! | `commands` | one module a command |
 //! | `local` | files of this machine as source and target (feature `fs`) |
 //! | `globs` | patterns that choose entries of a snapshot |
@@ -32,6 +34,8 @@ mod globs;
 mod local;
 pub mod output;
 mod panics;
+mod prompt;
+mod secret_bytes;
 mod session;
 pub mod signals;
 mod surroundings;
@@ -123,11 +127,11 @@ fn usage(error: &clap::Error, format: Format) -> ExitCode {
         let _ = error.print();
         return Exit::Done.into();
     }
+    let console = output::Console::new(format, output::Volume::Normal);
     match format {
-        Format::Text => {
-            let _ = error.print();
-        }
-        Format::Json => output::Console::new(format, output::Volume::Normal).failure(&usage_failure(error)),
+        // An argument may be the name of a file that somebody else made.
+        Format::Text => error.render().to_string().lines().for_each(|line| console.stderr(line)),
+        Format::Json => console.failure(&usage_failure(error)),
     }
     Exit::Failed.into()
 }

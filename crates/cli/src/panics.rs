@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::output::Format;
+use decube_backup_core::display::display_line;
 use serde_json::json;
 use std::io::Write;
 
@@ -24,7 +25,7 @@ pub(crate) fn end_the_process(format: Format) {
 fn told(format: Format, what: &str, place: &str) -> String {
     let message = format!("internal error: {what} at={place}");
     match format {
-        Format::Text => format!("error: {message}\nhint: {HINT}\n"),
+        Format::Text => format!("error: {}\nhint: {HINT}\n", display_line(message)),
         Format::Json => {
             let exit = json!({
                 "message_type": "exit_error", "code": Exit::Failed.code(), "message": message, "hint": HINT,

@@ -3,15 +3,24 @@
 use crate::exit::Exit;
 use decube_backup_core::{Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::{SigId, flag, low_level};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The signals that ask to stop.
+const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
 /// Whether a stop was asked for.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag {
     raised: Arc<AtomicBool>,
     listening: Arc<AtomicBool>,
+    /// Handlers were set that are never taken away: see [`Self::watch`].
+    watched: Arc<AtomicBool>,
+    /// What these do is what signals do without.
+    by_default: Arc<AtomicBool>,
 }
 
 impl StopFlag {
@@ -30,18 +39,76 @@ impl StopFlag {
         if self.listening.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        let failed = |e| Error::io("signal", "cannot watch for signals", e);
-        for signal in [SIGINT, SIGTERM] {
+        for signal in SIGNALS {
             // In this order: a raised flag exits before it would be raised again.
             flag::register_conditional_shutdown(signal, i32::from(Exit::Interrupted.code()), self.raised.clone())
-                .map_err(failed)?;
-            flag::register(signal, self.raised.clone()).map_err(failed)?;
+                .map_err(unwatchable)?;
+            flag::register(signal, self.raised.clone()).map_err(unwatchable)?;
         }
+        self.by_default.store(false, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Until what is returned is dropped, a signal raises the flag and wakes who polls that; afterwards it does again what it
+    /// did before.
+    ///
+    /// # Errors
+    /// `Io` if the handlers cannot be set.
+    pub(crate) fn watch(&self) -> Result<Watch<'_>> {
+        if !self.watched.swap(true, Ordering::SeqCst) {
+            // A signal that has had a handler never again does by itself what it does by default.
+            for signal in SIGNALS {
+                flag::register_conditional_default(signal, self.by_default.clone()).map_err(unwatchable)?;
+            }
+        }
+        let (woken, waker) = UnixStream::pair().map_err(unwatchable)?;
+        let mut watch = Watch { stop: self, woken, actions: Vec::new() };
+        for signal in SIGNALS {
+            // In this order: who is woken finds the flag raised.
+            watch.actions.push(flag::register(signal, self.raised.clone()).map_err(unwatchable)?);
+            let waker = waker.try_clone().map_err(unwatchable)?;
+            watch.actions.push(low_level::pipe::register(signal, waker).map_err(unwatchable)?);
+        }
+        self.by_default.store(false, Ordering::SeqCst);
+        Ok(watch)
     }
 
     /// Whether a stop was asked for.
     pub fn is_raised(&self) -> bool {
         self.raised.load(Ordering::Relaxed)
     }
+}
+
+/// Signals wake who polls this.
+pub(crate) struct Watch<'s> {
+    stop: &'s StopFlag,
+    woken: UnixStream,
+    actions: Vec<SigId>,
+}
+
+impl Watch<'_> {
+    /// Whether a stop was asked for.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.stop.is_raised()
+    }
+}
+
+impl AsFd for Watch<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.woken.as_fd()
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let listening = self.stop.listening.load(Ordering::SeqCst);
+        self.stop.by_default.store(!listening, Ordering::SeqCst);
+        for action in self.actions.drain(..) {
+            low_level::unregister(action);
+        }
+    }
+}
+
+fn unwatchable(source: std::io::Error) -> Error {
+    Error::io("signal", "cannot watch for signals", source)
 }

@@ -3,6 +3,7 @@
 //! Order is *path order*: component by component, bytes unsigned, a directory directly before its
 //! subtree. It equals the byte order of the path with every `/` read as 0, which no name can hold.
 
+use crate::display::display_bytes;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -145,34 +146,6 @@ impl fmt::Debug for EntryPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", display_bytes(&self.0))
     }
-}
-
-/// Shows raw bytes as text on one line: control characters, `\` and invalid UTF-8 as `\xNN`.
-pub fn display_bytes(bytes: &[u8]) -> impl fmt::Display + '_ {
-    struct Shown<'a>(&'a [u8]);
-    impl fmt::Display for Shown<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            for chunk in self.0.utf8_chunks() {
-                for c in chunk.valid().chars() {
-                    match c {
-                        '\\' => f.write_str("\\\\")?,
-                        c if c.is_control() => {
-                            let mut utf8 = [0; 4];
-                            for b in c.encode_utf8(&mut utf8).bytes() {
-                                write!(f, "\\x{b:02x}")?;
-                            }
-                        }
-                        c => fmt::Write::write_char(f, c)?,
-                    }
-                }
-                for b in chunk.invalid() {
-                    write!(f, "\\x{b:02x}")?;
-                }
-            }
-            Ok(())
-        }
-    }
-    Shown(bytes)
 }
 
 /// A moment: seconds and nanoseconds since the Unix epoch; seconds may be negative, nanoseconds are
@@ -358,11 +331,6 @@ mod tests {
             assert_eq!(path(below).below(&path(above)).expect("short"), path(whole));
             assert_eq!(path(whole).strip(&path(above)), Some(path(below)));
         }
-    }
-
-    #[test]
-    fn odd_names_are_shown_on_one_line() {
-        assert_eq!(display_bytes(b"a\nb\xff\\").to_string(), "a\\x0ab\\xff\\\\");
     }
 
     #[test]

@@ -28,11 +28,17 @@ pub fn line(text: &str) -> Line {
     }
     let (not, body) = text.strip_prefix('!').map_or(("", text), |body| ("!", body));
     let (body, directory) = body.strip_suffix('/').map_or((body, ""), |body| (body, "/"));
-    // Without a slash in it a pattern matches names at any depth. Said outright, since brackets below may get slashes.
-    let depth = if body.contains('/') || body == "**" { "" } else { "**/" };
     let mut backwards = false;
     match translated(body, &mut backwards) {
         Some(glob) if !glob.is_empty() => {
+            // Without a slash in it a pattern matches names at any depth, with one even inside brackets only where it
+            // stands. Said outright, since slashes in brackets come and go.
+            let depth = match (body.contains('/'), glob.contains('/')) {
+                (true, true) => "",
+                (true, false) => "/",
+                (false, _) if body == "**" => "",
+                (false, _) => "**/",
+            };
             let pattern = format!("{not}{depth}{glob}{directory}");
             if backwards { Line::Backwards(pattern) } else { Line::Pattern(pattern) }
         }
@@ -248,6 +254,8 @@ mod tests {
             ("[\\!^]", "**/{\\!,\\^}"),
             ("[a^-]", "**/[a^-]"),
             ("[.-0]", "**/[.0]"),
+            ("a[/b]", "/a[b]"),
+            ("a[!/]b/", "a[!/]b/"),
             ("[[:a]", "**/[:[a]"),
             ("[é]", "**/[é]"),
             ("\\\\/", "**/[\\]/"),

@@ -12,6 +12,7 @@
 //! | [`target`] | where a restore writes |
 //! | [`transform`] | invertible bytes → bytes on a segment |
 //! | [`catalog`] | the queryable record of snapshots |
+//! | [`display`] | bytes and text as one line that no terminal obeys |
 //! | [`entry`] | paths, kinds and attributes of backed-up entries |
 //! | [`acl`] | POSIX ACLs: what an attribute says |
 //! | [`gitignore`] | exclude patterns as git means them, for the crate that matches |
@@ -27,6 +28,7 @@
 
 pub mod acl;
 pub mod catalog;
+pub mod display;
 pub mod entry;
 pub mod error;
 pub mod gitignore;

@@ -13,7 +13,7 @@ use crate::options::Effect;
 use crate::repository::{Appended, NewRecord, Repository, Verdict};
 use crate::rules::{self, Ledger};
 use crate::segments::{Nodes, is_damage};
-use decube_backup_core::entry::display_bytes;
+use decube_backup_core::display::display_bytes;
 use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};

@@ -2,7 +2,8 @@
 
 use crate::at::{Root, open_quietly};
 use crate::attributes::{Handle, SETTABLE};
-use decube_backup_core::entry::{Entry, EntryKind, display_bytes};
+use decube_backup_core::display::display_bytes;
+use decube_backup_core::entry::{Entry, EntryKind};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};

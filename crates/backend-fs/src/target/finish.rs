@@ -6,7 +6,8 @@
 
 use crate::attributes::{Handle, SETTABLE};
 use crate::source::timestamp;
-use decube_backup_core::entry::{Entry, EntryKind, Timestamp, Xattr, display_bytes};
+use decube_backup_core::display::display_bytes;
+use decube_backup_core::entry::{Entry, EntryKind, Timestamp, Xattr};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::{Result, acl};
 use rustix::fs::{IFlags, Statx, Timespec, Timestamps, UTIME_OMIT};

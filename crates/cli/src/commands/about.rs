@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use decube_backup_core::{Error, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Environment variables, for the manual page.
 const VARIABLES: [(&str, &str); 15] = [
@@ -40,6 +40,7 @@ pub(super) fn completions(session: &Session, args: &CompletionsArgs) -> Outcome 
         ProgramArg::DecubeVerify => SmallVerifyArgs::command(),
     };
     let program = command.get_name().to_owned();
+    let told = program.clone();
     let mut script = Vec::new();
     match args.shell {
         Shell::Bash => {
@@ -51,8 +52,7 @@ pub(super) fn completions(session: &Session, args: &CompletionsArgs) -> Outcome 
         }
         shell => clap_complete::generate(shell, &mut command, program, &mut script),
     }
-    session.console.bytes(&script)?;
-    Ok(Exit::Done)
+    tell(session, &script, json!({"message_type": "completions", "shell": args.shell.to_string(), "program": told}))
 }
 
 /// Prints the manual page: the program, then every command.
@@ -62,7 +62,18 @@ pub(super) fn completions(session: &Session, args: &CompletionsArgs) -> Outcome 
 pub(super) fn man(session: &Session) -> Outcome {
     let mut command = args::command().after_long_help("");
     command.build();
-    session.console.bytes(&manual(&command)?)?;
+    tell(session, &manual(&command)?, json!({"message_type": "man"}))
+}
+
+/// Prints `text`, for programs as the `text` of `object`.
+fn tell(session: &Session, text: &[u8], mut object: Value) -> Outcome {
+    match session.console.format() {
+        Format::Text => session.console.bytes(text)?,
+        Format::Json => {
+            object["text"] = String::from_utf8_lossy(text).into();
+            session.console.json(&object)?;
+        }
+    }
     Ok(Exit::Done)
 }
 

@@ -7,6 +7,7 @@ use crate::exit::{Exit, Outcome};
 use crate::output::{Bar, Console, Format};
 use crate::session::Session;
 use crate::units;
+use decube_backup_core::display::display_line;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::Environment;
 use decube_backup_engine::audit::{AuditEntry, AuditFilter, AuditReport, audit};
@@ -75,7 +76,7 @@ fn show(console: &Console, entry: &AuditEntry) -> Result<()> {
     let stored = entry.stored.map_or_else(|| "-".to_owned(), units::time);
     let who = match (stamp.username.as_str(), stamp.host.as_str()) {
         ("", "") => "-".to_owned(),
-        (user, host) => format!("{user}@{host}"),
+        (user, host) => display_line(format_args!("{user}@{host}")).to_string(),
     };
     let text = format!(
         "{:>6}  {}  {stored}  {who:<20}  {:<17}  {}",

@@ -19,7 +19,10 @@ pub(super) fn run(session: &Session, command: &ConfigCommand) -> Outcome {
     match command {
         ConfigCommand::Check => check(session)?,
         ConfigCommand::Show { origin } => show(session, *origin)?,
-        ConfigCommand::Schema => session.console.line(pretty(&config::schema())?)?,
+        ConfigCommand::Schema => match session.console.format() {
+            Format::Text => session.console.document(&pretty(&config::schema())?)?,
+            Format::Json => session.console.json(&config::schema())?,
+        },
     }
     Ok(Exit::Done)
 }
@@ -67,7 +70,7 @@ fn show(session: &Session, origin: bool) -> Result<()> {
     let console = &session.console;
     match (origin, console.format()) {
         (false, Format::Json) => console.json(&shown.document),
-        (false, Format::Text) => console.line(pretty(&shown.document)?),
+        (false, Format::Text) => console.document(&pretty(&shown.document)?),
         (true, Format::Json) => shown.leaves.iter().try_for_each(|(path, value, origin)| {
             console.json_item(&json!({"path": path, "value": value, "origin": origin}))
         }),

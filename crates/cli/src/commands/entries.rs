@@ -2,7 +2,7 @@
 
 use crate::output::{put_bytes, put_path};
 use crate::units;
-use decube_backup_core::entry::display_bytes;
+use decube_backup_core::display::{display_bytes, display_line};
 use decube_backup_core::{Entry, EntryKind};
 use serde_json::{Map, Value, json};
 
@@ -31,7 +31,7 @@ impl Style {
 
 fn long(entry: &Entry) -> String {
     let meta = &entry.meta;
-    let owner = |name: &str, id: u32| if name.is_empty() { id.to_string() } else { name.to_owned() };
+    let owner = |name: &str, id: u32| if name.is_empty() { id.to_string() } else { display_line(name).to_string() };
     let arrow = match &entry.kind {
         EntryKind::Symlink { target } => format!(" -> {}", display_bytes(target)),
         _ => String::new(),

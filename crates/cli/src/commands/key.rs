@@ -86,7 +86,7 @@ fn add(session: &Session, args: &AddKeyArgs) -> Outcome {
     }
     let slot = match recipient {
         Some(recipient) => keys::add_recipient(&repository, &recipient, label)?,
-        None => keys::add(&repository, &credentials::find_new(&args.new)?, label)?,
+        None => keys::add(&repository, &credentials::find_new(&args.new, &session.stop)?, label)?,
     };
     say(session, "added", &slot)
 }
@@ -106,7 +106,7 @@ fn change(session: &Session, new: &NewKeyArgs) -> Outcome {
         .into());
     }
     let label = Some(new.new_label.as_str()).filter(|label| !label.is_empty());
-    let (slot, left) = keys::change_password(&mut repository, &credentials::find_new(new)?, label)?;
+    let (slot, left) = keys::change_password(&mut repository, &credentials::find_new(new, &session.stop)?, label)?;
     say(session, "changed", &slot)?;
     Ok(say_undeleted(session, &left))
 }

@@ -27,9 +27,10 @@ pub(super) fn run(session: &Session, command: &RecoveryCommand) -> Outcome {
         RecoveryCommand::Use(new) => {
             let place = session.place()?;
             let environment = session.environment(&place)?;
-            let repository =
-                session.open_by(&place, environment, || credentials::recovery(&session.global).map(Found::given))?;
-            let slot = keys::add(&repository, &credentials::find_new(new)?, &new.new_label)?;
+            let repository = session.open_by(&place, environment, || {
+                credentials::recovery(&session.global, &session.stop).map(Found::given)
+            })?;
+            let slot = keys::add(&repository, &credentials::find_new(new, &session.stop)?, &new.new_label)?;
             key::say(session, "added", &slot)
         }
     }
@@ -93,7 +94,7 @@ fn write(
             }
             console.json(&object)
         }
-        (Format::Text, None) => console.line(sheet),
+        (Format::Text, None) => console.document(sheet),
         (Format::Text, Some(file)) => console.summary(format_args!(
             "added key {} and wrote its sheet to {}. Print it, keep it in a safe, and remove the file.",
             slot.slot,

@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Bar, Console, Format, put_path};
 use crate::session::Session;
 use crate::{surroundings, units};
-use decube_backup_core::entry::display_bytes;
+use decube_backup_core::display::display_bytes;
 use decube_backup_core::{ErrorKind, Result};
 use decube_backup_engine::options::{AffectedEntry, Subset, VerifyDepth, VerifyReport};
 use decube_backup_engine::verify::{self, Budget, Overdue, Policy, Recording, VerifyOptions};

@@ -1,9 +1,10 @@
 //! References to secrets, resolved at the moment of use: `${env:NAME}`, `${file:PATH}`, `${cmd:COMMAND}`.
 
 use crate::config::model::SinkConfig;
-use crate::surroundings;
+use crate::{secret_bytes, surroundings};
 use decube_backup_core::{Error, ErrorKind, Result};
 use serde_json::Value;
+use std::fs::File;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -68,7 +69,13 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>> {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
         let invalid = |message| Error::new(ErrorKind::Invalid, "config", message);
-        let (inner, behind) = after.split_once('}').ok_or_else(|| invalid("`${` without `}`"))?;
+        let end = match after.starts_with("cmd:") {
+            true => {
+                closing(after).ok_or_else(|| invalid("`${cmd:` without its `}`: braces in a command come in pairs"))?
+            }
+            false => after.find('}').ok_or_else(|| invalid("`${` without `}`"))?,
+        };
+        let (inner, behind) = (after.get(..end).unwrap_or(after), after.get(end + 1..).unwrap_or_default());
         if !before.is_empty() {
             parts.push(Part::Text(before));
         }
@@ -86,12 +93,23 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>> {
     Ok(parts)
 }
 
+/// Where the brace stands that closes what was opened before `text`.
+fn closing(text: &str) -> Option<usize> {
+    let mut open = 1u32;
+    let mut braces = text.match_indices(['{', '}']);
+    braces.find_map(|(at, brace)| {
+        open = if brace == "{" { open + 1 } else { open - 1 };
+        (open == 0).then_some(at)
+    })
+}
+
 /// The first line of a file.
 ///
 /// # Errors
 /// The file cannot be read, is not UTF-8 or has an empty first line.
 pub(crate) fn first_line_of_file(file: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(file)
+    let text = File::open(file)
+        .and_then(secret_bytes::text)
         .map_err(|e| Error::io("secret", "cannot read the secret's file", e).with("file", file.display()))?;
     first_line(&text).ok_or_else(|| {
         Error::new(ErrorKind::Invalid, "secret", "the secret's file is empty").with("file", file.display())
@@ -103,19 +121,30 @@ pub(crate) fn first_line_of_file(file: &Path) -> Result<String> {
 /// # Errors
 /// The command fails or prints nothing.
 pub(crate) fn first_line_of_command(command: &str) -> Result<String> {
-    let output = Command::new("/bin/sh")
+    let unrunnable = |e| Error::io("secret", "cannot run the secret's command", e);
+    let mut running = Command::new("/bin/sh")
         .args(["-c", command])
         // What is piped in is somebody else's: content to back up.
         .stdin(if std::io::stdin().is_terminal() { Stdio::inherit() } else { Stdio::null() })
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
-        .output()
-        .map_err(|e| Error::io("secret", "cannot run the secret's command", e))?;
+        .spawn()
+        .map_err(unrunnable)?;
     let failed = |message| Error::new(ErrorKind::Invalid, "secret", message).with("command", format!("{command:?}"));
-    if !output.status.success() {
-        return Err(failed("the secret's command failed").with("status", output.status));
+    let printed = running.stdout.take().map(secret_bytes::read).transpose();
+    if printed.is_err() {
+        // It may go on for ever; if it has ended, there is nothing to end.
+        let _ = running.kill();
     }
-    let text = String::from_utf8(output.stdout).map_err(|_| failed("the secret's command printed no UTF-8"))?;
-    first_line(&text).ok_or_else(|| failed("the secret's command printed nothing"))
+    let status = running.wait().map_err(unrunnable)?;
+    let printed = printed
+        .map_err(|e| failed("what the secret's command prints cannot be read").with_source(e))?
+        .unwrap_or_default();
+    if !status.success() {
+        return Err(failed("the secret's command failed").with("status", status));
+    }
+    let text = std::str::from_utf8(&printed).map_err(|_| failed("the secret's command printed no UTF-8"))?;
+    first_line(text).ok_or_else(|| failed("the secret's command printed nothing"))
 }
 
 fn first_line(text: &str) -> Option<String> {
@@ -131,18 +160,29 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         std::fs::write(folder.path().join("s"), "s3cret\nmore\n").expect("written");
         let cases = [("plain", "plain"), ("a${file:s}b", "as3cretb"), ("${cmd:echo x; echo y}", "x")];
-        for (text, expected) in cases {
+        let in_pairs = [
+            ("a${cmd:echo x y | awk '{print $2}'}b", "ayb"),
+            ("${cmd:x=${HOME:-} && printf '{%s}' \"${x:+y}\"}${file:s}", "{y}s3cret"),
+        ];
+        for (text, expected) in cases.into_iter().chain(in_pairs) {
             assert_eq!(resolve(text, folder.path()).ok().as_deref(), Some(expected), "{text}");
         }
-        for bad in ["${env:DECUBE_BACKUP_NOT_SET}", "${file:none}", "${cmd:false}", "${cmd:true}", "${x:y}", "${env:A"]
-        {
+        for bad in [
+            "${env:DECUBE_BACKUP_NOT_SET}",
+            "${file:none}",
+            "${cmd:false}",
+            "${cmd:true}",
+            "${x:y}",
+            "${env:A",
+            "${cmd:echo {}",
+        ] {
             assert!(resolve(bad, folder.path()).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn only_pure_references_may_be_shown() {
-        assert!(is_reference("${env:A}"));
+        assert!(is_reference("${env:A}") && is_reference("${cmd:awk '{print $2}' s}"));
         assert!(!is_reference("x${env:A}") && !is_reference("x") && !is_reference(""));
     }
 }

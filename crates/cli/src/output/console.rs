@@ -1,6 +1,10 @@
 //! The two streams and the ways to use them.
+//!
+//! What is said to a person is one line, in which no terminal finds anything to obey: names, reasons and messages of others
+//! may be put into it as they are. What is said to a program is exact.
 
 use crate::exit::{Exit, Failure};
+use decube_backup_core::display::display_line;
 use decube_backup_core::{Error, Result};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -71,12 +75,20 @@ impl Console {
         self.volume
     }
 
-    /// One line of data.
+    /// One line of data for a person.
     ///
     /// # Errors
     /// stdout cannot be written.
     pub fn line(&self, text: impl Display) -> Result<()> {
-        self.written(writeln!(self.out(), "{text}"))
+        self.written(writeln!(self.out(), "{}", display_line(text)))
+    }
+
+    /// Lines of data as they are: nothing of others may be in them, or it is no person who reads them.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn document(&self, text: &str) -> Result<()> {
+        self.bytes(text.as_bytes()).and_then(|()| self.bytes(b"\n"))
     }
 
     /// One JSON value on a line, seen at once.
@@ -150,8 +162,12 @@ impl Console {
         }
     }
 
-    /// One line to stderr as it is, above a progress bar.
+    /// One line to stderr for a person, above a progress bar.
     pub fn stderr(&self, text: impl Display) {
+        self.exactly(display_line(text));
+    }
+
+    fn exactly(&self, text: impl Display) {
         let write = || {
             // Nobody is left to be told that stderr is gone.
             let _ = writeln!(std::io::stderr().lock(), "{text}");
@@ -165,7 +181,7 @@ impl Console {
     /// One JSON value to stderr.
     pub fn json_stderr(&self, value: &impl Serialize) {
         if let Ok(text) = serde_json::to_string(value) {
-            self.stderr(text);
+            self.exactly(text);
         }
     }
 

@@ -23,7 +23,7 @@ pub use progress::{Bar, Reporter};
 pub(crate) use table::Table;
 pub(crate) use trace::listen as listen_to_traces;
 
-use decube_backup_core::entry::display_bytes;
+use decube_backup_core::display::display_bytes;
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@
 use crate::output::{Console, Format, Volume, problem_json, problem_text};
 use crate::signals::StopFlag;
 use crate::units;
-use decube_backup_core::entry::display_bytes;
+use decube_backup_core::display::{display_bytes, display_line};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress};
 use decube_backup_core::world::Clock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -329,7 +329,7 @@ fn paint_bar(console: &Console, counts: &Counts, ended: &Receiver<()>) {
             0 => String::new(),
             n => format!("  {}", units::count(n, "problem")),
         };
-        bar.set_prefix(counts.phase());
+        bar.set_prefix(display_line(counts.phase()).to_string());
         bar.set_message(format!("{items}{problems}  {}", counts.path()));
         bar.set_position(position);
     }

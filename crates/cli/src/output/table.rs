@@ -2,6 +2,7 @@
 
 use crate::output::Console;
 use decube_backup_core::Result;
+use decube_backup_core::display::display_line;
 use unicode_width::UnicodeWidthStr;
 
 /// Rows of text; numbers stand right, everything else left.
@@ -21,9 +22,10 @@ impl Table {
         }
     }
 
-    /// Adds a row with one text for each column.
+    /// Adds a row with one text for each column, whoever it is from.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        // As wide as it is shown.
+        self.rows.push(cells.iter().map(|cell| display_line(cell).to_string()).collect());
     }
 
     /// Whether no row was added.
@@ -77,5 +79,15 @@ mod tests {
         table.row(vec!["größe".into(), "10".into(), String::new()]);
         table.row(vec!["a".into(), "1000".into(), "x".into()]);
         assert_eq!(table.lines(), ["Name   Size  Tags", "größe    10", "a      1000  x"]);
+    }
+
+    #[test]
+    fn cells_of_others_are_as_wide_as_they_are_shown() {
+        let mut table = Table::new(&["Name", "Host"]);
+        table.row(vec!["a\u{1b}[2J\r\n".into(), "\u{202e}x".into()]);
+        table.row(vec!["b".into(), "y".into()]);
+        let [title, odd, plain] = table.lines().try_into().expect("three lines");
+        assert_eq!(odd, "a\\x1b[2J\\x0d\\x0a  \\xe2\\x80\\xaex");
+        assert_eq!((title.find("Host"), plain.find('y')), (odd.find("\\xe2"), odd.find("\\xe2")));
     }
 }

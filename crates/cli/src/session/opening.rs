@@ -17,7 +17,7 @@ impl Session {
     /// # Errors
     /// Nothing does.
     pub(crate) fn credentials(&self, place: &Place, asking: Asking) -> Result<Found> {
-        credentials::find(&self.global, place.configured(), asking)
+        credentials::find(&self.global, place.configured(), asking, &self.stop)
     }
 
     /// The files that open the repository at `place`, or say where it is.

@@ -1,17 +1,22 @@
 //! What a person at a terminal is asked.
 
 use crate::world::{Said, World};
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+
+/// Runs `line` of a shell at a terminal.
+fn terminal(world: &World, line: &str) -> Child {
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", line, "/dev/null"]);
+    command.env_remove("DECUBE_BACKUP_PASSWORD").env("DECUBE_BACKUP_REPOSITORY", world.path("repo"));
+    command.env("HOME", world.path("home")).current_dir(world.path(""));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("`script` of util-linux")
+}
 
 /// Runs `decube-backup` at a terminal at which `lines` are typed.
 fn at_terminal(world: &World, args: &str, lines: &str) -> Said {
     let program = assert_cmd::cargo::cargo_bin("decube-backup");
-    let mut command = Command::new("script");
-    command.args(["--quiet", "--return", "--command", &format!("{} {args}", program.display()), "/dev/null"]);
-    command.env_remove("DECUBE_BACKUP_PASSWORD").env("DECUBE_BACKUP_REPOSITORY", world.path("repo"));
-    command.env("HOME", world.path("home")).current_dir(world.path(""));
-    let mut running = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("`script` of util-linux");
+    let mut running = terminal(world, &format!("{} {args}", program.display()));
     running.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("typed");
     let output = running.wait_with_output().expect("ran");
     Said {
@@ -34,4 +39,85 @@ fn a_mistyped_password_is_asked_for_again() {
     // What a file says does not change by asking again.
     world.write("password", "wrong\n");
     assert_eq!(world.run(&["snapshots", "--password-file", "password"]).expect(12).err.matches("error: ").count(), 1);
+}
+
+/// Reads what is said until `text` is.
+fn until(said: &mut String, running: &mut Child, text: &str) {
+    let out = running.stdout.as_mut().expect("piped");
+    let mut byte = [0];
+    while !said.ends_with(text) {
+        assert_ne!(out.read(&mut byte).expect("read"), 0, "no {text:?} in {said}");
+        said.push(byte[0].into());
+    }
+}
+
+fn pid(said: &str) -> String {
+    said.split("pid=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a number").to_owned()
+}
+
+/// What is said when the prompt of `args` is ended by `interrupt`, which gets the program's process number and its terminal's
+/// keyboard, with the state of the terminal afterwards.
+fn interrupted(world: &World, args: &str, interrupt: impl FnOnce(&str, &mut dyn Write)) -> String {
+    let program = assert_cmd::cargo::cargo_bin("decube-backup");
+    // The shell outlives Ctrl-C, as that of a person does.
+    let inner = format!("echo pid=$$; exec {} {args}", program.display());
+    let mut running = terminal(world, &format!("trap : INT; sh -c '{inner}'; echo code=$?; stty -a; echo end"));
+    let mut said = String::new();
+    until(&mut said, &mut running, "password: ");
+    let mut keyboard = running.stdin.take().expect("piped");
+    keyboard.write_all(b"half of a pass").expect("typed");
+    interrupt(&pid(&said), &mut keyboard);
+    until(&mut said, &mut running, "end\r\n");
+    drop(keyboard);
+    assert!(running.wait().expect("ran").success(), "{said}");
+    said
+}
+
+#[test]
+fn an_interrupted_prompt_leaves_the_terminal_as_it_was() {
+    let world = World::new();
+    world.write("password", "right\n");
+    world.run(&["init", "--password-file", "password"]).expect(0);
+    let ctrl_c = |_: &str, keyboard: &mut dyn Write| keyboard.write_all(b"\x03").expect("typed");
+    let sigterm = |pid: &str, _: &mut dyn Write| {
+        assert!(Command::new("kill").args(["-TERM", pid]).status().expect("ran").success());
+    };
+    // What only prints, and what already listens to signals when it asks; a password that exists, and one that is set.
+    for args in ["snapshots", "backup src", "key add --password-file password"] {
+        for said in [interrupted(&world, args, ctrl_c), interrupted(&world, args, sigterm)] {
+            assert!(said.contains("code=130"), "{args}: {said}");
+            let (before, state) = said.split_once("code=130").expect("there");
+            assert!(before.contains("hint: ") && !before.contains("half"), "{args}: {said}");
+            for mode in [" echo ", " icanon ", " isig ", " -echonl ", "susp = ^Z", "quit = ^\\"] {
+                assert!(state.replace("\r\n", " ").contains(mode), "{args}: {mode} in {state}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signal_ends_the_program_again_once_the_prompt_is_answered() {
+    let world = World::new();
+    world.write("password", "right\n");
+    world.run(&["init", "--password-file", "password"]).expect(0);
+    world.run(&["backup", "src", "--password-file", "password"]).expect(0);
+    // Dumping into a pipe of which one byte is read, it waits, and never asked to be told of signals.
+    let program = assert_cmd::cargo::cargo_bin("decube-backup");
+    let big = world.path("src/big.bin");
+    let dump = format!("echo pid=$$ >&2; exec {} dump latest:{}", program.display(), big.display());
+    let line = format!(
+        "{{ sh -c '{dump}'; echo code=$? >&2; }} | {{ head -c 1 > /dev/null; echo got; read line; }}; echo end"
+    );
+    let mut running = terminal(&world, &line);
+    let mut said = String::new();
+    until(&mut said, &mut running, "password: ");
+    let mut keyboard = running.stdin.take().expect("piped");
+    keyboard.write_all(b"right\n").expect("typed");
+    until(&mut said, &mut running, "got\r\n");
+    assert!(Command::new("kill").args(["-TERM", &pid(&said)]).status().expect("ran").success());
+    keyboard.write_all(b"\n").expect("typed");
+    until(&mut said, &mut running, "end\r\n");
+    drop(keyboard);
+    running.wait().expect("ran");
+    assert!(said.contains("code=143"), "{said}");
 }

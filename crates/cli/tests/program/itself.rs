@@ -26,6 +26,20 @@ fn help_manual_and_completions_tell_everything() {
 }
 
 #[test]
+fn for_programs_every_line_about_the_program_is_json() {
+    let world = World::new();
+    for args in
+        [&["man"][..], &["completions", "zsh"], &["completions", "bash", "--program", "decub-snapshot"], &["version"]]
+    {
+        let (plain, told) = (world.run(args).expect(0).out, world.run(&[&["--json"], args].concat()).expect(0).json());
+        assert_eq!((told.len(), &told[0]["message_type"]), (1, &args[0].into()), "{args:?}");
+        assert!(args[0] == "version" || told[0]["text"] == plain, "{args:?}");
+    }
+    let (plain, told) = (world.run(&["config", "schema"]), world.run(&["--json", "config", "schema"]).expect(0).json());
+    assert_eq!(told, [serde_json::from_str::<serde_json::Value>(&plain.expect(0).out).expect("JSON")]);
+}
+
+#[test]
 fn the_audit_says_which_kinds_of_records_there_are() {
     let help = World::new().run(&["audit", "--help"]).expect(0).out;
     let words = help.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -177,7 +177,7 @@ impl<'a> Walk<'a> {
                         object,
                         format!(
                             "{count} entries from /{} on are lost: {}",
-                            decube_backup_core::entry::display_bytes(&from),
+                            decube_backup_core::display::display_bytes(&from),
                             error.chain()
                         ),
                     );

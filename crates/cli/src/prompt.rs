@@ -1,0 +1,105 @@
+//! Asking a person at the terminal for what nobody else shall see.
+//!
+//! However the asking ends, by a line, by Ctrl-C or by SIGTERM, the terminal is left as it was found: a signal only wakes who
+//! waits for the line. Ctrl-Z and Ctrl-\ mean nothing meanwhile: whoever stops or ends a program so finds a terminal without echo.
+
+use crate::signals::{StopFlag, Watch};
+use decube_backup_core::{Error, ErrorKind, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::termios::{
+    LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr,
+};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use zeroize::Zeroizing;
+
+/// Bytes of a line; terminals take no longer ones.
+const LINE_BYTES_MAX: usize = 4096;
+/// What a special character is set to that shall not be special.
+const NO_CHARACTER: u8 = 0;
+
+/// The line a person types at the terminal after seeing `text`, without echo and without control characters.
+///
+/// # Errors
+/// `Interrupted` if `stop` is raised; there is no terminal, the input ends, or the line is no UTF-8.
+pub(crate) fn hidden(text: &str, stop: &StopFlag) -> Result<Zeroizing<String>> {
+    let failed = |e| Error::io("prompt", "cannot ask at the terminal", e);
+    let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(failed)?;
+    let watch = stop.watch()?;
+    let silenced = Silenced::new(&terminal).map_err(failed)?;
+    (&terminal).write_all(text.as_bytes()).map_err(failed)?;
+    let line = line(&terminal, &watch).map_err(failed)?;
+    drop(watch);
+    if stop.is_raised() {
+        // What was typed is for no other program either.
+        let _ = tcflush(&terminal, QueueSelector::IFlush);
+        let _ = (&terminal).write_all(b"\n");
+        return Err(
+            Error::new(ErrorKind::Interrupted, "prompt", "interrupted while asking").with_hint("nothing was changed")
+        );
+    }
+    drop(silenced);
+    let line = std::str::from_utf8(&line).map_err(|e| failed(io::Error::new(io::ErrorKind::InvalidData, e)))?;
+    let mut typed = Zeroizing::new(String::with_capacity(line.len()));
+    typed.extend(line.chars().filter(|c| !c.is_control()));
+    Ok(typed)
+}
+
+/// A line and its end; less if a signal comes.
+fn line(mut terminal: &File, watch: &Watch<'_>) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_MAX));
+    let mut piece = Zeroizing::new([0; LINE_BYTES_MAX]);
+    while !line.ends_with(b"\n") && !watch.is_raised() {
+        let mut awaited =
+            [PollFd::new(&terminal, PollFlags::IN), PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)];
+        match poll(&mut awaited, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [typed, _] = awaited.map(|awaited| !awaited.revents().is_empty());
+        if !typed {
+            continue;
+        }
+        let read = terminal.read(piece.as_mut_slice())?;
+        let read = piece.get(..read).unwrap_or_default();
+        if read.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if line.len() + read.len() > LINE_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the line is too long"));
+        }
+        line.extend_from_slice(read);
+    }
+    Ok(line)
+}
+
+/// A terminal that shows nothing of what is typed, until this is dropped.
+struct Silenced<'t> {
+    terminal: &'t File,
+    found: Termios,
+}
+
+impl<'t> Silenced<'t> {
+    fn new(terminal: &'t File) -> io::Result<Self> {
+        let found = tcgetattr(terminal)?;
+        let mut silent = found.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        silent.local_modes.insert(LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
+        for special in [SpecialCodeIndex::VSUSP, SpecialCodeIndex::VQUIT] {
+            silent.special_codes[special] = NO_CHARACTER;
+        }
+        let silenced = Self { terminal, found };
+        // What was typed ahead stays.
+        tcsetattr(terminal, OptionalActions::Now, &silent)?;
+        Ok(silenced)
+    }
+}
+
+impl Drop for Silenced<'_> {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing back.
+        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.found);
+    }
+}

@@ -1,0 +1,68 @@
+//! What opens a repository, given as a file, a command or a variable.
+
+use crate::world::{World, said};
+use assert_cmd::Command;
+
+fn world() -> World {
+    let world = World::new();
+    world.write("password", "right\n");
+    world.run(&["init", "--password-file", "password"]).expect(0);
+    world
+}
+
+#[test]
+fn what_never_ends_opens_nothing() {
+    let world = world();
+    let program = assert_cmd::cargo::cargo_bin("decube-backup");
+    for given in [
+        "--key-file /dev/zero",
+        "--identity-file /dev/zero",
+        "--recovery-key-file /dev/zero",
+        "--password-file /dev/zero",
+        "--password-command 'cat /dev/zero'",
+        "key recovery use < /dev/zero",
+    ] {
+        // Whoever reads on is stopped before the machine is.
+        let line = format!("ulimit -v 4000000; exec {} snapshots {given}", program.display());
+        let line = if given.starts_with("key") { line.replace(" snapshots", "") } else { line };
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", world.path("home"));
+        command.env("DECUBE_BACKUP_REPOSITORY", world.path("repo")).current_dir(world.path(""));
+        said(&mut command).expect(1).says("larger than 1 MiB");
+    }
+}
+
+#[test]
+fn a_password_comes_through_a_pipe() {
+    let world = world();
+    let program = assert_cmd::cargo::cargo_bin("decube-backup");
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("{} snapshots -p <(echo right)", program.display())]).env_clear();
+    command.env("PATH", "/usr/bin:/bin").env("HOME", world.path("home"));
+    command.env("DECUBE_BACKUP_REPOSITORY", world.path("repo")).current_dir(world.path(""));
+    said(&mut command).expect(0).says("0 snapshots");
+}
+
+#[test]
+fn of_several_variables_the_first_in_the_manual_counts() {
+    let manual = include_str!("../../../../docs/operators/cli.md");
+    let table =
+        manual.split("## Repository and password").nth(1).expect("there").split("\n\n").nth(1).expect("a table");
+    let names =
+        table.lines().filter_map(|row| Some(row.split("`DECUBE_BACKUP_").nth(1)?.split('`').next()?.to_owned()));
+    let ways: Vec<String> = names.filter(|name| name != "REPOSITORY").collect();
+    assert_eq!(ways.len(), 6, "{ways:?}");
+    let world = world();
+    for first in 0..ways.len() {
+        let mut command = world.program("decube-backup");
+        for way in &ways[first..] {
+            let value = if way.ends_with("COMMAND") { format!("echo {way} >&2; false") } else { way.clone() };
+            command.env(format!("DECUBE_BACKUP_{way}"), value);
+        }
+        let answer = said(command.arg("snapshots"));
+        match ways[first].as_str() {
+            "PASSWORD" => _ = answer.expect(12),
+            way => _ = answer.expect(1).says(way),
+        }
+    }
+}
