@@ -12,7 +12,7 @@ use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
-use decube_backup_format::ids::{PackName, SnapshotId, log_key, parse_seq_key};
+use decube_backup_format::ids::{PackName, SnapshotId, log_key, parse_seq_key, slot_key};
 use decube_backup_format::log::{Envelope, LabelChange, ObjectName, Payload, SlotChange, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -174,7 +174,11 @@ pub fn audit(
     }
     let witness = witness_dir.map_or(Ok(WitnessStatus::Unknown), |dir| repo.witness_status(dir))?;
     let beyond = repo.checkpoints_beyond()?.into_iter();
-    let beyond = beyond.map(|lost| Damage { object: lost.checkpoint.to_string(), what: lost.text() }).collect();
+    let mut beyond: Vec<Damage> =
+        beyond.map(|lost| Damage { object: lost.checkpoint.to_string(), what: lost.text() }).collect();
+    if let Some(what) = repo.unrecorded_text() {
+        beyond.push(Damage { object: slot_key(&repo.slot.to_hex())?.to_string(), what });
+    }
     Ok(AuditReport { records, shown, head, damages, beyond, witness })
 }
 

@@ -4,12 +4,16 @@ mod common;
 
 use common::damage::{Damage, apply, put};
 use common::meddling::after_put;
-use common::{Harness, key, key_file, noise, password, small_packs};
+use common::records::append;
+use common::{Harness, key, key_file, noise, password, small_packs, source_of};
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::{Error, ErrorKind, Key};
 use decube_backup_engine::gc::{self, PruneOptions};
 use decube_backup_engine::keys::{self, Others, Recipient};
+use decube_backup_engine::options::VerifyDepth;
 use decube_backup_engine::{Credentials, Repository};
+use decube_backup_format::ids::log_key;
+use decube_backup_format::log::Payload;
 use decube_backup_testkit::{HookedSink, Moment, Op};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,6 +28,12 @@ fn backed_up() -> Harness {
     let harness = Harness::with_repository(&small_packs());
     harness.backup(tree.path(), "tree");
     harness
+}
+
+fn go_on(repo: &Repository, records: u64) {
+    while repo.state().next_seq() < records {
+        append(repo, Payload::Note { text: "so many".into() }, Vec::new());
+    }
 }
 
 fn prune(harness: &Harness, orphan_age: Duration) {
@@ -54,8 +64,14 @@ fn without_log(harness: &Harness) -> Harness {
 fn a_slot_that_never_got_its_record_is_deleted_by_a_prune() {
     let harness = backed_up();
     keys::add(&without_log(&harness).repository(), &key_file(2), "").expect_err("no record");
-    let error = refusal(&harness, &key_file(2));
-    assert!(error.kind() == ErrorKind::WrongKey && error.to_string().contains("never put in force"), "{error:?}");
+    // It leads to the keyring; until it is gone it reads, and writes nothing.
+    let stray = Repository::open(harness.environment(), &key_file(2)).expect("to read");
+    assert!(stray.lacks_records());
+    let error = keys::add(&stray, &key_file(3), "").expect_err("it only reads");
+    assert!(
+        error.kind() == ErrorKind::Diverged && error.hint().is_some_and(|hint| hint.contains("--accept")),
+        "{error:?}"
+    );
     prune(&harness, Duration::from_secs(86_400));
     assert_eq!(slots(&harness).len(), 2, "who makes it may be about to record it");
     prune(&harness, Duration::ZERO);
@@ -89,6 +105,56 @@ fn a_prune_between_a_slot_and_its_record_costs_no_key() {
         // Once more without a prune in between it works.
         keys::change_password(&mut harness.repository(), &key_file(5), None).expect("changed");
         Harness { credentials: key_file(5), ..harness }.assert_sound(&number.to_string());
+    }
+}
+
+#[test]
+fn a_key_whose_record_is_lost_still_reads_and_can_be_put_in_force() {
+    let with = |credentials, harness: &Harness| Harness { credentials, ..harness.somebody_else() };
+    let passwd = |harness: &Harness| {
+        keys::change_password(&mut harness.repository(), &key_file(5), None).expect("changed");
+        with(key_file(5), harness)
+    };
+    // Those who remain get new slots under a new keyring, and the old one is deleted.
+    let revoke = |harness: &Harness| {
+        let mut repo = harness.repository();
+        let slot = keys::add(&repo, &key_file(7), "").expect("added").slot;
+        keys::revoke(&mut repo, &slot, Others::Drop).expect("revoked");
+        with(harness.credentials.clone(), harness)
+    };
+    for (what, change) in [("passwd", &passwd as &dyn Fn(&Harness) -> Harness), ("revoke", &revoke)] {
+        // Without and with a checkpoint that knows of it.
+        for records in [12, 28] {
+            let context = format!("{what} {records}");
+            let (harness, tree) = (Harness::with_repository(&small_packs()), tempfile::tempdir().expect("temp"));
+            std::fs::write(tree.path().join("file"), noise(1, 5000)).expect("file");
+            let snapshot = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+            go_on(&harness.repository(), records);
+            let changed = change(&harness);
+            go_on(&changed.repository(), records + 8);
+            for seq in records..records + 8 {
+                harness.memory.remove(&log_key(seq).expect("key")).expect("there");
+            }
+            let user = with(changed.credentials.clone(), &harness);
+            user.assert_restores(&snapshot, tree.path(), &context);
+            let repo = user.repository();
+            assert!(repo.lacks_records(), "{context}");
+            assert_eq!(
+                user.backup_source(&source_of(tree.path()), "tree").expect_err(&context).kind(),
+                ErrorKind::Diverged
+            );
+            let damages = user.verify(VerifyDepth::Structure).damages;
+            assert!(damages.iter().any(|damage| damage.object.starts_with("keys/")), "{context}: {damages:?}");
+            assert!(repo.accept_lost_records().expect("accepted"), "{context}");
+            for user in [&user, &user.somebody_else()] {
+                assert!(!user.repository().lacks_records(), "{context}");
+                let id = user.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+                user.assert_restores(&id, tree.path(), &context);
+                user.assert_restores(&snapshot, tree.path(), &context);
+            }
+            keys::change_password(&mut user.repository(), &key_file(8), None).expect("changed");
+            assert_eq!(refusal(&user, &key_file(9)).kind(), ErrorKind::WrongKey);
+        }
     }
 }
 

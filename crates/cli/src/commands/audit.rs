@@ -40,7 +40,7 @@ pub(super) fn run(session: &Session, args: &AuditArgs) -> Outcome {
         let dir = witness_dir.ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "audit", "there is no place to remember it").with_hint("give --state-dir")
         })?;
-        if repository.accept_lost_records()? > 0 {
+        if repository.accept_lost_records()? {
             session.log_is_accepted();
         }
         repository.accept_history(&dir)?;
@@ -143,7 +143,7 @@ fn summary(console: &Console, args: &AuditArgs, report: &AuditReport) -> Result<
     }
     for Damage { object, what } in &report.beyond {
         match args.accept {
-            true => console.warn(format_args!("deleted {object}: {what}")),
+            true => console.warn(format_args!("settled {object}: {what}")),
             false => console.warn(format_args!("{object}: {what}")),
         }
     }

@@ -81,33 +81,29 @@ pub(super) fn look(repo: &Repository, state: &State, orphan_age: Duration) -> Re
     Ok(found)
 }
 
-/// Checkpoints older than the newest two that open and that this log continues, with their lengths. None if a record that one
-/// ends with cannot be read: they may be all that knows what it said.
+/// Checkpoints older than the newest two that open and that this log continues, with their lengths; of older ones those that
+/// could tell nothing else. None if a record that one ends with cannot be read: they may be all that knows what it said.
 ///
 /// # Errors
 /// `Diverged` if one knows of records that are lost; what listing and reading yield.
 pub(super) fn superseded(repo: &Repository) -> Result<Vec<(Key, u64)>> {
-    let mut listed = repo.store.list("ckpt/")?;
-    let mut kept = 0;
-    for (at, object) in listed.iter().enumerate().rev() {
+    let (mut kept, mut superseded) = (0, Vec::new());
+    for object in repo.store.list("ckpt/")?.into_iter().rev() {
         let Some(seq) = parse_seq_key(&object.key) else { continue };
+        let is_superseded = kept == CHECKPOINTS_KEPT;
         match repo.judge_checkpoint(&object.key, seq)? {
-            Judged::Continued => kept += 1,
+            Judged::Continued if !is_superseded => kept += 1,
+            Judged::Continued | Judged::Damaged(_) if is_superseded => superseded.push((object.key, object.len)),
+            Judged::Continued | Judged::Gone | Judged::Damaged(_) | Judged::Unreadable(_) => {}
             Judged::Undecided => return Ok(Vec::new()),
-            Judged::Gone | Judged::Damaged(_) | Judged::Unreadable(_) => {}
             Judged::Beyond(lost) => {
                 let error = lost.to_error("prune");
                 repo.hold_lost(lost);
                 return Err(error);
             }
         }
-        if kept == CHECKPOINTS_KEPT {
-            listed.truncate(at);
-            listed.retain(|object| parse_seq_key(&object.key).is_some());
-            return Ok(listed.into_iter().map(|object| (object.key, object.len)).collect());
-        }
     }
-    Ok(Vec::new())
+    Ok(superseded)
 }
 
 fn named(key: &Key) -> Option<ObjectName> {

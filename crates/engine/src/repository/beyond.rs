@@ -5,9 +5,8 @@
 //! older state has it, perhaps with others in their place by now. Such a log is a whole one by itself; going on with it would
 //! give the numbers of lost records to new ones, and a prune would take what only they named for leftovers.
 //!
-//! Nothing is looked at for this alone but by `verify`, `audit` and `prune`, which list checkpoints anyway, and by who opens
-//! a repository without a cache. From then on this handle does not write, and its cache is dropped, so that the next one
-//! looks again.
+//! Who opens a repository looks at the names of checkpoints, and reads those beyond the end; `verify`, `audit` and `prune` read
+//! all that there are. From then on this handle does not write, and its cache is dropped, so that the next one looks again.
 
 use super::{Repository, read_record};
 use crate::segments::is_damage;
@@ -148,9 +147,46 @@ impl Repository {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a checkpoint was met that knows of records which the log lacks: such a handle only reads.
+    /// Whether a checkpoint was met that knows of records which the log lacks, or no record names the slot that opened the
+    /// repository: such a handle only reads.
     pub fn lacks_records(&self) -> bool {
-        self.lost().is_some()
+        self.lost().is_some() || self.unrecorded_text().is_some()
+    }
+
+    /// Looks for a checkpoint named after a record that the log does not have, and holds what it proves. A host, which cannot
+    /// open it, believes the name: a record is there before any checkpoint of it.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(super) fn look_beyond_end(&self) -> Result<()> {
+        if !self.damaged_records().is_empty() || self.lost().is_some() {
+            return Ok(());
+        }
+        let listed = self.store.list("ckpt/")?;
+        let named = listed.into_iter().filter_map(|object| Some((parse_seq_key(&object.key)?, object.key)));
+        let mut end = self.state().next_seq();
+        for (seq, key) in named {
+            if seq < end {
+                continue;
+            }
+            let judged = match self.host() {
+                None => self.judge_checkpoint(&key, seq)?,
+                Some(_) => {
+                    self.fold_new()?;
+                    let records = self.state().next_seq();
+                    match seq < records {
+                        true => Judged::Continued,
+                        false => Judged::Beyond(Lost { checkpoint: key, known: seq.saturating_add(1), records }),
+                    }
+                }
+            };
+            if let Judged::Beyond(lost) = judged {
+                self.hold_lost(lost);
+                return Ok(());
+            }
+            end = self.state().next_seq();
+        }
+        Ok(())
     }
 
     /// Every checkpoint that knows of lost records.
@@ -165,11 +201,12 @@ impl Repository {
         Ok(found)
     }
 
-    /// Goes on with the log as it is, for good: deletes every checkpoint that knows of lost records. Returns how many.
+    /// Goes on with the log as it is, for good: deletes every checkpoint that knows of lost records, and puts the slot that
+    /// opened the repository in force if no record has. Says whether there was anything of the kind.
     ///
     /// # Errors
-    /// The store does not answer, or does not allow deleting.
-    pub fn accept_lost_records(&self) -> Result<u64> {
+    /// The store does not answer, or does not allow deleting or adding.
+    pub fn accept_lost_records(&self) -> Result<bool> {
         self.check_reader(Access::Write)?;
         let beyond = self.checkpoints_beyond()?;
         for lost in &beyond {
@@ -177,6 +214,6 @@ impl Repository {
             self.store.delete(&lost.checkpoint)?;
         }
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        Ok(beyond.len() as u64)
+        Ok(self.record_own_slot()? || !beyond.is_empty())
     }
 }

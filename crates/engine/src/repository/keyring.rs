@@ -125,7 +125,9 @@ impl Repository {
         let state = self.state();
         let (generation, held) = (state.keyring_current(), self.held_keyring()?);
         let recorded = state.keyrings().find(|(at, _)| *at == generation).map(|(_, info)| info.hash);
-        let (true, Some(recorded)) = (held.generation != generation, recorded) else { return Ok(None) };
+        // Where records are lost, a later one than they name may be all there is.
+        let later = held.generation > generation && self.lacks_records();
+        let (true, Some(recorded)) = (held.generation != generation && !later, recorded) else { return Ok(None) };
         let found = copies::keyring(&self.store, &self.id(), &self.keyring_key, generation, Some(&recorded));
         // While the log is being read on, the record that replaced the keys may still be ahead. Then the keyring is gone
         // because it was replaced, and slots are deleted before keyrings.

@@ -13,7 +13,7 @@ use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result, Tim
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
 use decube_backup_format::host::HostAdmission;
-use decube_backup_format::ids::{IndexId, checkpoint_key, log_key};
+use decube_backup_format::ids::{IndexId, checkpoint_key, log_key, parse_seq_key};
 use decube_backup_format::log::{AddedObject, Envelope, ObjectName, Payload, RecordBuilder, Stamp};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -116,10 +116,13 @@ impl Repository {
                 return Ok(());
             }
         }
-        if self.state().next_seq() > from {
-            self.save_state();
+        self.look_beyond_end()?;
+        if self.lost().is_none() {
+            if self.state().next_seq() > from {
+                self.save_state();
+            }
+            self.remember();
         }
-        self.remember();
         Ok(())
     }
 
@@ -146,7 +149,8 @@ impl Repository {
             unlike.push(Opened { key: key.clone(), known: state.next_seq(), hash: state.hash() });
             None
         };
-        listed.iter().rev().take(CHECKPOINTS_TRIED_MAX).find_map(|object| open(&object.key))
+        let mut named = listed.iter().rev().filter(|object| parse_seq_key(&object.key).is_some());
+        named.by_ref().take(CHECKPOINTS_TRIED_MAX).find_map(|object| open(&object.key))
     }
 
     /// Whether the record `state` ends with is the one in the repository.
@@ -354,8 +358,16 @@ impl Repository {
             .state()
             .encode(&self.log_keys, self.env.entropy.as_ref())
             .and_then(|bytes| self.store.put(&checkpoint_key(seq)?, bytes, PutMode::CreateNew));
-        if let Err(error) = put {
-            tracing::warn!(error = %error.chain(), "a checkpoint could not be stored");
+        let judged = match put {
+            Ok(PutOutcome::Created) => return,
+            // Perhaps of other records than those that are there now.
+            Ok(PutOutcome::AlreadyExists) => checkpoint_key(seq).and_then(|key| self.judge_checkpoint(&key, seq)),
+            Err(error) => Err(error),
+        };
+        match judged {
+            Ok(Judged::Beyond(lost)) => self.hold_lost(lost),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(error = %error.chain(), "a checkpoint could not be stored"),
         }
     }
 }

@@ -30,6 +30,7 @@ mod keyring;
 mod log;
 pub(crate) mod no_log;
 mod salvage;
+mod slot;
 mod unlock;
 mod witness;
 
@@ -48,6 +49,7 @@ use decube_backup_format::header::{Access, Header};
 use decube_backup_format::ids::{RepositoryId, SlotId};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::log::{LogKeys, ObjectName};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use cache::{Temporary, write_atomically};
@@ -78,6 +80,8 @@ pub struct Repository {
     damaged: Mutex<Vec<u64>>,
     /// Records that a checkpoint knows of and the log does not.
     lost: Mutex<Option<beyond::Lost>>,
+    /// Whether no record names the slot that opened it.
+    unrecorded: AtomicBool,
     damaged_originals: Vec<Damage>,
     index: Mutex<Option<Arc<LocalIndex>>>,
     /// Held while the index is loaded; never waited for while `index` is held.
@@ -245,6 +249,7 @@ impl Repository {
             appending: Mutex::new(()),
             damaged: Mutex::new(Vec::new()),
             lost: Mutex::new(None),
+            unrecorded: AtomicBool::new(false),
             damaged_originals,
             index: Mutex::new(None),
             loading: Mutex::new(()),
@@ -259,40 +264,6 @@ impl Repository {
             slot,
             cache,
         })
-    }
-
-    /// Finds a slot in force if the one that opened is not: a crash between object and record leaves a slot object
-    /// that counts for nothing, and the same password may open a sound one too.
-    fn settle_slot(&mut self, credentials: &Credentials) -> Result<()> {
-        let state = self.state();
-        let in_force = |slot: &SlotId| state.has_slot(slot);
-        if !in_force(&self.slot)
-            && let Ok(unlocked) =
-                unlock::unlock(&self.store, &self.id(), credentials, &in_force).and_then(unlock::Way::everything)
-        {
-            (self.slot, self.keyring_key, self.kek) = (unlocked.slot, unlocked.keyring_key, unlocked.kek);
-            self.hold_keyring(unlocked.keyring.value);
-        }
-        self.check_slot_in_force()
-    }
-
-    /// A slot object that the log no longer lists must not open the repository.
-    fn check_slot_in_force(&self) -> Result<()> {
-        if self.state().has_slot(&self.slot) {
-            return Ok(());
-        }
-        // A lost record may be the one that added it; one that is known to be removed stays so.
-        let removed = |o: &ObjectName| matches!(o, ObjectName::KeySlot(slot) if *slot == self.slot);
-        if !self.damaged_records().is_empty() && !self.state().retired_objects().any(removed) {
-            return Ok(());
-        }
-        let message = match self.state().retired_objects().any(removed) {
-            true => "this key was removed from the repository",
-            false => "this key was never put in force: what made it did not get to its end, or its record is lost",
-        };
-        Err(Error::new(ErrorKind::WrongKey, "open", message)
-            .with("slot", self.slot)
-            .with_hint("open the repository with another key; `decube-backup key list` shows those in force"))
     }
 
     /// Header and keyring, if they were missing or damaged when this handle was opened and their copies stand in;

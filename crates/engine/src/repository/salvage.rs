@@ -24,6 +24,9 @@ impl Repository {
         if let Some(lost) = self.lost() {
             return Err(lost.to_error("append"));
         }
+        if let Some(error) = self.unrecorded_slot() {
+            return Err(error);
+        }
         let Some(seq) = self.damaged_records().first().copied() else { return Ok(()) };
         Err(Error::new(ErrorKind::Corrupt, "append", "the log is damaged: nothing can be added to this repository")
             .with("key", log_key(seq)?)

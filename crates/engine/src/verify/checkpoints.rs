@@ -2,11 +2,10 @@
 //! records are lost which it knows of.
 
 use super::Findings;
-use crate::options::VerifyDepth;
 use crate::repository::Repository;
 use crate::repository::beyond::{Judged, Lost};
 use decube_backup_core::{Key, Result};
-use decube_backup_format::ids::parse_seq_key;
+use decube_backup_format::ids::{parse_seq_key, slot_key};
 
 /// An object under `ckpt/`.
 pub(crate) struct StoredCheckpoint {
@@ -62,22 +61,19 @@ fn fault_of(repo: &Repository, key: &Key, seq: u64) -> Result<Option<Fault>> {
     })
 }
 
-/// The newest ones down to one that readers can begin with; where content is read too, all.
-pub(super) fn check(repo: &Repository, depth: VerifyDepth, findings: &mut Findings) -> Result<()> {
-    let mut keys: Vec<Key> = repo.store.list("ckpt/")?.into_iter().map(|object| object.key).collect();
-    keys.retain(|key| parse_seq_key(key).is_some());
-    while let Some(key) = keys.pop() {
-        let Some(fault) = stored(repo, key.clone())?.fault else {
-            if matches!(depth, VerifyDepth::Structure) {
-                break;
-            }
-            continue;
-        };
+/// Reads all of them: a newer one that is sound does not say that an older one is.
+pub(super) fn check(repo: &Repository, findings: &mut Findings) -> Result<()> {
+    for StoredCheckpoint { key, fault, .. } in stored_checkpoints(repo)? {
+        let Some(fault) = fault else { continue };
         findings.damage(&key, fault.text());
         if let Fault::Beyond(lost) = fault {
             findings.report.records_lost = true;
             repo.hold_lost(lost);
         }
+    }
+    if let Some(text) = repo.unrecorded_text() {
+        findings.damage(slot_key(&repo.slot.to_hex())?, text);
+        findings.report.records_lost = true;
     }
     Ok(())
 }

@@ -170,7 +170,7 @@ fn look(
     let begun = repo.env.clock.monotonic();
     objects::check_log(repo, findings)?;
     objects::check_presence(repo, findings, monitor)?;
-    checkpoints::check(repo, depth, findings)?;
+    checkpoints::check(repo, findings)?;
     let (subset, mode) = match depth {
         VerifyDepth::Structure => {
             findings.lost_packs.extend(&findings.resized_packs);

@@ -1,13 +1,15 @@
 //! What is told of hosts' records that have no effect, and to whom.
 
 use super::hostile::{Forged, steal};
-use super::{open_host, world};
+use super::{back_up, open_host, world};
 use crate::common::key_file;
+use crate::common::records::append;
 use crate::common::{Harness, series, source_of};
+use decube_backup_core::ErrorKind;
 use decube_backup_core::monitor::Silent;
 use decube_backup_engine::backup;
 use decube_backup_format::ids::{PackId, PackKind, PackName};
-use decube_backup_format::log::{AddedObject, ObjectName};
+use decube_backup_format::log::{AddedObject, ObjectName, Payload};
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 use tracing::field::{Field, Visit};
@@ -76,4 +78,37 @@ fn a_host_hears_nothing_of_sound_records_that_it_cannot_read_and_all_that_it_can
     assert_eq!(opened(&host()).len(), 1);
     let told = errors(|| drop(world.admin.somebody_else().repository()));
     assert!(matches!(&told[..], [_, last] if last.contains("cannot be opened")), "{told:?}");
+}
+
+#[test]
+fn a_host_does_not_go_on_with_a_log_of_which_a_checkpoint_knows_more() {
+    let world = world();
+    let first = world.back_up();
+    let repo = world.admin.repository();
+    while repo.state().next_seq() < 34 {
+        append(&repo, Payload::Note { text: "so many".into() }, Vec::new());
+    }
+    // A checkpoint of all that is there is none of its business.
+    let sound = world.host.somebody_else();
+    back_up(&sound, &source_of(world.tree.path()), "tree").expect("nothing is lost");
+    let objects = world.admin.memory.objects();
+    for (who, host) in [("cold", world.host.on_image(objects.clone())), ("warm", world.host.on_image(objects))] {
+        let cut = |host: &Harness| {
+            let records = host.memory.objects().into_keys().filter(|key| key.as_str() >= "log/000000000000001e");
+            records
+                .filter(|key| key.as_str().starts_with("log/"))
+                .for_each(|key| host.memory.remove(&key).expect("there"));
+        };
+        if who == "warm" {
+            open_host(&host).expect("opened");
+        }
+        cut(&host);
+        let before = host.memory.objects();
+        let error = back_up(&host, &source_of(world.tree.path()), "tree").expect_err(who);
+        assert_eq!(error.kind(), ErrorKind::Diverged, "{who}: {error:?}");
+        assert_eq!(host.memory.objects(), before, "{who}");
+        let admin = world.admin.through(host.sink.clone());
+        assert!(admin.somebody_else().repository().lacks_records(), "{who}");
+        assert!(world.admin.on_image(before).repository().state().live_snapshots().any(|s| s.id == first), "{who}");
+    }
 }

@@ -1,0 +1,128 @@
+//! How the slot that opened a repository stands to its log.
+//!
+//! *Invariant*: a slot that a record took out of force opens nothing. One that no record names opens for reading only: either
+//! what made it did not get to its end, or the record that put it in force is lost, and then it may be the only way left to
+//! what is there. It says nothing new to anybody: who opens such a slot has the keyring key.
+
+use super::{Repository, unlock};
+use crate::environment::Credentials;
+use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::ids::{SlotId, slot_key};
+use decube_backup_format::keyslot::KeySlot;
+use decube_backup_format::log::{AddedObject, ObjectName, Payload, SlotChange};
+use std::sync::atomic::Ordering;
+
+use super::{Appended, NewRecord, Verdict};
+
+/// What the log says of a slot.
+enum Standing {
+    InForce,
+    Removed,
+    Unknown,
+}
+
+impl Repository {
+    /// Finds a slot in force if the one that opened is not: a crash between object and record leaves a slot object
+    /// that counts for little, and the same password may open a sound one too.
+    pub(super) fn settle_slot(&mut self, credentials: &Credentials) -> Result<()> {
+        let state = self.state();
+        let in_force = |slot: &SlotId| state.has_slot(slot);
+        if !in_force(&self.slot)
+            && let Ok(unlocked) =
+                unlock::unlock(&self.store, &self.id(), credentials, &in_force).and_then(unlock::Way::everything)
+        {
+            (self.slot, self.keyring_key, self.kek) = (unlocked.slot, unlocked.keyring_key, unlocked.kek);
+            self.hold_keyring(unlocked.keyring.value);
+        }
+        match self.standing() {
+            Standing::InForce => {}
+            Standing::Removed => return Err(self.removed()),
+            // A log with holes is not written to either.
+            Standing::Unknown if !self.damaged_records().is_empty() => {}
+            Standing::Unknown => {
+                tracing::error!(slot = %self.slot, "no record of the log names this key: what made it did not get to its end, or \
+                                                    records are lost; this repository is only read with it");
+                self.unrecorded.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a slot that the log does not list.
+    pub(super) fn check_slot_in_force(&self) -> Result<()> {
+        if self.state().has_slot(&self.slot) { Ok(()) } else { Err(self.removed()) }
+    }
+
+    fn standing(&self) -> Standing {
+        let state = self.state();
+        match state.has_slot(&self.slot) {
+            true => Standing::InForce,
+            false if state.is_retired(&ObjectName::KeySlot(self.slot)) => Standing::Removed,
+            false => Standing::Unknown,
+        }
+    }
+
+    fn removed(&self) -> Error {
+        Error::new(ErrorKind::WrongKey, "open", "this key was removed from the repository")
+            .with("slot", self.slot)
+            .with_hint("open the repository with another key; `decube-backup key list` shows those in force")
+    }
+
+    /// Why nothing is written with a slot that no record names; `None` if one does.
+    pub(super) fn unrecorded_slot(&self) -> Option<Error> {
+        self.unrecorded.load(Ordering::Relaxed).then(|| {
+            Error::new(ErrorKind::Diverged, "append", "no record of the log names the key that opened this repository")
+                .with("slot", self.slot)
+                .with_hint(
+                    "nothing was changed, and restoring works; open it with another key. If there is none, the record that \
+                     put this one in force is lost: put `log/` back from a replica, or let `decube-backup audit --accept` put \
+                     it in force and go on with the log as it is",
+                )
+        })
+    }
+
+    /// Says so for people.
+    pub(crate) fn unrecorded_text(&self) -> Option<String> {
+        let text = "it opened this repository, and no record names it: records that are lost put it in force, or what made it did \
+                    not get to its end";
+        self.unrecorded.load(Ordering::Relaxed).then(|| text.to_owned())
+    }
+
+    /// Puts the slot that opened this repository in force if no record has; its keyring as well.
+    ///
+    /// # Errors
+    /// What reading and storing yield.
+    pub(super) fn record_own_slot(&self) -> Result<bool> {
+        if !self.unrecorded.swap(false, Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let recorded = self.append_own_slot();
+        self.unrecorded.store(recorded.is_err(), Ordering::Relaxed);
+        recorded.map(|()| true)
+    }
+
+    fn append_own_slot(&self) -> Result<()> {
+        let bytes = self.store.get_existing(&slot_key(&self.slot.to_hex())?)?;
+        let mut added = vec![AddedObject::of(ObjectName::KeySlot(self.slot), &bytes)];
+        let (generation, current) = (self.held_keyring()?.generation, self.state().keyring_current());
+        let payload = if generation == current {
+            Payload::KeySlot(SlotChange::Added { slot: self.slot, label: KeySlot::decode(&bytes)?.label })
+        } else {
+            for name in [ObjectName::Keyring(generation), ObjectName::KeyringCopy(generation)] {
+                added.extend(self.store.get(&name.key()?)?.map(|bytes| AddedObject::of(name, &bytes)));
+            }
+            Payload::Keyring { generation }
+        };
+        let record = NewRecord { payload, added, reclaimed: Vec::new(), stamp: self.stamp("", "") };
+        let mut unchanged = |state: &decube_backup_format::checkpoint::State| {
+            Ok(Verdict::of(state.keyring_current() == current && !state.has_slot(&self.slot)))
+        };
+        match self.append(record, &mut unchanged)? {
+            Appended::At(_) => Ok(()),
+            Appended::Void => {
+                Err(Error::new(ErrorKind::Contended, "audit", "keys were changed by somebody else meanwhile")
+                    .with_hint("nothing was changed by this command; run it again"))
+            }
+        }
+    }
+}
