@@ -244,7 +244,7 @@ fn a_log_that_lacks_what_a_checkpoint_knows_is_not_gone_on_with_before_that_is_a
     verified.says("proves that log records are lost").says("audit --accept");
     assert!(!verified.err.contains("repair checkpoints"), "{}", verified.err);
     run(&["audit"]).expect(13).says("proves that log records are lost");
-    run(&["audit", "--accept"]).expect(0).says("deleted ckpt/000000000000001f");
+    run(&["audit", "--accept"]).expect(0).says("settled ckpt/000000000000001f");
     assert!(!checkpoint.exists());
     run(&["verify"]).expect(0);
     run(&["backup", "src"]).expect(0);
