@@ -116,9 +116,11 @@ fn ancestors_are_entries() {
     scratch.file("a/unrelated/file", "");
     let mut options = options(&scratch.join("a/two"));
     options.roots.extend([scratch.join("a/one"), scratch.join("a/two/nested"), scratch.join("a/./one/../one")]);
-    let items = scan(&FsSource::new(options).unwrap());
-    let (entries, problems) = below(scratch.path(), items);
+    let source = FsSource::new(options).unwrap();
+    let (entries, problems) = below(scratch.path(), scan(&source));
     assert_eq!(problems, []);
+    let told = ["a/one", "a/two", "a/two/nested"].map(|root| path(&scratch.join(root).as_os_str().as_bytes()[1..]));
+    assert_eq!(source.describe().roots, told, "each once");
     let found: Vec<_> = entries.iter().map(|(path, _)| path.to_string()).collect();
     let expected = ["", "a", "a/one", "a/one/file", "a/two", "a/two/file", "a/two/nested", "a/two/nested/file"];
     assert_eq!(found, expected);
@@ -150,7 +152,7 @@ fn missing_roots() {
     assert!(entries.iter().any(|(path, _)| path.to_string() == "there"));
     // One that lies in another one is missed as well.
     let mut options = common::options(scratch.path());
-    options.roots.push(scratch.join("not there/at all"));
+    options.roots.extend([scratch.join("not there/at all"), scratch.join("not there/at all")]);
     options.roots.push(scratch.join("there"));
     let error = FsSource::new(options.clone()).unwrap().scan().err().unwrap();
     assert_eq!(error.kind(), ErrorKind::NotFound);

@@ -79,11 +79,7 @@ impl EntryPath {
     }
     /// Whether `self` is `ancestor` or lies below it.
     pub fn is_within(&self, ancestor: &EntryPath) -> bool {
-        match self.0.strip_prefix(ancestor.0.as_slice()) {
-            Some([]) => true,
-            Some(rest) => ancestor.is_root() || rest.first() == Some(&b'/'),
-            None => false,
-        }
+        is_within_path_bytes(&self.0, &ancestor.0)
     }
     /// What is left of `self` below `ancestor`; `None` outside it.
     pub fn strip(&self, ancestor: &EntryPath) -> Option<EntryPath> {
@@ -114,6 +110,15 @@ pub fn cmp_path_bytes(a: &[u8], b: &[u8]) -> Ordering {
     let common = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     let rank = |p: &[u8]| p.get(common).map_or(-1, |&c| if c == b'/' { 0 } else { i32::from(c) });
     rank(a).cmp(&rank(b))
+}
+
+/// [`EntryPath::is_within`] of raw paths.
+pub fn is_within_path_bytes(path: &[u8], ancestor: &[u8]) -> bool {
+    match path.strip_prefix(ancestor) {
+        Some([]) => true,
+        Some(rest) => ancestor.is_empty() || rest.first() == Some(&b'/'),
+        None => false,
+    }
 }
 
 impl Ord for EntryPath {

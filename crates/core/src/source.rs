@@ -104,8 +104,8 @@ pub trait Content: Send {
 pub struct SourceInfo {
     /// Absolute paths or URLs it covers, as a person wrote them.
     pub paths: Vec<String>,
-    /// The same as paths of entries, links on the way to them resolved; what cannot be read of one is no problem of a
-    /// single entry. Empty if the source does not say.
+    /// The same as paths of entries, links on the way to them resolved, also those that lie in another; in path order. What
+    /// keeps one from being read is no problem of a single entry. Empty if the source does not say.
     pub roots: Vec<EntryPath>,
 }
 

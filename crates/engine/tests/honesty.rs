@@ -6,9 +6,9 @@ use common::made_up::{Behaviour, MadeUp, MadeUpFile};
 use common::nowhere::{Into, Nowhere};
 use common::{Harness, noise, path, plant, series, small_packs, source_of};
 use decube_backup_backend_fs::source::{FsSource, MissingRoots, SourceOptions};
-use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Silent};
+use decube_backup_core::monitor::{Monitor, Problem, ProblemKind};
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
-use decube_backup_engine::options::{BackupOptions, ChangeDetection, RestoreOptions, Snapshot, SnapshotFilter};
+use decube_backup_engine::options::{RestoreOptions, SnapshotFilter};
 use decube_backup_engine::{backup, restore};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -120,39 +120,6 @@ fn a_missing_root_fails_unless_it_is_declared_optional() {
     let report = harness.backup_source(&FsSource::new(lenient).expect("source"), "tree").expect("backup");
     assert_eq!(report.problems.get(&ProblemKind::MissingSource), Some(&1));
     harness.assert_restores(&report.snapshot.expect("a snapshot"), &tree.path().join("a"), "the other root");
-}
-
-/// A mount point without its disk: told of again and again, until the disk is back or somebody says that it is right so.
-#[test]
-fn a_root_in_which_nothing_is_any_more_counts_as_missing() {
-    let trees = [tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp")];
-    let (disk, other) = (trees[0].path().join("disk"), trees[1].path().join("other"));
-    [&disk, &other].iter().for_each(|folder| std::fs::create_dir(folder).expect("folder"));
-    std::fs::write(other.join("file"), "always there").expect("file");
-    let harness = Harness::with_repository(&small_packs());
-    let back_up = |detection| {
-        let source = FsSource::new(SourceOptions::new(vec![disk.clone(), other.clone()], "/")).expect("source");
-        let options = BackupOptions { detection, ..series("tree") };
-        let report = backup::backup(&harness.repository(), &source, &options, &Silent).expect("backup");
-        let missing: Vec<_> = report.problem_list.iter().filter(|p| p.kind == ProblemKind::MissingSource).collect();
-        assert!(missing.iter().all(|p| p.message.contains("--force") && p.path.ends_with(b"/disk")), "{missing:?}");
-        assert_eq!(report.problems.get(&ProblemKind::MissingSource).copied().unwrap_or(0), missing.len() as u64);
-        missing.len()
-    };
-    let (usual, forced) = (ChangeDetection::StatCache, ChangeDetection::ReadAll);
-    assert_eq!(back_up(usual), 0, "never was anything in it");
-    std::fs::write(disk.join("precious"), "content").expect("file");
-    assert_eq!(back_up(usual), 0);
-    std::fs::remove_file(disk.join("precious")).expect("removed");
-    for round in 0..3 {
-        assert_eq!(back_up(usual), 1, "{round}");
-    }
-    let missing = |snapshot: &Snapshot| snapshot.manifest.problems_total.get(&ProblemKind::MissingSource).copied();
-    let all = harness.repository().snapshots(&SnapshotFilter::default());
-    assert_eq!(all.iter().map(missing).collect::<Vec<_>>(), [None, None, Some(1), Some(1), Some(1)]);
-    assert_eq!((back_up(forced), back_up(usual)), (0, 0), "said to be right");
-    std::fs::write(disk.join("precious"), "content").expect("file");
-    assert_eq!(back_up(usual), 0, "mounted again");
 }
 
 /// Asks to stop after so many problems or entries; remembers what it was told.

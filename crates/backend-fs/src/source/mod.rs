@@ -146,7 +146,9 @@ impl Source for FsSource {
     fn describe(&self) -> SourceInfo {
         let cwd = &self.shared.options.cwd;
         let written = self.shared.options.roots.iter().map(|root| cwd.join(root).to_string_lossy().into_owned());
-        SourceInfo { paths: written.collect(), roots: self.shared.roots.clone() }
+        let mut roots = [self.shared.roots.as_slice(), &self.shared.inner_roots].concat();
+        roots.sort();
+        SourceInfo { paths: written.collect(), roots }
     }
 
     fn scan(&self) -> Result<Box<dyn Scan>> {

@@ -53,9 +53,10 @@ pub(crate) fn entry_path(path: &Path) -> Result<EntryPath> {
     EntryPath::new(bytes.strip_prefix(b"/").unwrap_or(bytes))
 }
 
-/// The roots in path order, and apart from them those that lie in another one.
+/// The roots in path order, each once, and apart from them those that lie in another one.
 pub(crate) fn outermost(mut roots: Vec<EntryPath>) -> (Vec<EntryPath>, Vec<EntryPath>) {
     roots.sort();
+    roots.dedup();
     let (mut kept, mut inner): (Vec<EntryPath>, Vec<EntryPath>) = (Vec::new(), Vec::new());
     for root in roots {
         // Path order puts a root's subtree right behind it.

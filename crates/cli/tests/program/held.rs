@@ -70,6 +70,21 @@ fn a_source_that_is_missing_or_unreadable_makes_no_snapshot_of_it_go() {
 }
 
 #[test]
+fn a_path_that_lies_in_another_is_missed_as_well() {
+    let world = world();
+    world.write("conf.yaml", &YAML.replace("[src]", "[src, src/disk]"));
+    world.write("src/disk/precious", "content\n");
+    (0..3).for_each(|_| drop(run(&world).expect(0)));
+    // As a mount point without its disk.
+    std::fs::remove_file(world.path("src/disk/precious")).expect("removed");
+    for _ in 0..4 {
+        run(&world).expect(3).says("pipeline both: nothing is forgotten of data");
+    }
+    let whole = live(&world).into_iter().filter(|s| *s == ("both-data".to_owned(), false));
+    assert_eq!(whole.count(), 3);
+}
+
+#[test]
 fn what_is_unreadable_below_a_path_or_says_what_to_ignore_holds_nothing_back() {
     let world = world();
     world.write("src/.rules", "*.bin\n");

@@ -7,7 +7,7 @@ use super::stat_cache::StatCacheWriter;
 use super::stream::{BLOCKS_WAITING, Block, HashJob, Outlets, StreamMessage};
 use crate::options::BackupReport;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use decube_backup_core::entry::{EntryKind, EntryPath, Identity, Metadata};
+use decube_backup_core::entry::{EntryKind, EntryPath, Identity, Metadata, is_within_path_bytes};
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, check_stop};
 use decube_backup_core::source::Scanned;
@@ -278,10 +278,11 @@ impl<'a> Builder<'a> {
         self.tree.push(entry, &mut self.dedup)
     }
 
-    /// What keeps a whole root out of the snapshot is told apart from what keeps a single entry out.
+    /// What keeps a whole root out of the snapshot, itself or on the way to it, is told apart from what keeps a single entry
+    /// out.
     fn problem(&mut self, mut problem: Problem) {
         let unread = matches!(problem.kind, ProblemKind::Unreadable | ProblemKind::Vanished);
-        if unread && self.roots.iter().any(|root| root.as_bytes() == problem.path) {
+        if unread && self.roots.iter().any(|root| is_within_path_bytes(root.as_bytes(), &problem.path)) {
             problem.kind = ProblemKind::MissingSource;
         }
         self.monitor.problem(&problem);

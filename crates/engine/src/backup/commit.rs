@@ -1,6 +1,7 @@
 //! Publishing a snapshot: first the index segments, then one log record.
 
 use super::Pass;
+use super::emptied::Missing;
 use crate::index::LocalIndex;
 use crate::options::{BackupOptions, BackupReport};
 use crate::pipeline::AddedPack;
@@ -100,11 +101,7 @@ pub(super) struct Commit<'a> {
 
 impl Commit<'_> {
     pub(super) fn run(self, pass: Pass<'_>) -> Result<Committed> {
-        let Pass { mut report, root, added, deps, mut stat, mut kept, emptied } = pass;
-        if kept.is_some() && emptied {
-            // A host knows of no snapshot but the one it keeps: the next backup shall still be compared with what was there.
-            (stat, kept) = (None, None);
-        }
+        let Pass { mut report, root, added, deps, stat, kept } = pass;
         let objects = publish::objects(self.repo, &added)?;
         self.run.count(Stored { bytes: publish::index_bytes(&objects), ..Stored::default() });
         let stored = self.run.stored();
@@ -128,7 +125,7 @@ impl Commit<'_> {
                     tracing::warn!(error = %error.chain(), "the stat cache could not be saved; the next backup reads more");
                 }
                 if let Some(kept) = kept {
-                    kept.finish(&manifest.id(), &root);
+                    kept.finish(&manifest.id(), &root, &Missing::told_by(&report));
                 }
                 report.snapshot = Some(manifest.id());
                 Ok(Committed::Done(Box::new(report)))

@@ -2,12 +2,15 @@
 //!
 //! Such a host cannot read back what it stored. So that it need not read unchanged files, it keeps the nodes of the last
 //! tree of each series, sealed under a key of its own: paths, attributes and chunk ids, but no content, because it
-//! stores nothing inline. Losing the file costs reading every file once.
+//! stores nothing inline. With it are kept the roots that were missing, which others read in the snapshot's record. Losing
+//! the file costs reading every file once, and a root that is empty at that moment is not told of.
 //!
 //! File: magic | sealed node* | sealed table | offset of the table, u64.
 
+use super::emptied::Missing;
 use crate::repository::{Host, Repository, Temporary};
 use bytes::Bytes;
+use decube_backup_core::entry::EntryPath;
 use decube_backup_core::world::Entropy;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::{ContentHasher, Domain};
@@ -23,7 +26,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-const MAGIC: &[u8; 8] = b"DCTREE01";
+const MAGIC: &[u8; 8] = b"DCTREE02";
 const WHAT: &str = "kept tree";
 /// Longest table read, bytes: a million nodes.
 const TABLE_BYTES_MAX: u64 = 64 << 20;
@@ -40,6 +43,8 @@ pub(super) struct KeptTree<'a> {
     pub snapshot: SnapshotId,
     /// Its root.
     pub tree: TreeRoot,
+    /// What was missing in it.
+    pub missing: Missing,
     file: File,
     places: HashMap<ChunkId, Place>,
     host: &'a Host,
@@ -90,8 +95,12 @@ impl<'a> KeptTree<'a> {
         for _ in 0..count {
             places.insert(ChunkId(reader.array()?), Place { offset: reader.u64()?, len: reader.u32()? });
         }
+        let mut missing = Missing { complete: reader.u8()? == 1, paths: Vec::new() };
+        for _ in 0..reader.count(1)? {
+            missing.paths.push(reader.bytes(EntryPath::LEN_MAX)?.to_vec());
+        }
         reader.finish()?;
-        Ok(Self { snapshot, tree, file, places, host, hasher: &repo.hasher, aad })
+        Ok(Self { snapshot, tree, missing, file, places, host, hasher: &repo.hasher, aad })
     }
 }
 
@@ -170,7 +179,7 @@ impl<'a> Keeper<'a> {
     }
 
     /// Makes it the tree stored last.
-    pub(super) fn finish(self, snapshot: &SnapshotId, tree: &TreeRoot) {
+    pub(super) fn finish(self, snapshot: &SnapshotId, tree: &TreeRoot, missing: &Missing) {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Unfinished { mut out, at, places, temporary }) = file else { return };
         let mut table = Vec::with_capacity(96 + places.len() * 44);
@@ -185,6 +194,9 @@ impl<'a> Keeper<'a> {
             table.write_u64(place.offset);
             table.write_u32(place.len);
         }
+        table.write_u8(u8::from(missing.complete));
+        table.write_varint(missing.paths.len() as u64);
+        missing.paths.iter().for_each(|path| table.write_bytes(path));
         let written = self.seal(&table).and_then(|sealed| {
             out.write_all(&sealed)?;
             out.write_all(&at.to_le_bytes())?;

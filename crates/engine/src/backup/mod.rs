@@ -71,8 +71,6 @@ struct Pass<'a> {
     deps: HashSet<PackName>,
     stat: Option<StatCacheWriter>,
     kept: Option<Keeper<'a>>,
-    /// Whether a root was found empty that was not before.
-    emptied: bool,
 }
 
 /// What a backup is compared with.
@@ -279,7 +277,6 @@ fn run_pass<'a>(
         let mut planner =
             plan::Planner::new(old, health, jobs, order, monitor, repo.env.clock.as_ref(), &repo.env.runtime);
         planner.emptied = emptied::Emptied::of(repo, source, options, before);
-        let found_emptied = planner.emptied.flag();
         let planner_failure = failure.clone();
         scope.spawn(move || {
             if let Err(error) = planner.run(scan) {
@@ -324,9 +321,7 @@ fn run_pass<'a>(
         report.chunks_reused = dedup.chunks_reused;
         let (added, deps) = dedup.finish()?;
         run.count_packs(&added);
-        // The builder has met the end of the scan.
-        let emptied = found_emptied.load(Ordering::Relaxed);
-        Ok(Pass { report, root, added, deps, stat, kept: None, emptied })
+        Ok(Pass { report, root, added, deps, stat, kept: None })
     })?;
     pass.deps.extend(looked_up.into_inner().unwrap_or_else(PoisonError::into_inner));
     pass.kept = keeper;

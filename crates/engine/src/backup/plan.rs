@@ -3,7 +3,7 @@
 //! Runs on a thread of its own. Hands out work in path order: what is unchanged passes straight on,
 //! small files travel to the readers in batches, large ones as streams.
 
-use super::emptied::Emptied;
+use super::emptied::{Emptied, Known, Root};
 use super::heal::Health;
 use super::read::ReadJob;
 use super::stat_cache::StatCacheReader;
@@ -15,7 +15,6 @@ use decube_backup_core::source::{Scan, ScanItem, Scanned};
 use decube_backup_core::world::Clock;
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::tree::{NodeReader, TreeCursor, TreeEntry};
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -56,11 +55,13 @@ pub(super) struct Parent<'a> {
     cursor: TreeCursor<'a, dyn NodeReader + Sync + 'a>,
     stat: Option<StatCacheReader>,
     current: Option<(TreeEntry, Option<Identity>)>,
+    /// It could not be read on.
+    damaged: bool,
 }
 
 impl<'a> Parent<'a> {
     pub(super) fn new(cursor: TreeCursor<'a, dyn NodeReader + Sync + 'a>, stat: Option<StatCacheReader>) -> Self {
-        let mut parent = Self { cursor, stat, current: None };
+        let mut parent = Self { cursor, stat, current: None, damaged: false };
         parent.step();
         parent
     }
@@ -71,24 +72,39 @@ impl<'a> Parent<'a> {
             // A damaged parent only costs reading: records no longer line up, so forget them too.
             Err(error) => {
                 tracing::warn!(error = %error.chain(), "part of the parent snapshot cannot be read; its files are read again");
-                self.stat = None;
+                (self.stat, self.damaged) = (None, true);
                 None
             }
         };
     }
 
+    /// Whether there is an entry at `path`, skipping what was removed.
+    fn holds(&mut self, path: &EntryPath) -> bool {
+        while let Some((before, _)) = self.current.as_ref().filter(|(before, _)| before.entry.path <= *path) {
+            if before.entry.path == *path {
+                return true;
+            }
+            self.step();
+        }
+        false
+    }
+
     /// The parent's entry at `path`, skipping what was removed.
     fn take(&mut self, path: &EntryPath) -> Option<(TreeEntry, Option<Identity>)> {
-        loop {
-            match self.current.as_ref().map(|(e, _)| e.entry.path.cmp(path)) {
-                Some(Ordering::Less) => self.step(),
-                Some(Ordering::Equal) => {
-                    let found = self.current.take();
-                    self.step();
-                    return found;
-                }
-                Some(Ordering::Greater) | None => return None,
-            }
+        if !self.holds(path) {
+            return None;
+        }
+        let found = self.current.take();
+        self.step();
+        found
+    }
+
+    /// Whether what comes next lies in `folder`.
+    fn is_in(&self, folder: &EntryPath) -> Known {
+        match &self.current {
+            Some((next, _)) if next.entry.path.is_within(folder) => Known::Yes,
+            None if self.damaged => Known::Lost,
+            _ => Known::No,
         }
     }
 }
@@ -155,13 +171,10 @@ impl<'a> Planner<'a> {
             self.seen = self.clock.now();
             self.monitor.advance(Progress::Entries, batch.len() as u64);
             for item in batch {
+                self.tell_if_emptied(Some(&item));
                 let planned = match item {
-                    ScanItem::Entry(scanned) => {
-                        self.tell_if_emptied(Some(scanned.entry.path.as_bytes()));
-                        self.entry_or_root(scanned)
-                    }
+                    ScanItem::Entry(scanned) => self.entry_or_root(scanned),
                     ScanItem::Problem(problem) => {
-                        self.tell_if_emptied(Some(&problem.path));
                         self.items.push(Item::Problem(problem));
                         Ok(())
                     }
@@ -179,18 +192,21 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn tell_if_emptied(&mut self, next: Option<&[u8]>) {
+    fn tell_if_emptied(&mut self, next: Option<&ScanItem>) {
         self.items.extend(self.emptied.followed_by(next).map(Item::Problem));
     }
 
     fn entry_or_root(&mut self, scanned: Scanned) -> Result<(), Closed> {
         let path = &scanned.entry.path;
-        let is_root = scanned.entry.kind == EntryKind::Directory && self.emptied.is_root(path);
-        let root = is_root.then(|| path.clone());
+        let Some(parent) = self.parent.as_mut().filter(|_| self.emptied.is_root(path)) else {
+            return self.entry(scanned);
+        };
+        let (path, is_directory) = (path.clone(), scanned.entry.kind == EntryKind::Directory);
+        let was_there = parent.holds(&path);
         self.entry(scanned)?;
-        if let Some(root) = root {
-            let current = self.parent.as_ref().and_then(|parent| parent.current.as_ref());
-            self.emptied.met(root, current.map(|(before, _)| &before.entry.path));
+        if let Some(parent) = &self.parent {
+            let had_entries = parent.is_in(&path);
+            self.emptied.met(path, Root { is_directory, was_there, had_entries });
         }
         Ok(())
     }

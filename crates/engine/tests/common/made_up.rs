@@ -27,6 +27,8 @@ pub enum Behaviour {
     Overloaded,
     /// Not even listed.
     Unlisted,
+    /// It is an empty directory.
+    Folder,
 }
 
 #[derive(Clone, Debug)]
@@ -43,11 +45,13 @@ pub struct MadeUp {
     pub opened: AtomicU64,
     /// Files of one seed are names of one inode.
     pub linked: bool,
+    /// What it says that it covers.
+    pub roots: Vec<EntryPath>,
 }
 
 impl MadeUp {
     pub fn new(files: Vec<MadeUpFile>) -> Self {
-        Self { files, opened: AtomicU64::new(0), linked: false }
+        Self { files, opened: AtomicU64::new(0), linked: false, roots: Vec::new() }
     }
 
     /// Contents opened since the last call.
@@ -118,7 +122,7 @@ impl Content for MadeUpContent {
 
 impl Source for MadeUp {
     fn describe(&self) -> SourceInfo {
-        SourceInfo { paths: vec!["made up".into()], roots: Vec::new() }
+        SourceInfo { paths: vec!["made up".into()], roots: self.roots.clone() }
     }
 
     fn scan(&self) -> Result<Box<dyn Scan>> {
@@ -141,6 +145,7 @@ impl Source for MadeUp {
                     file.path.as_bytes().to_vec(),
                     "cannot be listed",
                 )),
+                Behaviour::Folder => ScanItem::Entry(entry(file.path.clone(), EntryKind::Directory, file.seed, 1)),
                 _ => {
                     let same = |f: &&MadeUpFile| f.seed == file.seed;
                     let names = if self.linked { self.files.iter().filter(same).count() as u32 } else { 1 };
