@@ -14,7 +14,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::hash::Key32;
 use decube_backup_format::header::Header;
-use decube_backup_format::ids::{RepositoryId, log_key};
+use decube_backup_format::ids::{RepositoryId, log_key, parse_seq_key};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::log::ObjectName;
 use decube_backup_format::sealed;
@@ -165,8 +165,8 @@ pub(crate) fn keyring_generations(store: &Store) -> Result<BTreeSet<u32>> {
 /// # Errors
 /// As looking yields.
 pub(crate) fn has_log(store: &Store) -> Result<bool> {
-    // The first look is certain; the listing finds a log that has lost its beginning.
-    Ok(store.stat(&log_key(0)?)?.is_some() || !store.list("log/")?.is_empty())
+    // The first look is certain; the listing finds a log that has lost its beginning. What else lies there is no record.
+    Ok(store.stat(&log_key(0)?)?.is_some() || store.list("log/")?.iter().any(|o| parse_seq_key(&o.key).is_some()))
 }
 
 /// What to say of a damaged object whose `twin` is sound: true of either of the two.
