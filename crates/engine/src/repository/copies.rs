@@ -8,7 +8,7 @@
 
 use super::no_log;
 use crate::options::Damage;
-use crate::store::Store;
+use crate::store::{Store, is_unreadable};
 use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
@@ -187,10 +187,7 @@ fn damage(original: &ObjectName, copy: &ObjectName, why: &str) -> Result<Damage>
 fn find<T>(store: &Store, original: &ObjectName, accept: &dyn Fn(&[u8]) -> Result<T>) -> Result<Option<Found<T>>> {
     let why = match read(store, original, accept) {
         Ok(None) => None,
-        // A disk says `Io` of what it can no longer read; other kinds tell nothing about the object.
-        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Io) => {
-            Some(error)
-        }
+        Err(error) if is_unreadable(&error) => Some(error),
         settled => return settled,
     };
     let Some(copy) = original.twin() else { return why.map_or(Ok(None), Err) };

@@ -12,6 +12,7 @@
 //! | [`keyring`] | which generation of it is used |
 //! | [`host`] | a handle opened with a write-only key |
 //! | [`log`] | reading the tail, appending a record |
+//! | [`plain`] | reading the log without keys |
 //! | [`gap`] | whether the log ends where it seems to |
 //! | [`beyond`] | checkpoints that know of lost records |
 //! | [`cache`] | files under the cache directory |
@@ -29,6 +30,7 @@ mod init;
 mod keyring;
 mod log;
 pub(crate) mod no_log;
+pub(crate) mod plain;
 mod salvage;
 mod unlock;
 mod witness;

@@ -6,6 +6,7 @@ use super::parity;
 use super::pass::Pass;
 use crate::environment::Environment;
 use crate::options::{Damage, VerifyReport};
+use crate::repository::plain::fold_plain;
 use crate::repository::{Repository, copies, fold_readable, no_log};
 use crate::store::Store;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
@@ -15,6 +16,7 @@ use decube_backup_format::header::Access;
 use decube_backup_format::ids::{log_key, parse_seq_key};
 use decube_backup_format::log::ObjectName;
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 /// Reads the whole log again, from record 0, whatever the caches say.
 pub(super) fn check_log(repo: &Repository, findings: &mut Findings) -> Result<()> {
@@ -178,15 +180,10 @@ fn note(odd: &Odd, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-/// Folds the plain parts of the log that follow `state`; with what ended that, if it was not the log's end.
-fn fold_plain(store: &Store, mut state: State) -> Result<(State, Option<Error>)> {
-    let mut chain = state.chain();
-    while let Some(bytes) = store.get(&log_key(state.next_seq())?)? {
-        if let Err(error) = chain.accept(&bytes).and_then(|envelope| state.apply_plain(&envelope)) {
-            return Ok((state, Some(error)));
-        }
-    }
-    Ok((state, None))
+/// The whole log's plain part; with what ended that, if it was not the log's end.
+fn plain_state(store: &Store, mut state: State) -> Result<(State, Option<Error>)> {
+    let broken = fold_plain(store, &mut state, &mut |_| Ok(ControlFlow::Continue(())))?;
+    Ok((state, broken))
 }
 
 /// Checks log chain, presence and every object's hash without any key.
@@ -197,12 +194,12 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
     let begun = env.clock.monotonic();
     let store = Store::new(env);
     let mut header = copies::header(&store)?;
-    let (mut state, mut broken) = fold_plain(&store, State::new(header.value.repository))?;
+    let (mut state, mut broken) = plain_state(&store, State::new(header.value.repository))?;
     // A header that is not this repository's makes all of its log look wrong, or asks for what it does not need.
     if (state.next_seq() == 0 || copies::check_recorded(&header, &state).is_err())
         && let Ok(Some(other)) = copies::other_header(&store, &header)
     {
-        let (by_copy, broken_by_copy) = fold_plain(&store, State::new(other.value.repository))?;
+        let (by_copy, broken_by_copy) = plain_state(&store, State::new(other.value.repository))?;
         if by_copy.next_seq() > 0 && copies::check_recorded(&other, &by_copy).is_ok() {
             (header, state, broken) = (other, by_copy, broken_by_copy);
         }
@@ -217,7 +214,7 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
         findings.damage(log_key(state.next_seq())?, error.chain());
     }
     let odd = presence(&store, &state, &mut findings, monitor)?;
-    let by_now = if odd.is_empty() { state.clone() } else { fold_plain(&store, state.clone())?.0 };
+    let by_now = if odd.is_empty() { state.clone() } else { plain_state(&store, state.clone())?.0 };
     for odd in odd.iter().filter(|odd| !by_now.is_out_of_force(&odd.name)) {
         note(odd, &mut findings)?;
     }
