@@ -7,7 +7,8 @@
 //! Host, user, program and time of a record are what its writer said; the store's own time stands beside it.
 
 use crate::options::Damage;
-use crate::repository::{Repository, WitnessStatus, record_numbers};
+use crate::repository::{Repository, WitnessStatus, record_numbers, unreadable_record};
+use crate::store::is_unreadable;
 use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::checkpoint::State;
@@ -40,9 +41,12 @@ pub(crate) fn walk(repo: &Repository, visit: &mut dyn FnMut(Walked) -> Result<()
     };
     let end = numbers.last().map_or(0, |last| last.saturating_add(1));
     for seq in numbers {
-        let walked = match repo.store.get(&log_key(seq)?)? {
-            None => Walked { seq, record: None, host: None, damage: Some("log record is missing".to_owned()) },
-            Some(bytes) => check(repo, &mut state, seq, &bytes),
+        let lost = |what: String| Walked { seq, record: None, host: None, damage: Some(what) };
+        let walked = match repo.store.get(&log_key(seq)?) {
+            Ok(None) => lost("log record is missing".to_owned()),
+            Ok(Some(bytes)) => check(repo, &mut state, seq, &bytes),
+            Err(error) if is_unreadable(&error) => lost(unreadable_record(&error)),
+            Err(error) => return Err(error),
         };
         visit(walked)?;
     }

@@ -56,7 +56,7 @@ pub(crate) use cache::{Temporary, write_atomically};
 pub(crate) use host::{Host, Owners, host_index_key_of};
 pub(crate) use indexes::{index_associated, index_segment, indexed_footer, keep_segment, open_segment};
 pub use log::{Appended, NewRecord, Verdict};
-pub(crate) use salvage::{fold_readable, read_record, record_numbers};
+pub(crate) use salvage::{fold_readable, read_record, record_numbers, unreadable_record};
 pub use witness::WitnessStatus;
 
 /// An open repository.

@@ -47,3 +47,12 @@ pub(crate) fn goes_on_behind(store: &Store, state: &State) -> Result<bool> {
     let listed = store.list("log/")?;
     Ok(listed.iter().filter_map(|object| parse_seq_key(&object.key)).any(|seq| seq > state.next_seq()))
 }
+
+/// Whether any record listed can be read, sound or not.
+///
+/// # Errors
+/// As listing yields.
+pub(crate) fn gives_a_record(store: &Store) -> Result<bool> {
+    let mut records = store.list("log/")?.into_iter().filter(|object| parse_seq_key(&object.key).is_some());
+    Ok(records.any(|object| matches!(store.get(&object.key), Ok(Some(_)))))
+}

@@ -11,6 +11,7 @@
 
 use super::Repository;
 use super::cache::write_atomically;
+use crate::store::is_unreadable;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::ids::{ChunkId, RepositoryId, hex, log_key};
 use std::path::{Path, PathBuf};
@@ -156,7 +157,10 @@ impl Repository {
         let there = match state.next_seq() {
             records if records <= seq => return Ok(WitnessStatus::RolledBack { seen: seq, records }),
             records if records == seq + 1 => state.hash(),
-            _ => *blake3::hash(&self.store.get_existing(&log_key(seq)?)?).as_bytes(),
+            _ => match self.store.get_existing(&log_key(seq)?) {
+                Err(error) if is_unreadable(&error) => return Ok(WitnessStatus::Unknown),
+                read => *blake3::hash(&read?).as_bytes(),
+            },
         };
         Ok(if there == hash { WitnessStatus::Agrees { seen: seq } } else { WitnessStatus::Forked { seen: seq } })
     }
