@@ -182,6 +182,26 @@ pub fn audit(
     Ok(AuditReport { records, shown, head, damages, beyond, witness })
 }
 
+/// What a write-only key tells of the log, of which it reads no record: how many there are, that they follow each other and
+/// are signed by who may, and how that stands to what this host has seen of it.
+///
+/// # Errors
+/// The record seen cannot be read.
+pub fn outline(repo: &Repository, witness_dir: Option<&Path>) -> Result<AuditReport> {
+    let damaged = repo.damaged_records().into_iter();
+    let what = "log record is damaged, or one before it is";
+    let damages = damaged.map(|seq| Ok(Damage { object: log_key(seq)?.to_string(), what: what.into() }));
+    let state = repo.state();
+    Ok(AuditReport {
+        records: state.next_seq(),
+        shown: 0,
+        head: state.hash(),
+        damages: damages.collect::<Result<_>>()?,
+        beyond: Vec::new(),
+        witness: witness_dir.map_or(Ok(WitnessStatus::Unknown), |dir| repo.witness_status(dir))?,
+    })
+}
+
 impl AuditFilter {
     fn accepts(&self, entry: &AuditEntry) -> bool {
         let time = entry.stored.unwrap_or(entry.stamp.time);

@@ -18,6 +18,10 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: &str = "decube-backup-witness-1";
 
+/// For a write-only key, which reads no record.
+const HOST_HINT: &str = "nothing was changed; if somebody put back an older copy on purpose, and said so to whoever runs this host, \
+                         `decube-backup audit --accept` goes on with it, with this key too; else do not trust this storage";
+
 /// How a log stands to what was seen of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WitnessStatus {
@@ -144,7 +148,8 @@ impl Repository {
 
     /// Refuses a log that is not the one seen before.
     pub(super) fn check_seen(&self, seen: Option<Seen>) -> Result<()> {
-        self.compare(seen)?.to_error().map_or(Ok(()), Err)
+        let Some(error) = self.compare(seen)?.to_error() else { return Ok(()) };
+        Err(if self.host().is_none() { error } else { error.with_hint(HOST_HINT) })
     }
 
     fn compare(&self, seen: Option<Seen>) -> Result<WitnessStatus> {
