@@ -73,7 +73,7 @@ fn a_record_that_cannot_be_read_costs_what_it_said_and_nothing_else() {
     Repository::open(watched(&harness), &harness.credentials).expect("seen");
     for (seq, kind) in (0..3).flat_map(|seq| KINDS.map(|kind| (seq, kind))) {
         let (context, bad) = (format!("record {seq}: {kind:?}"), log_key(seq).expect("a key").to_string());
-        let stranger = || without(&harness, kind, &[bad.clone()]);
+        let stranger = || without(&harness, kind, std::slice::from_ref(&bad));
         let repo = Repository::open(watched(&stranger()), &harness.credentials).expect(&context);
         assert_eq!(repo.damaged_records(), [seq], "{context}");
         for (number, (id, tree)) in (1..).zip(&trees) {
