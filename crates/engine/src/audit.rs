@@ -7,7 +7,8 @@
 //! Host, user, program and time of a record are what its writer said; the store's own time stands beside it.
 
 use crate::options::Damage;
-use crate::repository::{Repository, WitnessStatus, record_numbers};
+use crate::repository::{Repository, WitnessStatus, record_numbers, unreadable_record};
+use crate::store::is_unreadable;
 use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::checkpoint::State;
@@ -40,9 +41,12 @@ pub(crate) fn walk(repo: &Repository, visit: &mut dyn FnMut(Walked) -> Result<()
     };
     let end = numbers.last().map_or(0, |last| last.saturating_add(1));
     for seq in numbers {
-        let walked = match repo.store.get(&log_key(seq)?)? {
-            None => Walked { seq, record: None, host: None, damage: Some("log record is missing".to_owned()) },
-            Some(bytes) => check(repo, &mut state, seq, &bytes),
+        let lost = |what: String| Walked { seq, record: None, host: None, damage: Some(what) };
+        let walked = match repo.store.get(&log_key(seq)?) {
+            Ok(None) => lost("log record is missing".to_owned()),
+            Ok(Some(bytes)) => check(repo, &mut state, seq, &bytes),
+            Err(error) if is_unreadable(&error) => lost(unreadable_record(&error)),
+            Err(error) => return Err(error),
         };
         visit(walked)?;
     }
@@ -180,6 +184,26 @@ pub fn audit(
         beyond.push(Damage { object: slot_key(&repo.slot.to_hex())?.to_string(), what });
     }
     Ok(AuditReport { records, shown, head, damages, beyond, witness })
+}
+
+/// What a write-only key tells of the log, of which it reads no record: how many there are, that they follow each other and
+/// are signed by who may, and how that stands to what this host has seen of it.
+///
+/// # Errors
+/// The record seen cannot be read.
+pub fn outline(repo: &Repository, witness_dir: Option<&Path>) -> Result<AuditReport> {
+    let damaged = repo.damaged_records().into_iter();
+    let what = "log record is damaged, or one before it is";
+    let damages = damaged.map(|seq| Ok(Damage { object: log_key(seq)?.to_string(), what: what.into() }));
+    let state = repo.state();
+    Ok(AuditReport {
+        records: state.next_seq(),
+        shown: 0,
+        head: state.hash(),
+        damages: damages.collect::<Result<_>>()?,
+        beyond: Vec::new(),
+        witness: witness_dir.map_or(Ok(WitnessStatus::Unknown), |dir| repo.witness_status(dir))?,
+    })
 }
 
 impl AuditFilter {

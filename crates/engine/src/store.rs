@@ -10,6 +10,13 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+/// Whether `error` says of an object that is there that it cannot be used; the others say nothing about the object.
+///
+/// A flipped byte may also look like a codec of the future, and a bad sector is an error of reading.
+pub(crate) fn is_unreadable(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Io)
+}
+
 /// A sink and the runtime that drives it.
 #[derive(Clone)]
 pub struct Store {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::damage::{Damage, apply, every, swap};
+use common::damage::{Damage, apply, every, put, swap};
 use common::made_up::{Behaviour, MadeUp, MadeUpFile};
 use common::{ALL_DATA, Harness, key, key_file, noise, small_packs};
 use decube_backup_core::monitor::Silent;
@@ -264,9 +264,12 @@ fn a_log_that_is_gone_is_damage_and_nothing_is_made_in_its_place() {
     let keyring = ["log/", "keyring/", "copy/keyring/"];
     let ways: [&[&str]; 6] =
         [&["log/"], &["log/", "packs/"], &["log/", "index/", "packs/m/"], &header, &keyring, &["log/", "keys/"]];
-    for gone in ways {
-        let context = format!("without {gone:?}");
+    // A file that a copy left half done, or anybody's, is no record.
+    let foreign = [None, Some("log/zzz"), Some("log/00000000000000aa.partial")];
+    for (gone, foreign) in ways.into_iter().flat_map(|gone| foreign.map(|foreign| (gone, foreign))) {
+        let context = format!("without {gone:?}, with {foreign:?}");
         let harness = without(&world, gone);
+        foreign.into_iter().for_each(|name| put(&harness, &key(name), "part of something".into()));
         let before = harness.memory.objects();
         let scrubbed = scrub(&harness.environment(), &Silent).err();
         let initialized = harness.init(&small_packs()).err();

@@ -326,7 +326,7 @@ fn what_a_disk_does_not_give_back_comes_back_too() {
     let inner = world.harness.sink.clone();
     let bad = |key: &Key, from: usize, len: usize| -> Arc<dyn Sink> {
         let bytes = from as u64..(from + len) as u64;
-        Arc::new(BadSectors { inner: inner.clone(), key: key.clone(), bytes })
+        Arc::new(BadSectors::in_object(inner.clone(), key.clone(), bytes))
     };
     for key in one_of_each(&world.harness) {
         let len = world.harness.memory.objects()[&key].len();

@@ -10,13 +10,13 @@ use crate::units;
 use decube_backup_core::display::display_line;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::Environment;
-use decube_backup_engine::audit::{AuditEntry, AuditFilter, AuditReport, audit};
+use decube_backup_engine::audit::{AuditEntry, AuditFilter, AuditReport, audit, outline};
 use decube_backup_engine::options::Damage;
 use decube_backup_engine::repository::WitnessStatus;
 use decube_backup_format::ids::hex;
 use serde_json::json;
 
-/// Lists and verifies the log.
+/// Lists and verifies the log; with a write-only key, which reads none of it, `--accept` accepts it for this host.
 ///
 /// # Errors
 /// The repository cannot be read; `--accept` of a damaged log.
@@ -24,12 +24,20 @@ pub(super) fn run(session: &Session, args: &AuditArgs) -> Outcome {
     let place = session.place()?;
     // Opened without comparing: what was seen before is part of what is reported.
     let environment = Environment { witness_dir: None, ..session.environment(&place)? };
-    let repository = session.open_by(&place, environment, || session.credentials(&place, Asking::Once))?;
+    let repository = match args.accept {
+        // What a host has seen it may forget with any key: nothing in the repository changes by that.
+        true => session.open_with_any_key(&place, environment)?,
+        false => session.open_by(&place, environment, || session.credentials(&place, Asking::Once))?,
+    };
     let witness_dir = session.witness_directory();
     let filter = AuditFilter { since: args.since, kinds: args.kind.iter().cloned().collect(), host: args.host.clone() };
     let console = &session.console;
     let monitor = session.reporter("audit", Bar::Hidden)?;
-    let report = audit(&repository, &filter, witness_dir.as_deref(), &monitor, &mut |entry| show(console, entry))?;
+    let is_reader = repository.write_only_host().is_none();
+    let report = match is_reader {
+        true => audit(&repository, &filter, witness_dir.as_deref(), &monitor, &mut |entry| show(console, entry))?,
+        false => outline(&repository, witness_dir.as_deref())?,
+    };
     if args.accept {
         if let Some(damage) = report.damages.first() {
             return Err(Error::new(ErrorKind::Diverged, "audit", "this log is damaged, and is not accepted")
@@ -40,7 +48,7 @@ pub(super) fn run(session: &Session, args: &AuditArgs) -> Outcome {
         let dir = witness_dir.ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "audit", "there is no place to remember it").with_hint("give --state-dir")
         })?;
-        if repository.accept_lost_records()? {
+        if is_reader && repository.accept_lost_records()? {
             session.log_is_accepted();
         }
         repository.accept_history(&dir)?;

@@ -108,7 +108,7 @@ fn checkpoints(session: &Session, args: &ApplyArgs) -> Outcome {
         return Ok(exit(sound, args, !report.kept.is_empty()));
     }
     print_damages(session, "damaged", &report.damaged)?;
-    print_damages(session, "left alone, may be of a newer program", &report.kept)?;
+    print_damages(session, "left alone", &report.kept)?;
     if args.apply && report.removed > 0 {
         let stored = report.stored.map_or_else(String::new, |seq| format!(", stored again after record {seq}"));
         session.console.summary(format_args!("removed {}{stored}", units::count(report.removed, "checkpoint")))?;

@@ -94,7 +94,21 @@ impl Session {
         let open = |credentials: &mut dyn FnMut() -> Result<Credentials>| {
             Repository::open_with(environment.clone(), credentials)
         };
-        let opened = self.opening(place, credentials, open)?;
+        self.opened(self.opening(place, credentials, open)?)
+    }
+
+    /// As [`Session::open_by`] with what the command line names; a write-only key does too.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub(crate) fn open_with_any_key(&self, place: &Place, environment: Environment) -> Outcome<Repository> {
+        let open = |credentials: &mut dyn FnMut() -> Result<Credentials>| {
+            Repository::open_to_write(environment.clone(), credentials)
+        };
+        self.opened(self.opening(place, || self.credentials(place, Asking::Once), open)?)
+    }
+
+    fn opened(&self, opened: Repository) -> Outcome<Repository> {
         let is_damaged = opened.lacks_records() || !opened.damaged_records().is_empty();
         self.log_is_damaged.set(self.log_is_damaged.get() || is_damaged);
         Ok(opened)

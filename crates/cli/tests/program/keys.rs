@@ -164,6 +164,39 @@ fn the_audit_trail_tells_everything_and_a_rolled_back_repository_is_noticed() {
 }
 
 #[test]
+fn a_host_with_a_write_only_key_goes_on_after_a_roll_back_that_it_accepts() {
+    let world = World::with_repository();
+    let (key, state) = (world.shown("web.key"), world.shown("web state"));
+    world.run(&["key", "add", "--write-only", &key, "--for-host", "web1"]).expect(0);
+    let older = world.path("older");
+    let copied = std::process::Command::new("cp").arg("-a").arg(world.path("repo")).arg(&older).status().expect("ran");
+    assert!(copied.success());
+    let host = |args: &[&str]| without_key(&world, &[&["--key-file", &key, "--state-dir", &state], args].concat(), "");
+    host(&["backup", "--name", "tree", "src"]).expect(0);
+    std::fs::rename(world.path("repo"), world.path("newer")).expect("moved");
+    std::fs::rename(&older, world.path("repo")).expect("moved");
+    host(&["backup", "--name", "tree", "src"])
+        .expect(13)
+        .says("rolled back")
+        .says("audit --accept")
+        .says("this key too");
+    host(&["audit"]).expect(12).says("write-only");
+    let before = contents(&world.path("repo"));
+    host(&["audit", "--accept"]).expect(0).says("from now on this one counts").says("3 records, 0 shown");
+    assert_eq!(contents(&world.path("repo")), before);
+    host(&["backup", "--name", "tree", "src"]).expect(0).says("saved");
+    world.run(&["verify", "--read-data"]).expect(0);
+    world.run(&["snapshots", "--host", "web1"]).expect(0).says("1 snapshot");
+    // What is damaged is not accepted by it either.
+    let record = world.path("repo/log/0000000000000003");
+    let mut bytes = std::fs::read(&record).expect("a record");
+    bytes[300] ^= 1;
+    std::fs::remove_file(&record).expect("removed");
+    std::fs::write(&record, bytes).expect("written");
+    host(&["--no-cache", "audit", "--accept"]).expect(13).says("is not accepted");
+}
+
+#[test]
 fn a_write_only_key_backs_up_and_does_nothing_else() {
     let world = World::with_repository();
     let key = world.shown("web.key");

@@ -2,6 +2,7 @@
 
 use crate::options::KeySlotInfo;
 use crate::repository::Repository;
+use crate::store::is_unreadable;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{ObjectInfo, State};
 use decube_backup_format::ids::{SlotId, slot_key};
@@ -32,7 +33,7 @@ pub(super) fn read(repo: &Repository, id: SlotId, recorded: &ObjectInfo) -> Resu
     let bytes = match repo.store.get(&slot_key(&id.to_hex())?) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(Found::Damaged("its object is missing".to_owned())),
-        Err(error) if is_damage(&error) => return Ok(Found::Damaged(error.chain())),
+        Err(error) if is_unreadable(&error) => return Ok(Found::Damaged(error.chain())),
         Err(error) => return Err(error),
     };
     let there = AddedObject::of(ObjectName::KeySlot(id), &bytes);
@@ -67,10 +68,6 @@ pub(super) fn another_opens(repo: &Repository, state: &State, id: SlotId) -> Res
         }
     }
     Ok(false)
-}
-
-fn is_damage(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Io)
 }
 
 /// What is shown of a slot.

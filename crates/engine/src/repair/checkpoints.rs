@@ -3,6 +3,11 @@
 //! *Invariant*: nothing is judged by a log that is not whole. A record that is missing looks like the log's end; a checkpoint, a
 //! later record, or what this handle was opened with says that it is none. Checkpoints behind it may be all that still knows what
 //! that record said.
+//!
+//! One that cannot be read counts for damaged only if the whole log has the record that its name says it ends with: then it
+//! follows from the log, whoever wrote it. It may be a newer program's, as long as no header feature says that one is needed
+//! (then nothing gets here); that one loses time, and no more. A flipped byte among the first ten looks the same, and would be
+//! told of for ever.
 
 use super::RepairOptions;
 use crate::options::{Damage, Effect};
@@ -11,8 +16,13 @@ use crate::verify::{Fault, stored_checkpoints};
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result};
 use decube_backup_format::checkpoint::State;
+use decube_backup_format::header::Access;
 use decube_backup_format::ids::{checkpoint_key, log_key, parse_seq_key};
 use std::collections::BTreeMap;
+
+/// Added to what is said of one that cannot be read and stays.
+const LEFT_ALONE: &str = "; it may know of records that the log does not have, or be a newer program's: if you know that it is neither, \
+                          delete the object";
 
 /// What a repair of the checkpoints found and did.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +31,7 @@ pub struct CheckpointsReport {
     pub checked: u64,
     /// Those that are no checkpoint of this log.
     pub damaged: Vec<Damage>,
-    /// Those that this program cannot read, but that are not proved to be damaged: left alone.
+    /// Names that no checkpoint has, and those that cannot be read and may know of records the log does not have: left alone.
     pub kept: Vec<Damage>,
     /// Objects removed; 0 on a dry run.
     pub removed: u64,
@@ -47,14 +57,14 @@ pub fn checkpoints(repo: &Repository, options: &RepairOptions, monitor: &dyn Mon
 fn repaired(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -> Result<CheckpointsReport> {
     options.check(repo)?;
     let mut report = CheckpointsReport::default();
-    let (mut bad, mut readable) = (Vec::new(), BTreeMap::new());
+    let (mut bad, mut readable, mut unreadable) = (Vec::new(), BTreeMap::new(), Vec::new());
     for checkpoint in stored_checkpoints(repo)? {
         report.checked += 1;
         let found = |what: &str| Damage { object: checkpoint.key.to_string(), what: what.to_owned() };
         match (&checkpoint.fault, checkpoint.seq) {
             (Some(Fault::Beyond(lost)), _) => return Err(lost.to_error("repair")),
             (_, None) => report.kept.push(found("not a name of a checkpoint")),
-            (Some(Fault::Unreadable(why)), _) => report.kept.push(found(why)),
+            (Some(Fault::Unreadable(why)), Some(seq)) => unreadable.push((seq, found(why), checkpoint.key.clone())),
             (Some(Fault::Damaged(why)), _) => {
                 report.damaged.push(found(why));
                 bad.push(checkpoint.key);
@@ -70,6 +80,15 @@ fn repaired(repo: &Repository, options: &RepairOptions, monitor: &dyn Monitor) -
             .with_hint(
                 "nothing was changed; put the record back from a replica: checkpoints are all that knows what it said",
             ));
+    }
+    for (seq, mut damage, key) in unreadable {
+        if seq < state.next_seq() && repo.check_reader(Access::Gc).is_ok() {
+            report.damaged.push(damage);
+            bad.push(key);
+        } else {
+            damage.what += LEFT_ALONE;
+            report.kept.push(damage);
+        }
     }
     if options.effect == Effect::DryRun || report.is_sound() {
         return Ok(report);

@@ -8,13 +8,13 @@
 
 use super::no_log;
 use crate::options::Damage;
-use crate::store::Store;
+use crate::store::{Store, is_unreadable};
 use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::hash::Key32;
 use decube_backup_format::header::Header;
-use decube_backup_format::ids::{RepositoryId, log_key};
+use decube_backup_format::ids::{RepositoryId, log_key, parse_seq_key};
 use decube_backup_format::keyring::Keyring;
 use decube_backup_format::log::ObjectName;
 use decube_backup_format::sealed;
@@ -165,8 +165,8 @@ pub(crate) fn keyring_generations(store: &Store) -> Result<BTreeSet<u32>> {
 /// # Errors
 /// As looking yields.
 pub(crate) fn has_log(store: &Store) -> Result<bool> {
-    // The first look is certain; the listing finds a log that has lost its beginning.
-    Ok(store.stat(&log_key(0)?)?.is_some() || !store.list("log/")?.is_empty())
+    // The first look is certain; the listing finds a log that has lost its beginning. What else lies there is no record.
+    Ok(store.stat(&log_key(0)?)?.is_some() || store.list("log/")?.iter().any(|o| parse_seq_key(&o.key).is_some()))
 }
 
 /// What to say of a damaged object whose `twin` is sound: true of either of the two.
@@ -187,10 +187,7 @@ fn damage(original: &ObjectName, copy: &ObjectName, why: &str) -> Result<Damage>
 fn find<T>(store: &Store, original: &ObjectName, accept: &dyn Fn(&[u8]) -> Result<T>) -> Result<Option<Found<T>>> {
     let why = match read(store, original, accept) {
         Ok(None) => None,
-        // A disk says `Io` of what it can no longer read; other kinds tell nothing about the object.
-        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Io) => {
-            Some(error)
-        }
+        Err(error) if is_unreadable(&error) => Some(error),
         settled => return settled,
     };
     let Some(copy) = original.twin() else { return why.map_or(Ok(None), Err) };

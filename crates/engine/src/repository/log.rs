@@ -8,6 +8,7 @@ use super::beyond::{Judged, Opened};
 use super::gap::Names;
 use super::{Repository, cache, no_log};
 use crate::rules;
+use crate::store::is_unreadable;
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
 use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result, Timestamp};
 use decube_backup_format::checkpoint::State;
@@ -77,7 +78,11 @@ impl Repository {
         if let Some(time) = self.store.stat(&key)?.and_then(|object| object.modified_ms) {
             return Ok(Some(Timestamp { seconds: time.div_euclid(1000), nanoseconds: 0 }));
         }
-        let Some(bytes) = self.store.get(&key)? else { return Ok(None) };
+        let bytes = match self.store.get(&key) {
+            Err(error) if is_unreadable(&error) => None,
+            read => read?,
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
         let said = Envelope::decode(&bytes).and_then(|envelope| self.open_record(&self.state(), &envelope, &bytes));
         Ok(said.ok().flatten().map(|(stamp, _)| stamp.time))
     }
@@ -96,7 +101,7 @@ impl Repository {
         // Folding checks that the log continues this state; what it ends with needs no second look.
         let confirmed = seen.is_some_and(|seen| from == seen.seq + 1 && self.state().hash() == seen.hash);
         match self.fold_new().and_then(|_| self.check_no_gap(names)) {
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
+            Err(error) if is_unreadable(&error) => {
                 self.salvage(error)?;
                 return self.check_seen(seen);
             }

@@ -12,6 +12,7 @@
 //! | [`keyring`] | which generation of it is used |
 //! | [`host`] | a handle opened with a write-only key |
 //! | [`log`] | reading the tail, appending a record |
+//! | [`plain`] | reading the log without keys |
 //! | [`gap`] | whether the log ends where it seems to |
 //! | [`beyond`] | checkpoints that know of lost records |
 //! | [`cache`] | files under the cache directory |
@@ -29,6 +30,7 @@ mod init;
 mod keyring;
 mod log;
 pub(crate) mod no_log;
+pub(crate) mod plain;
 mod salvage;
 mod slot;
 mod unlock;
@@ -56,7 +58,7 @@ pub(crate) use cache::{Temporary, write_atomically};
 pub(crate) use host::{Host, Owners, host_index_key_of};
 pub(crate) use indexes::{index_associated, index_segment, indexed_footer, keep_segment, open_segment};
 pub use log::{Appended, NewRecord, Verdict};
-pub(crate) use salvage::{fold_readable, read_record, record_numbers};
+pub(crate) use salvage::{fold_readable, read_record, record_numbers, unreadable_record};
 pub use witness::WitnessStatus;
 
 /// An open repository.

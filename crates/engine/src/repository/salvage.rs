@@ -6,6 +6,8 @@
 //! Such a handle reads only: appending to a log with a hole could contradict what the hole said.
 
 use super::Repository;
+use crate::segments::is_damage;
+use crate::store::is_unreadable;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{IndexId, log_key, parse_index_key, parse_seq_key};
@@ -38,6 +40,7 @@ impl Repository {
         tracing::warn!(error = %why.chain(), "the log is damaged; reading what is left of it: there may be newer snapshots than are seen");
         let mut state = (*self.state()).clone();
         let (_, damaged) = fold_readable(self, &mut state)?;
+        // Read the second time, or not even listed: the store does not know what it has.
         if damaged.is_empty() {
             return Err(why);
         }
@@ -80,12 +83,29 @@ pub(crate) fn record_numbers(repo: &Repository, from: u64, end: u64) -> Result<V
     Ok(numbers)
 }
 
+/// What to say of a record that the store does not give.
+pub(crate) fn unreadable_record(why: &Error) -> String {
+    format!("log record cannot be read: {}", why.chain())
+}
+
 /// Folds the records from `state.next_seq()` on that open under the log key; returns how many did, and the others' numbers.
+///
+/// # Errors
+/// `Io` if no record at all can be read, and of one the storage says so: that is no damage to records, and nothing may be
+/// concluded from it. What the store yields that says nothing about a record.
 pub(crate) fn fold_readable(repo: &Repository, state: &mut State) -> Result<(u64, Vec<u64>)> {
-    let (mut folded, mut damaged) = (0, Vec::new());
+    let (mut folded, mut damaged, mut unread) = (0, Vec::new(), None);
     // The listing says where to look; what counts is what each record says under its seal.
     for seq in record_numbers(repo, state.next_seq(), 0)? {
-        let Some((envelope, payload)) = read_record(repo, state, seq) else {
+        let read = match record_at(repo, state, seq) {
+            Err(error) if error.kind() == ErrorKind::Io => {
+                unread.get_or_insert(error);
+                None
+            }
+            Err(error) if is_unreadable(&error) => None,
+            read => read?,
+        };
+        let Some((envelope, payload)) = read else {
             damaged.push(seq);
             continue;
         };
@@ -95,20 +115,40 @@ pub(crate) fn fold_readable(repo: &Repository, state: &mut State) -> Result<(u64
         state.apply_opened(&envelope, payload.as_ref())?;
         folded += 1;
     }
-    Ok((folded, damaged))
+    match unread {
+        Some(error) if state.next_seq() == 0 => Err(error.with_hint(
+            "nothing was changed; the storage gives no record of the log: check that it is whole and readable",
+        )),
+        _ => Ok((folded, damaged)),
+    }
 }
 
 /// The record in slot `seq` if it is whole and ours, a host's or that of a holder of all keys; without a payload if a host
 /// wrote it that cannot be opened.
 pub(crate) fn read_record(repo: &Repository, state: &State, seq: u64) -> Option<(Envelope, Option<Payload>)> {
-    let bytes = repo.store.get(&log_key(seq).ok()?).ok()??;
-    let envelope = Envelope::decode(&bytes).ok()?;
+    record_at(repo, state, seq).ok()?
+}
+
+/// As [`read_record`].
+///
+/// # Errors
+/// The store does not give it, or not what is needed to judge it.
+fn record_at(repo: &Repository, state: &State, seq: u64) -> Result<Option<(Envelope, Option<Payload>)>> {
+    let Some(bytes) = repo.store.get(&log_key(seq)?)? else { return Ok(None) };
+    let Ok(envelope) = Envelope::decode(&bytes) else { return Ok(None) };
     let payload = match state.host(&envelope.writer) {
-        Some(_) => repo.open_record(state, &envelope, &bytes).ok()?.map(|(_, payload)| payload),
+        Some(_) => match repo.open_record(state, &envelope, &bytes) {
+            Ok(said) => said.map(|(_, payload)| payload),
+            Err(error) if is_damage(&error) || error.kind() == ErrorKind::WrongKey => return Ok(None),
+            Err(error) => return Err(error),
+        },
         // Only who holds the log key seals under it: that admits the writer, whatever record said so is lost.
-        None => Some(envelope.open(&bytes, repo.log_keys.log_key()).ok()?.1),
+        None => match envelope.open(&bytes, repo.log_keys.log_key()) {
+            Ok((_, payload)) => Some(payload),
+            Err(_) => return Ok(None),
+        },
     };
     let is_init = payload == Some(Payload::Init);
     let fits = envelope.repository == repo.id() && envelope.seq == seq && (seq == 0) == is_init;
-    fits.then_some((envelope, payload))
+    Ok(fits.then_some((envelope, payload)))
 }

@@ -5,14 +5,19 @@
 
 use super::copies::{self, Found};
 use super::no_log;
+use super::plain::{fold_plain, goes_on_behind};
 use crate::environment::Credentials;
-use crate::store::Store;
+use crate::store::{Store, is_unreadable};
 use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::checkpoint::State;
 use decube_backup_format::hash::Key32;
 use decube_backup_format::host::HostRing;
 use decube_backup_format::ids::{RepositoryId, SlotId, slot_key};
 use decube_backup_format::keyring::Keyring;
-use decube_backup_format::keyslot::{KeySlot, OpenedSlot, SlotKdf, SlotScope, SlotSecret};
+use decube_backup_format::keyslot::{KDF_DEFAULT, KeySlot, OpenedSlot, SlotKdf, SlotScope, SlotSecret};
+use decube_backup_format::log::ObjectName;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 pub(super) struct Unlocked {
     pub keyring: Found<Keyring>,
@@ -136,6 +141,8 @@ struct Refusals {
     wrong: u64,
     /// Those that cannot be read.
     damaged: Vec<(SlotId, Error)>,
+    /// Those that were not tried, as the log does not name them.
+    passed_over: usize,
     /// Of one that opened, why no keyring did.
     keyring: Option<Error>,
     /// One that opened, and that leads to no keyring there is.
@@ -147,7 +154,7 @@ impl Refusals {
     /// the right one of a slot that is damaged: then that is said as well.
     fn told(self, store: &Store) -> Result<Error> {
         let wrong = |message| Error::new(ErrorKind::WrongKey, "open", message);
-        let Self { slots, wrong: refused, damaged, keyring, stray } = self;
+        let Self { slots, wrong: refused, damaged, passed_over, keyring, stray } = self;
         if slots == 0 {
             return no_log::no_slots(store);
         }
@@ -161,9 +168,10 @@ impl Refusals {
         }
         let names: Vec<String> = damaged.iter().map(|(slot, _)| slot.to_string()).collect();
         match damaged.into_iter().next() {
-            Some((slot, error)) if refused == 0 => Ok(hinted(error.with("slot", slot))),
+            Some((slot, error)) if refused == 0 && passed_over == 0 => Ok(hinted(error.with("slot", slot))),
             damaged => {
                 let error = wrong("no key slot opens with this password or key").with("slots_tried", refused);
+                let error = if passed_over == 0 { error } else { error.with("slots_not_of_this_log", passed_over) };
                 Ok(match damaged {
                     Some(_) => error.with("slots_damaged", names.join(", ")).with_hint(
                         "check the password source; if it is right, its slot is a damaged one: open with another key, or \
@@ -189,10 +197,18 @@ fn hinted(damage: Error) -> Error {
     )
 }
 
-/// Tries `credentials` on every slot of their kind that `eligible` accepts.
+/// Slots of at most the default cost that a password is tried on before the log is asked which slots are its own: under two
+/// seconds of work.
+const UNASKED_MAX: usize = 64;
+
+/// Tries `credentials` on the slots of their kind that `eligible` accepts.
+///
+/// Who may write stores slots of any cost and number without knowing a secret. So a password is tried on no more than
+/// [`UNASKED_MAX`] slots, and on none that costs more than a new one, but on those that a record of the log names as added.
+/// Only if the log is not whole are the others tried too, when all else failed.
 ///
 /// # Errors
-/// `WrongKey` if none opens, `Corrupt` if the keyring or all slots of that kind are damaged or all slots are gone, `NotFound` if
+/// `WrongKey` if none opens, `Corrupt` or `Io` if the keyring or all slots of that kind are damaged or all slots are gone, `NotFound` if
 /// an init did not get as far as a slot.
 pub(super) fn unlock(
     store: &Store,
@@ -200,52 +216,141 @@ pub(super) fn unlock(
     credentials: &Credentials,
     eligible: &dyn Fn(&SlotId) -> bool,
 ) -> Result<Way> {
-    let (mut refusals, mut host) = (Refusals::default(), None);
+    let mut trial = Trial { store, repository, credentials, refusals: Refusals::default(), host: None };
+    let (mut unasked, mut doubtful) = (0, Vec::new());
     for object in store.list("keys/")? {
         let Some(id) = object.key.as_str().strip_prefix("keys/").and_then(|n| SlotId::from_hex(n).ok()) else {
             continue;
         };
-        refusals.slots += 1;
+        trial.refusals.slots += 1;
         if !eligible(&id) {
             continue;
         }
-        let Some(bytes) = store.get(&object.key)? else { continue };
-        let slot = match KeySlot::decode(&bytes) {
-            Ok(slot) => slot,
-            Err(error) => {
-                refusals.damaged.push((id, error));
+        let read = store.get(&object.key).and_then(|bytes| {
+            let Some(bytes) = bytes else { return Ok(None) };
+            Ok(Some((KeySlot::decode(&bytes)?, *blake3::hash(&bytes).as_bytes())))
+        });
+        let (slot, hash) = match read {
+            Ok(Some(slot)) => slot,
+            Ok(None) => continue,
+            Err(error) if is_unreadable(&error) => {
+                trial.refusals.damaged.push((id, error));
                 continue;
             }
+            Err(error) => return Err(error),
         };
-        let opened = if slot.scope == SlotScope::WriteOnly {
-            // A slot that opens everything goes before.
-            let ring = credentials.open_ring(&slot, repository);
-            ring.map(|ring| ring.map(|ring| host = Some(Way::Host(Box::new(ring), id))).map(|()| None))
-        } else {
-            credentials.open(&slot, repository).map(|opened| opened.map(Some))
-        };
-        match opened {
-            Ok(Some(None)) => {}
-            Ok(Some(Some(OpenedSlot { keyring_key, kek }))) => match any_keyring(store, repository, &keyring_key) {
+        if !credentials.fits(&slot) {
+            continue;
+        }
+        if let SlotKdf::Argon2id { cost, .. } = slot.kdf {
+            if unasked == UNASKED_MAX || !cost.is_within(KDF_DEFAULT) {
+                doubtful.push(Doubtful { id, slot, hash, work: cost.work() });
+                continue;
+            }
+            unasked += 1;
+        }
+        if let Some(unlocked) = trial.open(id, &slot)? {
+            return Ok(unlocked);
+        }
+    }
+    let opened = match trial.host.take() {
+        None if !doubtful.is_empty() => trial.open_doubtful(doubtful)?,
+        host => host,
+    };
+    opened.map_or_else(|| Err(trial.refusals.told(store)?), Ok)
+}
+
+/// A slot that a password is not tried on but if the log names it.
+struct Doubtful {
+    id: SlotId,
+    slot: KeySlot,
+    /// BLAKE3 of its object.
+    hash: [u8; 32],
+    /// As [`decube_backup_format::keyslot::KdfCost::work`].
+    work: u64,
+}
+
+/// Credentials being tried on one slot after the other.
+struct Trial<'a> {
+    store: &'a Store,
+    repository: &'a RepositoryId,
+    credentials: &'a Credentials,
+    refusals: Refusals,
+    /// What a write-only slot opened to: a slot that opens everything goes before.
+    host: Option<Way>,
+}
+
+impl Trial<'_> {
+    /// Everything, if `slot` opens to that.
+    fn open(&mut self, id: SlotId, slot: &KeySlot) -> Result<Option<Way>> {
+        let Self { store, repository, credentials, refusals, host } = self;
+        if slot.scope == SlotScope::WriteOnly {
+            match credentials.open_ring(slot, repository) {
+                Ok(Some(ring)) => *host = Some(Way::Host(Box::new(ring), id)),
+                Ok(None) => refusals.wrong += 1,
+                Err(error) => refusals.damaged.push((id, error)),
+            }
+            return Ok(None);
+        }
+        match credentials.open(slot, repository) {
+            Ok(Some(OpenedSlot { keyring_key, kek })) => match any_keyring(store, repository, &keyring_key) {
                 Ok(keyring) => {
-                    return Ok(Way::Everything(Box::new(Unlocked { keyring, keyring_key, kek, slot: id })));
+                    return Ok(Some(Way::Everything(Box::new(Unlocked { keyring, keyring_key, kek, slot: id }))));
                 }
                 Err(_) if copies::keyrings_are_anothers(store, &keyring_key)? => refusals.stray = Some(id),
                 Err(error) => refusals.keyring = Some(error),
             },
-            Ok(None) => refusals.wrong += u64::from(credentials.fits(&slot)),
+            Ok(None) => refusals.wrong += 1,
             Err(error) => refusals.damaged.push((id, error)),
         }
+        Ok(None)
     }
-    host.map_or_else(|| Err(refusals.told(store)?), Ok)
+
+    /// Whatever the first of `slots` opens to that the log names, in the order of its records; the others are tried, cheapest
+    /// first, only if the log cannot tell that they are none of its own.
+    fn open_doubtful(&mut self, slots: Vec<Doubtful>) -> Result<Option<Way>> {
+        let mut left: BTreeMap<SlotId, Doubtful> = slots.into_iter().map(|slot| (slot.id, slot)).collect();
+        let (store, mut state, mut opened) = (self.store, State::new(*self.repository), None);
+        let broken = fold_plain(store, &mut state, &mut |envelope| {
+            for added in &envelope.added {
+                let ObjectName::KeySlot(id) = added.name else { continue };
+                if left.get(&id).is_some_and(|slot| slot.hash == added.hash)
+                    && let Some(slot) = left.remove(&id)
+                {
+                    opened = self.open(id, &slot.slot)?.or(self.host.take());
+                }
+                if opened.is_some() || left.is_empty() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if opened.is_some() || left.is_empty() {
+            return Ok(opened);
+        }
+        if broken.is_none() && state.next_seq() > 0 && !goes_on_behind(store, &state)? {
+            tracing::warn!(
+                slots = left.len(),
+                "key slots that no record of the log names were not tried: it would take long"
+            );
+            self.refusals.passed_over = left.len();
+            return Ok(None);
+        }
+        let mut left: Vec<Doubtful> = left.into_values().collect();
+        left.sort_by_key(|slot| slot.work);
+        for Doubtful { id, slot, .. } in left {
+            if let Some(way) = self.open(id, &slot)?.or(self.host.take()) {
+                return Ok(Some(way));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Where every repository starts, or after a revocation the generation that the key belongs to.
 fn any_keyring(store: &Store, repository: &RepositoryId, key: &Key32) -> Result<Found<Keyring>> {
-    copies::keyring(store, repository, key, 0, None).or_else(|first| match first.kind() {
-        ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Io => {
-            copies::newest_keyring(store, repository, key)?.ok_or(first)
-        }
-        _ => Err(first),
+    copies::keyring(store, repository, key, 0, None).or_else(|first| match is_unreadable(&first) {
+        true => copies::newest_keyring(store, repository, key)?.ok_or(first),
+        false => Err(first),
     })
 }

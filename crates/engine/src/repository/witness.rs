@@ -11,11 +11,16 @@
 
 use super::Repository;
 use super::cache::write_atomically;
+use crate::store::is_unreadable;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::ids::{ChunkId, RepositoryId, hex, log_key};
 use std::path::{Path, PathBuf};
 
 const MAGIC: &str = "decube-backup-witness-1";
+
+/// For a write-only key, which reads no record.
+const HOST_HINT: &str = "nothing was changed; if somebody put back an older copy on purpose, and said so to whoever runs this host, \
+                         `decube-backup audit --accept` goes on with it, with this key too; else do not trust this storage";
 
 /// How a log stands to what was seen of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +148,8 @@ impl Repository {
 
     /// Refuses a log that is not the one seen before.
     pub(super) fn check_seen(&self, seen: Option<Seen>) -> Result<()> {
-        self.compare(seen)?.to_error().map_or(Ok(()), Err)
+        let Some(error) = self.compare(seen)?.to_error() else { return Ok(()) };
+        Err(if self.host().is_none() { error } else { error.with_hint(HOST_HINT) })
     }
 
     fn compare(&self, seen: Option<Seen>) -> Result<WitnessStatus> {
@@ -156,7 +162,10 @@ impl Repository {
         let there = match state.next_seq() {
             records if records <= seq => return Ok(WitnessStatus::RolledBack { seen: seq, records }),
             records if records == seq + 1 => state.hash(),
-            _ => *blake3::hash(&self.store.get_existing(&log_key(seq)?)?).as_bytes(),
+            _ => match self.store.get_existing(&log_key(seq)?) {
+                Err(error) if is_unreadable(&error) => return Ok(WitnessStatus::Unknown),
+                read => *blake3::hash(&read?).as_bytes(),
+            },
         };
         Ok(if there == hash { WitnessStatus::Agrees { seen: seq } } else { WitnessStatus::Forked { seen: seq } })
     }

@@ -13,6 +13,7 @@ pub use nodes::Nodes;
 use crate::index::{LocalIndex, Location};
 use crate::parity::Shelf;
 use crate::repository::Repository;
+use crate::store::is_unreadable;
 use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::{Codec, Decompressor};
@@ -372,9 +373,7 @@ pub fn locate(repo: &Repository, index: &LocalIndex, id: &ChunkId) -> Result<Loc
     })
 }
 
-/// Whether `error` says that a stored copy is no good: another one may be.
-///
-/// A flipped byte may also look like a codec of the future, and a bad sector is an error of reading.
+/// Whether `error` says that a stored copy is missing or no good: another one may be.
 pub(crate) fn is_damage(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Io)
+    error.kind() == ErrorKind::NotFound || is_unreadable(error)
 }

@@ -6,8 +6,9 @@ use super::parity;
 use super::pass::Pass;
 use crate::environment::Environment;
 use crate::options::{Damage, VerifyReport};
-use crate::repository::{Repository, copies, fold_readable, no_log};
-use crate::store::Store;
+use crate::repository::plain::{fold_plain, gives_a_record};
+use crate::repository::{Repository, copies, fold_readable, no_log, unreadable_record};
+use crate::store::{Store, is_unreadable};
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Key, Result};
 use decube_backup_format::checkpoint::State;
@@ -15,6 +16,7 @@ use decube_backup_format::header::Access;
 use decube_backup_format::ids::{log_key, parse_seq_key};
 use decube_backup_format::log::ObjectName;
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 /// Reads the whole log again, from record 0, whatever the caches say.
 pub(super) fn check_log(repo: &Repository, findings: &mut Findings) -> Result<()> {
@@ -23,9 +25,11 @@ pub(super) fn check_log(repo: &Repository, findings: &mut Findings) -> Result<()
     let mut chain = fresh.chain();
     for seq in 0..state.next_seq() {
         let key = log_key(seq)?;
-        let why = match repo.store.get(&key)? {
-            None => "log record is missing".to_owned(),
-            Some(bytes) => {
+        let why = match repo.store.get(&key) {
+            Err(error) if is_unreadable(&error) => unreadable_record(&error),
+            Err(error) => return Err(error),
+            Ok(None) => "log record is missing".to_owned(),
+            Ok(Some(bytes)) => {
                 let applied =
                     chain.accept(&bytes).and_then(|envelope| repo.fold_into(&mut fresh, &envelope, &bytes).map(drop));
                 match applied {
@@ -44,19 +48,23 @@ pub(super) fn check_log(repo: &Repository, findings: &mut Findings) -> Result<()
         if fresh.hash() != state.hash() {
             findings.damage(log_key(state.next_seq().saturating_sub(1))?, "the log is not the one read before");
         }
-        return name_damaged(repo.damaged_records(), findings);
+        return name_damaged(repo, repo.damaged_records(), findings);
     }
     // Behind the first damage every record is judged by its own seal.
     let (folded, damaged) = fold_readable(repo, &mut fresh)?;
     findings.report.records += folded;
-    name_damaged(damaged, findings)
+    name_damaged(repo, damaged, findings)
 }
 
-fn name_damaged(records: Vec<u64>, findings: &mut Findings) -> Result<()> {
+fn name_damaged(repo: &Repository, records: Vec<u64>, findings: &mut Findings) -> Result<()> {
     for seq in records {
         let key = log_key(seq)?;
         if !findings.report.damages.iter().any(|d| d.object == key.as_str()) {
-            findings.damage(&key, "log record is damaged or missing: what it recorded is unknown");
+            let what = match repo.store.get(&key) {
+                Err(error) if is_unreadable(&error) => unreadable_record(&error),
+                _ => "log record is damaged or missing: what it recorded is unknown".to_owned(),
+            };
+            findings.damage(&key, what);
         }
     }
     Ok(())
@@ -80,10 +88,12 @@ pub(super) fn check_presence(repo: &Repository, findings: &mut Findings, monitor
             continue;
         }
         let key = name.key()?;
-        if let Some(bytes) = repo.store.get(&key)?
-            && *blake3::hash(&bytes).as_bytes() != info.hash
-        {
-            findings.damage(&key, "content differs from what was written");
+        match repo.store.get(&key) {
+            Ok(Some(bytes)) if *blake3::hash(&bytes).as_bytes() != info.hash => {
+                findings.damage(&key, "content differs from what was written");
+            }
+            Err(error) if is_unreadable(&error) => findings.damage(&key, unreadable_object(&error)),
+            read => drop(read?),
         }
     }
     tell_of_twins(&state, repo.damaged_originals(), findings)
@@ -157,6 +167,11 @@ fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn
     Ok(odd)
 }
 
+/// What to say of an object that the store does not give.
+fn unreadable_object(why: &Error) -> String {
+    format!("object cannot be read: {}", why.chain())
+}
+
 /// Those of another length: told of already, their hash says no more.
 fn resized(odd: &[Odd]) -> HashSet<ObjectName> {
     odd.iter().filter(|odd| odd.len.is_some()).map(|odd| odd.name).collect()
@@ -178,15 +193,10 @@ fn note(odd: &Odd, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-/// Folds the plain parts of the log that follow `state`; with what ended that, if it was not the log's end.
-fn fold_plain(store: &Store, mut state: State) -> Result<(State, Option<Error>)> {
-    let mut chain = state.chain();
-    while let Some(bytes) = store.get(&log_key(state.next_seq())?)? {
-        if let Err(error) = chain.accept(&bytes).and_then(|envelope| state.apply_plain(&envelope)) {
-            return Ok((state, Some(error)));
-        }
-    }
-    Ok((state, None))
+/// The whole log's plain part; with what ended that, if it was not the log's end.
+fn plain_state(store: &Store, mut state: State) -> Result<(State, Option<Error>)> {
+    let broken = fold_plain(store, &mut state, &mut |_| Ok(ControlFlow::Continue(())))?;
+    Ok((state, broken))
 }
 
 /// Checks log chain, presence and every object's hash without any key.
@@ -197,12 +207,12 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
     let begun = env.clock.monotonic();
     let store = Store::new(env);
     let mut header = copies::header(&store)?;
-    let (mut state, mut broken) = fold_plain(&store, State::new(header.value.repository))?;
+    let (mut state, mut broken) = plain_state(&store, State::new(header.value.repository))?;
     // A header that is not this repository's makes all of its log look wrong, or asks for what it does not need.
     if (state.next_seq() == 0 || copies::check_recorded(&header, &state).is_err())
         && let Ok(Some(other)) = copies::other_header(&store, &header)
     {
-        let (by_copy, broken_by_copy) = fold_plain(&store, State::new(other.value.repository))?;
+        let (by_copy, broken_by_copy) = plain_state(&store, State::new(other.value.repository))?;
         if by_copy.next_seq() > 0 && copies::check_recorded(&other, &by_copy).is_ok() {
             (header, state, broken) = (other, by_copy, broken_by_copy);
         }
@@ -214,10 +224,14 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
     let mut findings = Findings::default();
     findings.report.records = state.next_seq();
     if let Some(error) = broken {
+        // A storage that gives no record at all says nothing about any of them.
+        if state.next_seq() == 0 && error.kind() == ErrorKind::Io && !gives_a_record(&store)? {
+            return Err(error);
+        }
         findings.damage(log_key(state.next_seq())?, error.chain());
     }
     let odd = presence(&store, &state, &mut findings, monitor)?;
-    let by_now = if odd.is_empty() { state.clone() } else { fold_plain(&store, state.clone())?.0 };
+    let by_now = if odd.is_empty() { state.clone() } else { plain_state(&store, state.clone())?.0 };
     for odd in odd.iter().filter(|odd| !by_now.is_out_of_force(&odd.name)) {
         note(odd, &mut findings)?;
     }
@@ -231,8 +245,8 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
         let hash = match pass.finish() {
             Ok(hash) => hash,
             // One unreadable object is damage; a store that does not answer is not.
-            Err(error) if error.kind() == ErrorKind::Io => {
-                findings.damage(&key, format!("object cannot be read: {}", error.chain()));
+            Err(error) if is_unreadable(&error) => {
+                findings.damage(&key, unreadable_object(&error));
                 findings.bad_packs.extend(if let ObjectName::Pack(pack) = name { Some(pack) } else { None });
                 continue;
             }

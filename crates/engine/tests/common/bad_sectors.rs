@@ -8,11 +8,30 @@ use futures::stream::BoxStream;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A sink on which reading anything that overlaps these bytes of an object fails, as a disk with bad sectors does.
+type Fails = Box<dyn Fn(&Key, Range<u64>) -> Option<ErrorKind> + Send + Sync>;
+
+/// A sink on which some reading fails.
 pub struct BadSectors {
-    pub inner: Arc<dyn Sink>,
-    pub key: Key,
-    pub bytes: Range<u64>,
+    inner: Arc<dyn Sink>,
+    fails: Fails,
+}
+
+impl BadSectors {
+    /// Reading anything that overlaps these bytes of an object fails, as a disk with bad sectors does it.
+    pub fn in_object(inner: Arc<dyn Sink>, key: Key, bytes: Range<u64>) -> Self {
+        let overlap = move |range: Range<u64>| range.start < bytes.end && bytes.start < range.end;
+        let fails = move |read: &Key, range| (*read == key && overlap(range)).then_some(ErrorKind::Io);
+        Self { inner, fails: Box::new(fails) }
+    }
+
+    /// Reading anything of objects that `fails` takes is an error of that kind.
+    pub fn in_objects(
+        inner: Arc<dyn Sink>,
+        kind: ErrorKind,
+        fails: impl Fn(&Key) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { inner, fails: Box::new(move |key, _| fails(key).then_some(kind)) }
+    }
 }
 
 #[async_trait]
@@ -25,9 +44,9 @@ impl Sink for BadSectors {
             ByteRange::From { offset, len } => (offset, offset.saturating_add(len)),
             _ => (0, u64::MAX),
         };
-        match *key == self.key && from < self.bytes.end && self.bytes.start < to {
-            true => Err(Error::new(ErrorKind::Io, "get", "the medium is broken")),
-            false => self.inner.get(key, range).await,
+        match (self.fails)(key, from..to) {
+            Some(kind) => Err(Error::new(kind, "get", "the medium is broken")),
+            None => self.inner.get(key, range).await,
         }
     }
     async fn stat(&self, key: &Key) -> Result<Option<ObjectMeta>> {

@@ -36,6 +36,18 @@ impl KdfCost {
             && (8 * self.p..=KDF_MEMORY_KIB_MAX).contains(&self.m_kib)
     }
 
+    /// Whether it takes no more memory and no more work than `other`.
+    #[must_use]
+    pub fn is_within(self, other: Self) -> bool {
+        self.m_kib <= other.m_kib && self.work() <= other.work()
+    }
+
+    /// Memory that is passed over, KiB.
+    #[must_use]
+    pub fn work(self) -> u64 {
+        u64::from(self.m_kib) * u64::from(self.t)
+    }
+
     /// The KEK of a password.
     pub(super) fn derive(self, salt: &[u8; 16], password: &[u8]) -> Result<Key32> {
         let failed = |error: argon2::Error| {
