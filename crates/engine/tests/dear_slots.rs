@@ -44,11 +44,8 @@ fn keyring_key(harness: &Harness) -> Key32 {
     let slots = objects.iter().filter(|(key, _)| key.as_str().starts_with("keys/"));
     let slot = slots.map(|(_, bytes)| KeySlot::decode(bytes).expect("whole"));
     let slot = { slot }.find(|slot| matches!(slot.kdf, SlotKdf::KeyFile { .. })).expect("the first one");
-    let file = match &harness.credentials {
-        Credentials::KeyFile(file) => Some(file),
-        _ => None,
-    };
-    let file = file.expect("a key file");
+    let file = if let Credentials::KeyFile(file) = &harness.credentials { Some(file) } else { None };
+    let file = file.expect("opened by a key file");
     slot.open(SlotSecret::KeyFile(file), &harness.repository().id()).expect("its own").keyring_key
 }
 
