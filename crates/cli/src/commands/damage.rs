@@ -19,7 +19,7 @@ const PARITY: &str =
     "parity holds nothing that its pack does not: no file is lost; `repair parity --apply` makes it again";
 const CHECKPOINT: &str = "a checkpoint follows from the log: nothing is lost; `repair checkpoints --apply` makes it again, or says why \
                           it leaves it alone";
-const LOST: &str = "log records are lost that a checkpoint knows of: what is there can still be restored, but nothing is added; put \
+const LOST: &str = "log records are lost, as a checkpoint or a key shows: what is there can still be restored, but nothing is added; put \
                     them back from a copy of this repository, or go on without them for good by `audit --accept`";
 const KEYS: &str = "other passwords and key files still open the repository: with one of them `key add` makes a new key and \
                     `key remove` takes the damaged one away";
