@@ -14,6 +14,7 @@ mod content;
 mod extraneous;
 mod file;
 mod plan;
+mod standing;
 mod window;
 mod work;
 
