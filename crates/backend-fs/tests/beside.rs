@@ -236,3 +236,37 @@ fn in_an_immutable_directory_everything_is_made_and_replaced() {
     assert!(is_locked());
     rustix::fs::ioctl_setflags(&directory, flags.unwrap()).unwrap();
 }
+
+#[test]
+fn a_directory_that_may_go_goes_when_its_place_is_taken() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    let ours = target(root);
+    for name in ["file", "pipe", "link", "refused"] {
+        fs::create_dir_all(root.join(name).join("deep")).unwrap();
+        fs::write(root.join(name).join("deep/live"), "live").unwrap();
+        ours.gives_way(&path(name));
+    }
+    fs::write(root.join("original"), "original").unwrap();
+    let file = ours.create_file(&path("file"), FileMode::Beside, 0).unwrap();
+    file.write_at(0, b"new").unwrap();
+    assert!(root.join("file/deep/live").exists());
+    assert_eq!(ours.finish_file(file, &entry("file", EntryKind::File { size: 3 }, 0o640)), []);
+    assert_eq!(fs::read(root.join("file")).unwrap(), b"new");
+    assert_eq!(ours.create_special(&entry("pipe", EntryKind::Fifo, 0o600)).unwrap(), []);
+    assert!(!root.join("pipe").is_dir());
+    ours.link(&path("original"), &path("link")).unwrap();
+    assert_eq!(fs::metadata(root.join("link")).unwrap().nlink(), 2);
+    // Neither what cannot be made nor what is given up takes anything.
+    assert!(ours.link(&path("missing"), &path("refused")).is_err());
+    drop(ours.create_file(&path("refused"), FileMode::Beside, 0).unwrap());
+    ours.discard_file(&path("refused")).unwrap();
+    drop(ours);
+    assert!(root.join("refused/deep/live").exists());
+    assert_eq!(names(root), ["file", "link", "original", "pipe", "refused"]);
+    // What was allowed to one restore is not to the next.
+    let next = target(root);
+    let error = next.create_special(&entry("refused", EntryKind::Fifo, 0o600)).err().unwrap();
+    assert!(error.to_string().contains("--delete"), "{error}");
+    assert!(root.join("refused/deep/live").exists());
+}

@@ -114,6 +114,8 @@ struct Refusing {
     no_file: Option<&'static [u8]>,
     /// Nothing can be linked to anything.
     no_links: bool,
+    /// Neither pipes nor devices can be made.
+    no_specials: bool,
 }
 
 impl Refusing {
@@ -132,6 +134,9 @@ impl Target for Refusing {
     fn remove(&self, path: &EntryPath) -> Result<()> {
         self.inner.remove(path)
     }
+    fn gives_way(&self, directory: &EntryPath) {
+        self.inner.gives_way(directory);
+    }
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         self.inner.create_directory(path)
     }
@@ -145,7 +150,7 @@ impl Target for Refusing {
         self.inner.finish_file(file, entry)
     }
     fn create_special(&self, entry: &Entry) -> Result<Vec<Problem>> {
-        self.inner.create_special(entry)
+        if self.no_specials { self.refused() } else { self.inner.create_special(entry) }
     }
     fn link(&self, original: &EntryPath, path: &EntryPath) -> Result<()> {
         if self.no_links { self.refused() } else { self.inner.link(original, path) }
@@ -171,7 +176,7 @@ fn refused(len: usize, no_file: Option<&'static [u8]>, no_links: bool, check: im
     let to = tempfile::tempdir().expect("temp");
     names.iter().for_each(|name| fs::write(to.path().join(name), noise(9, len)).expect("file"));
     let inner = FsTarget::create(to.path(), TargetOptions::default()).expect("target");
-    let target = Refusing { inner, no_file, no_links };
+    let target = Refusing { inner, no_file, no_links, no_specials: false };
     let (repo, snapshot) = (harness.repository(), harness.snapshot(&id));
     let report = restore::restore(&repo, &snapshot, &of(tree.path()), &target, &Silent).expect("restored");
     drop(target);
@@ -232,4 +237,26 @@ fn a_directory_goes_for_a_file_that_is_whole() {
     let report = harness.restore_to(&id, &options, to.path());
     assert!(report.problems.is_empty() && report.deleted == 2, "{report:?}");
     common::assert_same(tree.path(), to.path(), "whole");
+}
+
+#[test]
+fn a_directory_stays_where_what_belongs_there_cannot_be_made() {
+    let (harness, tree, id) = world(|root| {
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe"), rustix::fs::FileType::Fifo, mode, 0).expect("pipe");
+    });
+    let to = tempfile::tempdir().expect("temp");
+    fs::create_dir(to.path().join("pipe")).expect("directory");
+    fs::write(to.path().join("pipe/live"), "live").expect("file");
+    let options = RestoreOptions { extraneous: Extraneous::Delete, ..of(tree.path()) };
+    for no_specials in [true, false] {
+        let inner = FsTarget::create(to.path(), TargetOptions::default()).expect("target");
+        let target = Refusing { inner, no_file: None, no_links: false, no_specials };
+        let (repo, snapshot) = (harness.repository(), harness.snapshot(&id));
+        let report = restore::restore(&repo, &snapshot, &options, &target, &Silent).expect("restored");
+        drop(target);
+        assert_eq!(to.path().join("pipe/live").exists(), no_specials);
+        assert_eq!((report.deleted, report.problems.len()), if no_specials { (0, 1) } else { (1, 0) }, "{report:?}");
+        assert_eq!(fs::read_dir(to.path()).expect("there").count(), 1, "nothing else is left");
+    }
 }

@@ -13,6 +13,7 @@
 //! | `folding` | names that a file system does not tell apart |
 //! | `finish` | owner, extended attributes, times, mode, flags, in that order |
 //! | `owner` | who owns what is restored |
+//! | `swap` | a directory that goes for something else |
 //! | `remove` | taking away what stands in the way |
 //! | `locks` | flags that forbid what a restore does |
 
@@ -25,6 +26,7 @@ mod open;
 mod owner;
 mod parents;
 mod remove;
+mod swap;
 
 use crate::at::{Root, split};
 use crate::attributes::{Handle, STAT_MASK};
@@ -231,6 +233,10 @@ impl Target for FsTarget {
 
     fn remove(&self, path: &EntryPath) -> Result<()> {
         self.remove_tree(path)
+    }
+
+    fn gives_way(&self, directory: &EntryPath) {
+        self.begun.gives_way(directory);
     }
 
     fn create_directory(&self, path: &EntryPath) -> Result<()> {

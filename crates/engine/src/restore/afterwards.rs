@@ -1,6 +1,7 @@
 //! The end of a restore: hard links, then directories.
 
 use super::{Lacking, Tally};
+use crate::options::Effect;
 use decube_backup_core::entry::{Entry, EntryKind, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::target::Target;
@@ -43,8 +44,11 @@ impl Afterwards {
                 tally.problem(Problem::new(ProblemKind::Damaged, path.as_bytes(), message));
                 continue;
             }
-            let emptied = if over_directory { tally.remove_directory(target, &path) } else { Ok(()) };
-            match emptied.and_then(|()| target.link(&original, &path)) {
+            let linked = target.link(&original, &path);
+            if over_directory && linked.is_ok() {
+                tally.deleted(&path, Effect::Real);
+            }
+            match linked {
                 Ok(()) if lacking == Some(Lacking::Parts) => {
                     let message = format!("another name of {original}, of which parts are missing");
                     tally.problem(Problem::new(ProblemKind::Damaged, path.as_bytes(), message));

@@ -74,13 +74,6 @@ impl<'a> Tally<'a> {
         self.update(|r| r.deleted += 1);
     }
 
-    /// Removes the directory at `path` with all that is in it.
-    fn remove_directory(&self, target: &dyn Target, path: &EntryPath) -> Result<()> {
-        target.remove(path)?;
-        self.deleted(path, Effect::Real);
-        Ok(())
-    }
-
     /// Remembers that `file` did not come back whole, for its other names.
     fn lack(&self, file: &FileJob, what: Lacking) {
         if file.entry.meta.link_group.is_some() {

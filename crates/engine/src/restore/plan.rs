@@ -267,10 +267,10 @@ impl<'a> Planner<'a> {
         match self.options.effect {
             Effect::Real if same => self.tally.problems(self.target.finish_existing(&placed)),
             Effect::Real => {
-                if over_directory {
-                    self.tally.remove_directory(self.target, path)?;
-                }
                 let problems = self.target.create_special(&placed)?;
+                if over_directory {
+                    self.tally.deleted(path, Effect::Real);
+                }
                 self.tally.problems(problems);
             }
             Effect::DryRun if same => {}

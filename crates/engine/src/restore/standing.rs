@@ -56,6 +56,9 @@ impl Planner<'_> {
             return Ok(false);
         }
         if self.sweeper.as_ref().is_some_and(|sweeper| sweeper.may_clear_for_another(path)) {
+            if self.options.effect == Effect::Real {
+                self.target.gives_way(path);
+            }
             return Ok(true);
         }
         if self.target.children(path)?.is_empty() {

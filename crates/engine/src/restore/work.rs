@@ -3,7 +3,7 @@
 use super::file::FileJob;
 use super::{Lacking, Tally};
 use crate::index::LocalIndex;
-use crate::options::{RestoreOptions, Sparse};
+use crate::options::{Effect, RestoreOptions, Sparse};
 use crate::repository::Repository;
 use crate::segments::{Fetch, Scratch, SegmentReader};
 use crossbeam_channel::Receiver;
@@ -258,14 +258,6 @@ impl WorkContext<'_> {
         }
     }
 
-    /// Removes the directory in the place of a file that is whole.
-    fn empty_place(&self, file: &FileJob) -> Result<()> {
-        if file.over_directory && !file.failed.load(Ordering::Relaxed) {
-            self.tally.remove_directory(self.target, &file.path)?;
-        }
-        Ok(())
-    }
-
     /// Ends a file of which nothing is to come: gives it its attributes, or leaves its place to what stands there.
     fn finish(&self, file: &FileJob) {
         let settled = self.with_handle(file, |handle| file.settle(handle));
@@ -278,7 +270,6 @@ impl WorkContext<'_> {
             (Ok(()), None) => self.open(file),
             (Err(error), _) => Err(error),
         };
-        let handle = handle.and_then(|handle| self.empty_place(file).map(|()| handle));
         if let Err(error) = &handle {
             self.fail(file, ProblemKind::Unwritable, error);
         }
@@ -290,6 +281,9 @@ impl WorkContext<'_> {
                 let whole = !failed && problems.iter().all(|problem| problem.kind != ProblemKind::Unwritable);
                 self.tally.problems(problems);
                 self.tally.update(|r| r.files_restored += u64::from(whole));
+                if whole && file.over_directory {
+                    self.tally.deleted(&file.path, Effect::Real);
+                }
                 if !whole {
                     self.tally.lack(file, lacking);
                 }

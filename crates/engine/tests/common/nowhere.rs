@@ -59,6 +59,7 @@ impl<N: Nowhere> Target for Into<N> {
     fn remove(&self, _: &EntryPath) -> Result<()> {
         Ok(())
     }
+    fn gives_way(&self, _: &EntryPath) {}
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         self.0.takes(path)
     }
