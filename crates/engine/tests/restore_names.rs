@@ -11,10 +11,11 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::options::{Extraneous, Overwrite, RestoreOptions, RestoreReport};
 use decube_backup_engine::restore;
 use decube_backup_format::ids::SnapshotId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A snapshot of the tree that `plant` makes.
 fn world(plant: impl FnOnce(&Path)) -> (Harness, tempfile::TempDir, SnapshotId) {
@@ -116,9 +117,31 @@ struct Refusing {
     no_links: bool,
     /// Neither pipes nor devices can be made.
     no_specials: bool,
+    /// No file has more names.
+    names_max: u64,
+    no_space: bool,
+    /// How often a file was begun, and a link tried.
+    begun: AtomicU64,
+    tried: AtomicU64,
 }
 
 impl Refusing {
+    /// Refuses nothing.
+    fn into(to: &Path) -> Self {
+        let inner = FsTarget::create(to, TargetOptions::default()).expect("target");
+        let (begun, tried) = Default::default();
+        Self {
+            inner,
+            no_file: None,
+            no_links: false,
+            no_specials: false,
+            names_max: u64::MAX,
+            no_space: false,
+            begun,
+            tried,
+        }
+    }
+
     fn refused<T>(&self) -> Result<T> {
         Err(Error::new(ErrorKind::PermissionDenied, "test", "refused"))
     }
@@ -141,6 +164,10 @@ impl Target for Refusing {
         self.inner.create_directory(path)
     }
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        if self.no_space {
+            return Err(Error::new(ErrorKind::NoSpace, "test", "full"));
+        }
         if self.no_file == Some(path.as_bytes()) { self.refused() } else { self.inner.create_file(path, mode, flags) }
     }
     fn discard_file(&self, path: &EntryPath) -> Result<()> {
@@ -153,7 +180,9 @@ impl Target for Refusing {
         if self.no_specials { self.refused() } else { self.inner.create_special(entry) }
     }
     fn link(&self, original: &EntryPath, path: &EntryPath) -> Result<()> {
-        if self.no_links { self.refused() } else { self.inner.link(original, path) }
+        self.tried.fetch_add(1, Ordering::Relaxed);
+        let full = self.inner.existing(original)?.is_some_and(|first| first.links >= self.names_max);
+        if self.no_links || full { self.refused() } else { self.inner.link(original, path) }
     }
     fn is_finished(&self, entry: &Entry) -> bool {
         self.inner.is_finished(entry)
@@ -175,8 +204,7 @@ fn refused(len: usize, no_file: Option<&'static [u8]>, no_links: bool, check: im
     });
     let to = tempfile::tempdir().expect("temp");
     names.iter().for_each(|name| fs::write(to.path().join(name), noise(9, len)).expect("file"));
-    let inner = FsTarget::create(to.path(), TargetOptions::default()).expect("target");
-    let target = Refusing { inner, no_file, no_links, no_specials: false };
+    let target = Refusing { no_file, no_links, ..Refusing::into(to.path()) };
     let (repo, snapshot) = (harness.repository(), harness.snapshot(&id));
     let report = restore::restore(&repo, &snapshot, &of(tree.path()), &target, &Silent).expect("restored");
     drop(target);
@@ -250,8 +278,7 @@ fn a_directory_stays_where_what_belongs_there_cannot_be_made() {
     fs::write(to.path().join("pipe/live"), "live").expect("file");
     let options = RestoreOptions { extraneous: Extraneous::Delete, ..of(tree.path()) };
     for no_specials in [true, false] {
-        let inner = FsTarget::create(to.path(), TargetOptions::default()).expect("target");
-        let target = Refusing { inner, no_file: None, no_links: false, no_specials };
+        let target = Refusing { no_specials, ..Refusing::into(to.path()) };
         let (repo, snapshot) = (harness.repository(), harness.snapshot(&id));
         let report = restore::restore(&repo, &snapshot, &options, &target, &Silent).expect("restored");
         drop(target);
@@ -259,4 +286,65 @@ fn a_directory_stays_where_what_belongs_there_cannot_be_made() {
         assert_eq!((report.deleted, report.problems.len()), if no_specials { (0, 1) } else { (1, 0) }, "{report:?}");
         assert_eq!(fs::read_dir(to.path()).expect("there").count(), 1, "nothing else is left");
     }
+}
+
+/// A file of 100 names, restored over others to a target that is `refusing`.
+fn many(refusing: impl FnOnce(&mut Refusing), check: impl FnOnce(&Path, &Refusing, RestoreReport)) {
+    let name = |n: u64| format!("{n:03}");
+    let (harness, tree, id) = world(|root| {
+        fs::write(root.join(name(0)), noise(1, 100_000)).expect("file");
+        (1..100).for_each(|n| fs::hard_link(root.join(name(0)), root.join(name(n))).expect("link"));
+    });
+    let to = tempfile::tempdir().expect("temp");
+    (0..100).for_each(|n| fs::write(to.path().join(name(n)), "old").expect("file"));
+    let mut target = Refusing::into(to.path());
+    refusing(&mut target);
+    let (repo, snapshot) = (harness.repository(), harness.snapshot(&id));
+    let report = restore::restore(&repo, &snapshot, &of(tree.path()), &target, &Silent).expect("restored");
+    check(to.path(), &target, report);
+}
+
+/// How many files there are, and how many of them with the content that [`many`] stores.
+fn files(to: &Path) -> (usize, usize) {
+    let whole = |entry: &fs::DirEntry| fs::read(entry.path()).expect("a file") == noise(1, 100_000);
+    let entries: Vec<_> = fs::read_dir(to).expect("there").map(|entry| entry.expect("entry")).collect();
+    let inodes: BTreeSet<u64> = entries.iter().map(|entry| entry.metadata().expect("there").ino()).collect();
+    (inodes.len(), entries.iter().filter(|entry| whole(entry)).count())
+}
+
+#[test]
+fn where_nothing_can_be_linked_each_name_is_restored_and_named_once() {
+    many(
+        |target| target.no_links = true,
+        |to, target, report| {
+            assert_eq!(report.problems, BTreeMap::from([(ProblemKind::Attribute, 99)]), "{report:?}");
+            let names: BTreeSet<_> = report.problem_list.iter().map(|problem| &problem.path).collect();
+            assert_eq!((names.len(), files(to)), (99, (100, 100)));
+            assert!(target.tried.load(Ordering::Relaxed) < 500, "a few rounds");
+            assert_eq!(target.begun.load(Ordering::Relaxed), 100);
+        },
+    );
+}
+
+#[test]
+fn names_beyond_what_one_file_may_have_are_another_file() {
+    many(
+        |target| target.names_max = 40,
+        |to, target, report| {
+            assert_eq!(report.problems, BTreeMap::from([(ProblemKind::Attribute, 2)]), "{report:?}");
+            assert_eq!((files(to), target.begun.load(Ordering::Relaxed)), ((3, 100), 3));
+        },
+    );
+}
+
+#[test]
+fn what_there_is_no_space_for_is_not_tried_under_every_name() {
+    many(
+        |target| target.no_space = true,
+        |to, target, report| {
+            assert_eq!(report.problems, BTreeMap::from([(ProblemKind::Unwritable, 100)]), "{report:?}");
+            assert_eq!(files(to), (100, 0));
+            assert!(target.begun.load(Ordering::Relaxed) < 5, "its pieces, and no other name");
+        },
+    );
 }

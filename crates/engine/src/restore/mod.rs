@@ -48,6 +48,8 @@ pub(crate) enum Lacking {
     Everything,
     /// As [`Self::Everything`], but only because it cannot be written where it belongs.
     Place,
+    /// As [`Self::Place`], for lack of space: what it needs its other names would need.
+    Space,
 }
 
 impl<'a> Tally<'a> {
@@ -155,7 +157,6 @@ pub fn restore(
             if alone.is_empty() {
                 break;
             }
-            // Of each group one at least is dealt with every time.
             after.links = pass(&|planner| planner.run_alone(&alone))?.links;
         }
         after.finish_directories(target, &tally);

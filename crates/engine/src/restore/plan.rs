@@ -1,6 +1,6 @@
 //! The restore plan: walks the tree, compares with what stands at the destination, groups pieces.
 
-use super::afterwards::Afterwards;
+use super::afterwards::{Afterwards, Alone};
 use super::extraneous::Sweeper;
 use super::window::Window;
 use super::work::{Task, WholeFile};
@@ -38,6 +38,8 @@ pub(super) struct Planner<'a> {
     /// What was taken for the same and has several names: inodes with the group each is of.
     pub(super) same_inodes: HashMap<(u64, u64), EntryPath>,
     pub(super) afterwards: Afterwards,
+    /// What is restored again, and how.
+    pub(super) alone: Option<Alone>,
     pub(super) sweeper: Option<Sweeper<'a>>,
     /// Directories made, from the root down to where the walk is.
     inside: Vec<Inside>,
@@ -77,6 +79,7 @@ impl<'a> Planner<'a> {
             first_links: HashMap::new(),
             same_inodes: HashMap::new(),
             afterwards: Afterwards::default(),
+            alone: None,
             sweeper: None,
             inside: Vec::new(),
             left_alone: None,
@@ -130,15 +133,23 @@ impl<'a> Planner<'a> {
         Ok(self.afterwards)
     }
 
-    /// Restores `paths` anew, nothing else.
-    pub(super) fn run_alone(mut self, paths: &[EntryPath]) -> Result<Afterwards> {
-        for path in paths {
+    /// Restores `all` anew, nothing else.
+    pub(super) fn run_alone(mut self, all: &[Alone]) -> Result<Afterwards> {
+        let nodes = Nodes::to_look(self.repo)?;
+        // They are in path order.
+        let mut cursor = TreeCursor::new(&nodes, &crate::browse::root(self.snapshot));
+        for alone in all {
             check_stop(self.tally.monitor)?;
-            let place = path.below(&self.options.subtree);
-            match place.and_then(|place| crate::browse::entry(self.repo, self.snapshot, &place)) {
+            let found = alone
+                .path
+                .below(&self.options.subtree)
+                .and_then(|place| cursor.lookup(&place)?.ok_or_else(|| crate::browse::no_such_path(&place)));
+            self.alone = Some(alone.clone());
+            match found {
                 Ok(entry) => self.entry(entry)?,
                 Err(error) => {
-                    self.tally.problem(Problem::from_error(ProblemKind::Damaged, path.as_bytes().to_vec(), &error));
+                    let path = alone.path.as_bytes();
+                    self.tally.problem(Problem::from_error(ProblemKind::Damaged, path, &error));
                 }
             }
         }
@@ -174,7 +185,8 @@ impl<'a> Planner<'a> {
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
             Err(error) => {
                 self.tally.problem(Problem::from_error(ProblemKind::Unwritable, path.as_bytes().to_vec(), &error));
-                self.tally.lack_at(&path, Lacking::Place);
+                let full = error.kind() == ErrorKind::NoSpace;
+                self.tally.lack_at(&path, if full { Lacking::Space } else { Lacking::Place });
                 Ok(())
             }
         }

@@ -1,6 +1,6 @@
 //! What stands at the destination already: whether it stays, is the same, is another name of something, or goes.
 
-use super::afterwards::Link;
+use super::afterwards::{Again, Link};
 use super::plan::Planner;
 use crate::options::{Effect, Overwrite};
 use decube_backup_core::entry::{Entry, EntryKind, EntryPath};
@@ -55,7 +55,9 @@ impl Planner<'_> {
         if existing.is_none_or(|existing| existing.kind != EntryKind::Directory) {
             return Ok(false);
         }
-        if self.sweeper.as_ref().is_some_and(|sweeper| sweeper.may_clear_for_another(path)) {
+        if self.sweeper.as_ref().is_some_and(|sweeper| sweeper.may_clear_for_another(path))
+            || self.alone.as_ref().is_some_and(|alone| alone.over_directory)
+        {
             if self.options.effect == Effect::Real {
                 self.target.gives_way(path);
             }
@@ -70,6 +72,9 @@ impl Planner<'_> {
     /// Whether `entry` is another name of what is restored already; then it is made one in the end.
     pub(super) fn is_linked(&mut self, entry: &Entry, over_directory: bool) -> bool {
         let Some(group) = &entry.meta.link_group else { return false };
+        if self.alone.as_ref().is_some_and(|alone| alone.again == Again::Apart) {
+            return false;
+        }
         let Some(original) = self.first_links.get(group).cloned() else {
             self.first_links.insert(group.clone(), entry.path.clone());
             return false;

@@ -253,6 +253,7 @@ impl WorkContext<'_> {
 
     /// The first failure is reported.
     fn fail(&self, file: &FileJob, kind: ProblemKind, error: &Error) {
+        file.no_space.fetch_or(error.kind() == ErrorKind::NoSpace, Ordering::Relaxed);
         if file.fail(kind) {
             self.tally.problem(file.problem(kind, &error.chain()));
         }
