@@ -263,11 +263,11 @@ impl WorkContext<'_> {
     fn finish(&self, file: &FileJob) {
         let settled = self.with_handle(file, |handle| file.settle(handle));
         let handle = file.handle.write().unwrap_or_else(PoisonError::into_inner).take();
+        if handle.is_some() {
+            self.open_files.fetch_sub(1, Ordering::Relaxed);
+        }
         let handle = match (settled, handle) {
-            (Ok(()), Some(handle)) => {
-                self.open_files.fetch_sub(1, Ordering::Relaxed);
-                Ok(handle)
-            }
+            (Ok(()), Some(handle)) => Ok(handle),
             (Ok(()), None) => self.open(file),
             (Err(error), _) => Err(error),
         };
