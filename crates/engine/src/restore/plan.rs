@@ -271,7 +271,7 @@ impl<'a> Planner<'a> {
         }
         self.tally.monitor.advance(Progress::Entries, 1);
         let over_directory = self.over_directory(path, existing.as_ref())?;
-        if self.is_linked(&placed, over_directory) {
+        if self.is_linked(existing.as_ref(), &placed, over_directory) {
             return Ok(());
         }
         let same =
@@ -296,11 +296,13 @@ impl<'a> Planner<'a> {
         let existing = self.existing(path)?;
         let placed = Entry { path: path.clone(), ..entry.entry };
         if self.leaves_alone(existing.as_ref(), &placed) {
-            // Its group's next name is the first one restored: what stands here is not the snapshot's.
+            if let Some(existing) = &existing {
+                self.kept(existing, &placed);
+            }
             return Ok(());
         }
         let over_directory = self.over_directory(path, existing.as_ref())?;
-        if self.is_linked(&placed, over_directory) {
+        if self.is_linked(existing.as_ref(), &placed, over_directory) {
             return Ok(());
         }
         if existing.as_ref().is_some_and(|existing| self.is_same(existing, &placed)) {

@@ -28,6 +28,26 @@ impl Planner<'_> {
         stays
     }
 
+    /// What stands at the place of `wanted` stays. If it is the snapshot's it is one of its group: other names become its own.
+    /// Otherwise the group's next name is the first one restored.
+    pub(super) fn kept(&mut self, existing: &Existing, wanted: &Entry) {
+        let Some(group) = &wanted.meta.link_group else { return };
+        let same = existing.kind == wanted.kind && existing.mtime == wanted.meta.mtime && !existing.is_unfinished;
+        // It stands for no other file of the snapshot.
+        if !same || self.same_inodes.entry(existing.inode).or_insert_with(|| group.clone()) != group {
+            return;
+        }
+        let Some(first) = self.first_links.get(group) else {
+            self.first_links.insert(group.clone(), wanted.path.clone());
+            return;
+        };
+        let is_one = matches!(self.target.existing(first), Ok(Some(first)) if first.inode == existing.inode);
+        if !is_one {
+            let message = format!("is not one with {first}, as it is in the snapshot: --overwrite leaves it");
+            self.tally.problem(Problem::new(ProblemKind::Attribute, wanted.path.as_bytes(), message));
+        }
+    }
+
     /// Whether what stands at `folder`, of which the snapshot's entry is not known, stays there, and all below it away.
     pub(super) fn bars_the_way(&mut self, existing: Option<&Existing>, folder: &EntryPath) -> bool {
         let is_else = existing.is_some_and(|existing| existing.kind != EntryKind::Directory);
@@ -69,8 +89,8 @@ impl Planner<'_> {
         Err(Error::new(ErrorKind::AlreadyExists, "restore", DIRECTORY_IN_THE_WAY).with("path", path))
     }
 
-    /// Whether `entry` is another name of what is restored already; then it is made one in the end.
-    pub(super) fn is_linked(&mut self, entry: &Entry, over_directory: bool) -> bool {
+    /// Whether `entry` is another name of what is restored already; then it is made one in the end, unless it is.
+    pub(super) fn is_linked(&mut self, existing: Option<&Existing>, entry: &Entry, over_directory: bool) -> bool {
         let Some(group) = &entry.meta.link_group else { return false };
         if self.alone.as_ref().is_some_and(|alone| alone.again == Again::Apart) {
             return false;
@@ -79,7 +99,12 @@ impl Planner<'_> {
             self.first_links.insert(group.clone(), entry.path.clone());
             return false;
         };
+        let is_one = existing.is_some_and(|existing| self.same_inodes.get(&existing.inode) == Some(group));
         match self.options.effect {
+            _ if is_one => self.tally.update(|r| match entry.kind {
+                EntryKind::File { .. } => r.files_unchanged += 1,
+                _ => r.others += 1,
+            }),
             Effect::Real => {
                 let (path, kind) = (entry.path.clone(), entry.kind.clone());
                 self.afterwards.links.push(Link { original, path, kind, over_directory });
