@@ -270,3 +270,34 @@ fn a_directory_that_may_go_goes_when_its_place_is_taken() {
     assert!(error.to_string().contains("--delete"), "{error}");
     assert!(root.join("refused/deep/live").exists());
 }
+
+#[test]
+fn a_locked_file_gets_further_names_and_stays_locked() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    for (original, flag) in [("immutable", IFlags::IMMUTABLE), ("append", IFlags::APPEND)] {
+        fs::write(root.join(original), original).unwrap();
+        let file = fs::File::open(root.join(original)).unwrap();
+        let flags = rustix::fs::ioctl_getflags(&file);
+        if flags.and_then(|flags| rustix::fs::ioctl_setflags(&file, flags | flag)).is_err() {
+            // Not root, or a file system without flags: then there is no such file.
+            println!("skipped: no flags here");
+            return;
+        }
+        let (new, over) = (format!("{original} new"), format!("{original} over"));
+        fs::write(root.join(&over), "old").unwrap();
+        let ours = target(root);
+        for name in [&new, &over, &over] {
+            ours.link(&path(original), &path(name)).unwrap();
+            assert!(rustix::fs::ioctl_getflags(&file).unwrap().contains(flag), "{name}");
+        }
+        // What fails leaves it locked, too.
+        fs::create_dir_all(root.join("full/inside")).unwrap();
+        assert!(ours.link(&path(original), &path("full")).is_err());
+        drop(ours);
+        assert_eq!((file.metadata().unwrap().nlink(), fs::read(root.join(&over)).unwrap()), (3, original.into()));
+        assert!(rustix::fs::ioctl_getflags(&file).unwrap().contains(flag));
+        rustix::fs::ioctl_setflags(&file, flags.unwrap()).unwrap();
+    }
+    assert_eq!(names(root).len(), 7);
+}

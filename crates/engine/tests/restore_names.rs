@@ -348,3 +348,26 @@ fn what_there_is_no_space_for_is_not_tried_under_every_name() {
         },
     );
 }
+
+#[test]
+fn locked_files_come_back_with_all_their_names() {
+    let lock = |path: &Path, flag| {
+        let file = fs::File::open(path).expect("a file");
+        rustix::fs::ioctl_getflags(&file).and_then(|flags| rustix::fs::ioctl_setflags(&file, flags | flag))
+    };
+    let tree = common::Scratch::new();
+    fs::write(tree.path().join("a"), "content").expect("file");
+    ["b", "c"].iter().for_each(|name| fs::hard_link(tree.path().join("a"), tree.path().join(name)).expect("link"));
+    if lock(&tree.path().join("a"), rustix::fs::IFlags::IMMUTABLE).is_err() {
+        println!("skipped: no flags here");
+        return;
+    }
+    let harness = Harness::with_repository(&small_packs());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let to = common::Scratch::new();
+    for round in ["new", "again"] {
+        let report = harness.restore_to(&id, &of(tree.path()), to.path());
+        assert!(report.problems.is_empty(), "{round}: {report:?}");
+        common::assert_same(tree.path(), to.path(), round);
+    }
+}

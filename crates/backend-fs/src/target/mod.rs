@@ -13,6 +13,7 @@
 //! | `folding` | names that a file system does not tell apart |
 //! | `finish` | owner, extended attributes, times, mode, flags, in that order |
 //! | `owner` | who owns what is restored |
+//! | `link` | further names of a file |
 //! | `swap` | a directory that goes for something else |
 //! | `remove` | taking away what stands in the way |
 //! | `locks` | flags that forbid what a restore does |
@@ -21,6 +22,7 @@ mod beside;
 mod file;
 mod finish;
 mod folding;
+mod link;
 mod locks;
 mod open;
 mod owner;
@@ -342,27 +344,7 @@ impl Target for FsTarget {
     }
 
     fn link(&self, original: &EntryPath, path: &EntryPath) -> Result<()> {
-        let (from, original_name) = self.parent(original)?;
-        let (to, name) = self.parent(path)?;
-        if self.is_taken(&from, original_name, original).map_err(|e| self.error("cannot stat", original, e))? {
-            return Err(self.not_told_apart(original));
-        }
-        self.claim(&to, path);
-        let make =
-            |dir: &OwnedFd, name: &[u8]| rustix::fs::linkat(&from.fd, original_name, dir, name, AtFlags::empty());
-        let failed = |e| self.error("cannot link", path, e).with("original", original);
-        match self.doing(&to, || make(&to.fd, name)) {
-            Ok(()) => return Ok(()),
-            Err(Errno::EXIST) => {}
-            Err(e) => return Err(failed(e)),
-        }
-        self.check_told_apart(&to, name, path)?;
-        let inode = |path| self.stat(path).map(|(stat, _)| inode(&stat));
-        if inode(original).map_err(failed)? == inode(path).map_err(failed)? {
-            return Ok(());
-        }
-        self.make_beside(&to, path, make)?.map_err(failed)?;
-        self.take_place(path)
+        self.link_to(original, path)
     }
 
     fn is_finished(&self, entry: &Entry) -> bool {
