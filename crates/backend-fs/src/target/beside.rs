@@ -22,6 +22,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// How names begin that something has until it takes its place.
 const PREFIX: &[u8] = b".decube-restore-";
 
+/// What is said of a directory that takes no new file, whoever may write those in it.
+const NOT_BESIDE: &str = "cannot create a file beside what stands there, which would be lost if writing it failed half-way; \
+                          restore to another directory with -t, or as who may write to this one";
+
 /// What has not taken its place yet: where it is, by where it goes.
 #[derive(Debug, Default)]
 pub(super) struct Begun {
@@ -104,7 +108,13 @@ impl FsTarget {
         let (parent, _) = self.parent(path)?;
         self.claim(&parent, path);
         let made = self.make_beside(&parent, path, |dir, name| new_file(dir, name, flags))?;
-        let (fd, _) = made.map_err(|e| self.error("cannot create file", path, e))?;
+        let (fd, _) = made.map_err(|e| {
+            let message = match e {
+                Errno::ACCESS | Errno::PERM | Errno::ROFS => NOT_BESIDE,
+                _ => "cannot create file",
+            };
+            self.error(message, path, e)
+        })?;
         let attributes_before = parent.inherits;
         Ok(FsFile { fd, path: path.clone(), attributes_before, content_before: false, is_beside: true })
     }
