@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Scratch, entry, path, target};
+use decube_backup_backend_fs::target::{ExistingRoot, FsTarget, TargetOptions};
 use decube_backup_core::EntryKind;
 use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::target::{FileMode, Target};
@@ -123,8 +124,21 @@ fn what_cannot_be_made_takes_nobodys_place() {
         let error = target(root).create_special(&device).err().unwrap();
         assert!(error.to_string().contains("cannot create special file"), "{error}");
     };
+    let closed = || {
+        let error = target(&root.join("closed")).create_file(&path("file"), FileMode::Beside, 0).err().unwrap();
+        assert!(error.to_string().contains("to another directory with -t"), "{error}");
+    };
     if rustix::process::geteuid().is_root() {
-        common::as_user(refused)
+        fs::create_dir(root.join("closed")).unwrap();
+        fs::write(root.join("closed/file"), "the user's").unwrap();
+        fs::set_permissions(root.join("closed"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(root.join("closed/file"), fs::Permissions::from_mode(0o666)).unwrap();
+        common::as_user(|| {
+            refused();
+            closed();
+        });
+        assert_eq!(names(&root.join("closed")), ["file"]);
+        fs::remove_dir_all(root.join("closed")).unwrap();
     } else {
         refused()
     }
@@ -300,4 +314,31 @@ fn a_locked_file_gets_further_names_and_stays_locked() {
         rustix::fs::ioctl_setflags(&file, flags.unwrap()).unwrap();
     }
     assert_eq!(names(root).len(), 7);
+}
+
+#[test]
+fn a_target_that_was_there_keeps_its_own_attributes_if_asked_to() {
+    let scratch = Scratch::new();
+    let recorded = entry("", EntryKind::Directory, 0o711);
+    let mode = |name: &str| fs::metadata(scratch.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    for (name, existing_root, wanted) in [
+        ("there", ExistingRoot::Kept, 0o751),
+        ("there", ExistingRoot::AsRecorded, 0o711),
+        ("made", ExistingRoot::Kept, 0o711),
+        ("begun", ExistingRoot::Kept, 0o711),
+    ] {
+        let root = scratch.path().join(name);
+        if name == "there" {
+            fs::create_dir_all(&root).unwrap();
+            fs::set_permissions(&root, fs::Permissions::from_mode(0o751)).unwrap();
+        }
+        if name == "begun" {
+            // Made by a restore that was killed.
+            let begun = FsTarget::create(&root, TargetOptions { existing_root, ..TargetOptions::default() });
+            assert_eq!((begun.is_ok(), mode(name)), (true, 0o1700));
+        }
+        let ours = FsTarget::create(&root, TargetOptions { existing_root, ..TargetOptions::default() }).unwrap();
+        assert_eq!(ours.finish_directory(&recorded), []);
+        assert_eq!(mode(name), wanted, "{name} {existing_root:?}");
+    }
 }

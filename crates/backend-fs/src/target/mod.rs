@@ -53,11 +53,25 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
+/// What becomes of the attributes of a target's own directory that was there before.
+///
+/// One that a restore made and did not finish was not: its mode is 01700, as that of a file is 01600.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExistingRoot {
+    /// It gets those of the directory that is restored to it.
+    #[default]
+    AsRecorded,
+    /// It keeps its own.
+    Kept,
+}
+
 /// How a target restores.
 #[derive(Clone, Debug, Default)]
 pub struct TargetOptions {
     /// Who owns what is restored.
     pub ownership: Ownership,
+    /// What becomes of the directory itself, if it was there.
+    pub existing_root: ExistingRoot,
 }
 
 /// A directory that entries are restored into.
@@ -69,10 +83,11 @@ pub struct FsTarget {
     claims: Claims,
     begun: Begun,
     unlocked: Unlocked,
+    keeps_root: bool,
 }
 
 impl FsTarget {
-    /// The directory `path`, made with mode 0700 if it is not there, with the directories above it.
+    /// The directory `path`, made for its owner alone if it is not there, with the directories above it.
     ///
     /// # Errors
     /// It cannot be made or opened, or is not a directory.
@@ -81,7 +96,8 @@ impl FsTarget {
         if let Some(above) = path.parent() {
             std::fs::create_dir_all(above).map_err(failed)?;
         }
-        match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        let mode = if options.existing_root == ExistingRoot::Kept { open::UNFINISHED_ROOT } else { 0o700 };
+        match std::fs::DirBuilder::new().mode(mode).create(path) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(e)),
             _ => Self::open(path, options),
         }
@@ -96,6 +112,7 @@ impl FsTarget {
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
             Error::io("restore", "cannot open the target directory", e.into()).with("path", path.display())
         })?;
+        let keeps_root = options.existing_root == ExistingRoot::Kept && !open::is_unfinished_root(&fd);
         Ok(Self {
             root: Root::new(fd),
             parents: Parents::default(),
@@ -103,6 +120,7 @@ impl FsTarget {
             claims: Claims::default(),
             begun: Begun::default(),
             unlocked: Unlocked::default(),
+            keeps_root,
         })
     }
 
@@ -360,6 +378,9 @@ impl Target for FsTarget {
     }
 
     fn finish_directory(&self, entry: &Entry) -> Vec<Problem> {
+        if entry.path.is_root() && self.keeps_root {
+            return Vec::new();
+        }
         self.unlocked.forget(entry.path.as_bytes());
         let problems = self.finish_path(&entry.path, entry, Before::Attributes);
         self.parents.forget(entry.path.as_bytes());
