@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Scratch, entry, path, target};
+use decube_backup_backend_fs::target::{ExistingRoot, FsTarget, TargetOptions};
 use decube_backup_core::EntryKind;
 use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::target::{FileMode, Target};
@@ -123,8 +124,21 @@ fn what_cannot_be_made_takes_nobodys_place() {
         let error = target(root).create_special(&device).err().unwrap();
         assert!(error.to_string().contains("cannot create special file"), "{error}");
     };
+    let closed = || {
+        let error = target(&root.join("closed")).create_file(&path("file"), FileMode::Beside, 0).err().unwrap();
+        assert!(error.to_string().contains("to another directory with -t"), "{error}");
+    };
     if rustix::process::geteuid().is_root() {
-        common::as_user(refused)
+        fs::create_dir(root.join("closed")).unwrap();
+        fs::write(root.join("closed/file"), "the user's").unwrap();
+        fs::set_permissions(root.join("closed"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(root.join("closed/file"), fs::Permissions::from_mode(0o666)).unwrap();
+        common::as_user(|| {
+            refused();
+            closed();
+        });
+        assert_eq!(names(&root.join("closed")), ["file"]);
+        fs::remove_dir_all(root.join("closed")).unwrap();
     } else {
         refused()
     }
@@ -235,4 +249,96 @@ fn in_an_immutable_directory_everything_is_made_and_replaced() {
     drop(other);
     assert!(is_locked());
     rustix::fs::ioctl_setflags(&directory, flags.unwrap()).unwrap();
+}
+
+#[test]
+fn a_directory_that_may_go_goes_when_its_place_is_taken() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    let ours = target(root);
+    for name in ["file", "pipe", "link", "refused"] {
+        fs::create_dir_all(root.join(name).join("deep")).unwrap();
+        fs::write(root.join(name).join("deep/live"), "live").unwrap();
+        ours.gives_way(&path(name));
+    }
+    fs::write(root.join("original"), "original").unwrap();
+    let file = ours.create_file(&path("file"), FileMode::Beside, 0).unwrap();
+    file.write_at(0, b"new").unwrap();
+    assert!(root.join("file/deep/live").exists());
+    assert_eq!(ours.finish_file(file, &entry("file", EntryKind::File { size: 3 }, 0o640)), []);
+    assert_eq!(fs::read(root.join("file")).unwrap(), b"new");
+    assert_eq!(ours.create_special(&entry("pipe", EntryKind::Fifo, 0o600)).unwrap(), []);
+    assert!(!root.join("pipe").is_dir());
+    ours.link(&path("original"), &path("link")).unwrap();
+    assert_eq!(fs::metadata(root.join("link")).unwrap().nlink(), 2);
+    // Neither what cannot be made nor what is given up takes anything.
+    assert!(ours.link(&path("missing"), &path("refused")).is_err());
+    drop(ours.create_file(&path("refused"), FileMode::Beside, 0).unwrap());
+    ours.discard_file(&path("refused")).unwrap();
+    drop(ours);
+    assert!(root.join("refused/deep/live").exists());
+    assert_eq!(names(root), ["file", "link", "original", "pipe", "refused"]);
+    // What was allowed to one restore is not to the next.
+    let next = target(root);
+    let error = next.create_special(&entry("refused", EntryKind::Fifo, 0o600)).err().unwrap();
+    assert!(error.to_string().contains("--delete"), "{error}");
+    assert!(root.join("refused/deep/live").exists());
+}
+
+#[test]
+fn a_locked_file_gets_further_names_and_stays_locked() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    for (original, flag) in [("immutable", IFlags::IMMUTABLE), ("append", IFlags::APPEND)] {
+        fs::write(root.join(original), original).unwrap();
+        let file = fs::File::open(root.join(original)).unwrap();
+        let flags = rustix::fs::ioctl_getflags(&file);
+        if flags.and_then(|flags| rustix::fs::ioctl_setflags(&file, flags | flag)).is_err() {
+            // Not root, or a file system without flags: then there is no such file.
+            println!("skipped: no flags here");
+            return;
+        }
+        let (new, over) = (format!("{original} new"), format!("{original} over"));
+        fs::write(root.join(&over), "old").unwrap();
+        let ours = target(root);
+        for name in [&new, &over, &over] {
+            ours.link(&path(original), &path(name)).unwrap();
+            assert!(rustix::fs::ioctl_getflags(&file).unwrap().contains(flag), "{name}");
+        }
+        // What fails leaves it locked, too.
+        fs::create_dir_all(root.join("full/inside")).unwrap();
+        assert!(ours.link(&path(original), &path("full")).is_err());
+        drop(ours);
+        assert_eq!((file.metadata().unwrap().nlink(), fs::read(root.join(&over)).unwrap()), (3, original.into()));
+        assert!(rustix::fs::ioctl_getflags(&file).unwrap().contains(flag));
+        rustix::fs::ioctl_setflags(&file, flags.unwrap()).unwrap();
+    }
+    assert_eq!(names(root).len(), 7);
+}
+
+#[test]
+fn a_target_that_was_there_keeps_its_own_attributes_if_asked_to() {
+    let scratch = Scratch::new();
+    let recorded = entry("", EntryKind::Directory, 0o711);
+    let mode = |name: &str| fs::metadata(scratch.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    for (name, existing_root, wanted) in [
+        ("there", ExistingRoot::Kept, 0o751),
+        ("there", ExistingRoot::AsRecorded, 0o711),
+        ("made", ExistingRoot::Kept, 0o711),
+        ("begun", ExistingRoot::Kept, 0o711),
+    ] {
+        let root = scratch.path().join(name);
+        if name == "there" {
+            fs::create_dir_all(&root).unwrap();
+            fs::set_permissions(&root, fs::Permissions::from_mode(0o751)).unwrap();
+        }
+        if name == "begun" {
+            // Made by a restore that was killed.
+            let begun = FsTarget::create(&root, TargetOptions { existing_root, ..TargetOptions::default() });
+            assert_eq!((begun.is_ok(), mode(name)), (true, 0o1700));
+        }
+        let ours = FsTarget::create(&root, TargetOptions { existing_root, ..TargetOptions::default() }).unwrap();
+        assert_eq!(ours.finish_directory(&recorded), []);
+        assert_eq!(mode(name), wanted, "{name} {existing_root:?}");
+    }
 }

@@ -295,7 +295,7 @@ fn owned(name: &str, uid: u32, gid: u32, mode: u32) -> Entry {
 
 fn keep_ownership() {
     let scratch = Scratch::new();
-    let options = TargetOptions { ownership: Ownership::Keep };
+    let options = TargetOptions { ownership: Ownership::Keep, ..TargetOptions::default() };
     let target = FsTarget::create(&scratch.join("target"), options).unwrap();
     let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
     assert_eq!(target.finish_file(file, &owned("file", 1234, 1234, 0o644)), []);
@@ -308,7 +308,7 @@ fn keep_ownership() {
 
 fn by_name() {
     let scratch = Scratch::new();
-    let options = TargetOptions { ownership: Ownership::ByName };
+    let options = TargetOptions { ownership: Ownership::ByName, ..TargetOptions::default() };
     let target = FsTarget::create(&scratch.join("target"), options).unwrap();
     let mut entry = owned("file", 1234, 1234, 0o644);
     (entry.meta.user, entry.meta.group) = ("root".into(), "no such group here".into());

@@ -72,6 +72,15 @@ pub(crate) use absent::{
     explain, missing_directories, place_in, refuse_foreign, register, remove_made, source, target,
 };
 
+/// What is restored to the target's own directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Top {
+    /// A directory, whose attributes it gets if it is made.
+    Directory,
+    /// What goes into it.
+    Entries,
+}
+
 /// Who owns what is restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owners {
@@ -87,7 +96,7 @@ mod present;
 
 #[cfg(not(feature = "fs"))]
 mod absent {
-    use super::{Owners, Paths};
+    use super::{Owners, Paths, Top};
     use decube_backup_core::{Error, ErrorKind, Registry, Result, Source, Target};
     use std::path::{Path, PathBuf};
 
@@ -98,7 +107,7 @@ mod absent {
         Err(unsupported(&paths.directory.join(first.unwrap_or(&PathBuf::new()))))
     }
 
-    pub(crate) fn target(path: &Path, _: Owners) -> Result<Box<dyn Target>> {
+    pub(crate) fn target(path: &Path, _: Owners, _: Top) -> Result<Box<dyn Target>> {
         Err(unsupported(path))
     }
 

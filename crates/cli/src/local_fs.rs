@@ -1,9 +1,9 @@
 //! The file system backend behind [`super`].
 
-use super::{Explained, Owners, Paths};
+use super::{Explained, Owners, Paths, Top};
 use decube_backup_backend_fs::source::exclude::{CacheDirectories, Case, NoDumpFlag, Pattern, Verdict};
 use decube_backup_backend_fs::source::{ExcludeOptions, FileSystems, FsSource, MissingRoots, SourceOptions};
-use decube_backup_backend_fs::target::{FsTarget, Ownership, TargetOptions};
+use decube_backup_backend_fs::target::{ExistingRoot, FsTarget, Ownership, TargetOptions};
 use decube_backup_core::{Error, ErrorKind, Registry, Result, Source, Target};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -37,12 +37,16 @@ pub(crate) fn source(paths: &Paths) -> Result<Box<dyn Source>> {
 ///
 /// # Errors
 /// It cannot be made.
-pub(crate) fn target(path: &Path, owners: Owners) -> Result<Box<dyn Target>> {
+pub(crate) fn target(path: &Path, owners: Owners, top: Top) -> Result<Box<dyn Target>> {
     let ownership = match owners {
         Owners::Recorded => Ownership::default(),
         Owners::Keep => Ownership::Keep,
     };
-    Ok(Box::new(FsTarget::create(path, TargetOptions { ownership })?))
+    let existing_root = match top {
+        Top::Directory => ExistingRoot::Kept,
+        Top::Entries => ExistingRoot::default(),
+    };
+    Ok(Box::new(FsTarget::create(path, TargetOptions { ownership, existing_root })?))
 }
 
 /// Says of each path whether it is backed up, and why.

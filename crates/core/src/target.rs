@@ -103,6 +103,10 @@ pub trait Target: Send + Sync + 'static {
     /// Something stayed.
     fn remove(&self, path: &EntryPath) -> Result<()>;
 
+    /// `directory` may go, with all that is in it, for what is made at its path: once that has all its attributes. Until then, and
+    /// if it or the removal fails, the directory stands there.
+    fn gives_way(&self, directory: &EntryPath);
+
     /// Makes the directory `path`, mode 0700 until [`Target::finish_directory`]; keeps an existing one.
     ///
     /// # Errors

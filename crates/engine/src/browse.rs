@@ -105,7 +105,7 @@ pub fn entry(repo: &Repository, snapshot: &Snapshot, path: &EntryPath) -> Result
     TreeCursor::new(&nodes, &root(snapshot)).lookup(path)?.ok_or_else(|| no_such_path(path))
 }
 
-fn no_such_path(path: &EntryPath) -> Error {
+pub(crate) fn no_such_path(path: &EntryPath) -> Error {
     Error::new(ErrorKind::NotFound, "browse", "no such path in the snapshot")
         .with("path", path)
         .with_hint("list what is there with `decube-backup ls SNAPSHOT`; paths are absolute")

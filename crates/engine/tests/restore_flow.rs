@@ -151,3 +151,35 @@ fn a_file_is_begun_once_and_only_what_was_begun_is_gone_on_with() {
         assert!(modes.iter().skip(1).all(|mode| *mode == FileMode::Continue), "{name:?} {modes:?}");
     }
 }
+
+/// Gives no file its length, and counts what was opened again.
+#[derive(Default)]
+struct Unsettled(AtomicUsize);
+
+impl Nowhere for Unsettled {
+    fn opens(&self, path: &EntryPath, mode: FileMode) -> Result<()> {
+        if path.name() == b"large" && mode == FileMode::Continue {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+    fn settles(&self) -> Result<()> {
+        Err(Error::new(ErrorKind::NoSpace, "test", "no length"))
+    }
+}
+
+#[test]
+fn files_that_failed_in_the_end_are_not_counted_as_open() {
+    let tree = tempfile::tempdir().expect("temp");
+    for n in 0..400 {
+        std::fs::write(tree.path().join(format!("empty {n:03}")), "").expect("file");
+    }
+    std::fs::write(tree.path().join("large"), noise(1, 8 << 20)).expect("file");
+    let harness = Harness::with_repository(&small_packs());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let target = Into(Arc::new(Unsettled::default()));
+    let (repo, snapshot) = (harness.repository(), harness.snapshot(&id));
+    let report = restore::restore(&repo, &snapshot, &RestoreOptions::default(), &target, &Silent).expect("restore");
+    assert_eq!(report.problems.values().sum::<u64>(), 400, "{:?}", report.problem_list.first());
+    assert_eq!(target.0.0.load(Ordering::SeqCst), 0, "opened for each piece");
+}

@@ -11,10 +11,11 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::options::{Extraneous, Overwrite, RestoreOptions, RestoreReport};
 use decube_backup_engine::restore;
 use decube_backup_format::ids::SnapshotId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A snapshot of the tree that `plant` makes.
 fn world(plant: impl FnOnce(&Path)) -> (Harness, tempfile::TempDir, SnapshotId) {
@@ -103,7 +104,7 @@ fn names_of_one_file_are_the_same_already_when_nothing_differs() {
     let inode = || fs::metadata(to.path().join("a")).expect("there").ino();
     let before = inode();
     let report = harness.restore_to(&id, &of(tree.path()), to.path());
-    assert_eq!((report.files_unchanged, inode()), (1, before), "{report:?}");
+    assert_eq!((report.files_unchanged, inode()), (3, before), "{report:?}");
     common::assert_same(tree.path(), to.path(), "the same");
 }
 
@@ -114,9 +115,33 @@ struct Refusing {
     no_file: Option<&'static [u8]>,
     /// Nothing can be linked to anything.
     no_links: bool,
+    /// Neither pipes nor devices can be made.
+    no_specials: bool,
+    /// No file has more names.
+    names_max: u64,
+    no_space: bool,
+    /// How often a file was begun, and a link tried.
+    begun: AtomicU64,
+    tried: AtomicU64,
 }
 
 impl Refusing {
+    /// Refuses nothing.
+    fn into(to: &Path) -> Self {
+        let inner = FsTarget::create(to, TargetOptions::default()).expect("target");
+        let (begun, tried) = Default::default();
+        Self {
+            inner,
+            no_file: None,
+            no_links: false,
+            no_specials: false,
+            names_max: u64::MAX,
+            no_space: false,
+            begun,
+            tried,
+        }
+    }
+
     fn refused<T>(&self) -> Result<T> {
         Err(Error::new(ErrorKind::PermissionDenied, "test", "refused"))
     }
@@ -132,10 +157,17 @@ impl Target for Refusing {
     fn remove(&self, path: &EntryPath) -> Result<()> {
         self.inner.remove(path)
     }
+    fn gives_way(&self, directory: &EntryPath) {
+        self.inner.gives_way(directory);
+    }
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         self.inner.create_directory(path)
     }
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        if self.no_space {
+            return Err(Error::new(ErrorKind::NoSpace, "test", "full"));
+        }
         if self.no_file == Some(path.as_bytes()) { self.refused() } else { self.inner.create_file(path, mode, flags) }
     }
     fn discard_file(&self, path: &EntryPath) -> Result<()> {
@@ -145,10 +177,12 @@ impl Target for Refusing {
         self.inner.finish_file(file, entry)
     }
     fn create_special(&self, entry: &Entry) -> Result<Vec<Problem>> {
-        self.inner.create_special(entry)
+        if self.no_specials { self.refused() } else { self.inner.create_special(entry) }
     }
     fn link(&self, original: &EntryPath, path: &EntryPath) -> Result<()> {
-        if self.no_links { self.refused() } else { self.inner.link(original, path) }
+        self.tried.fetch_add(1, Ordering::Relaxed);
+        let full = self.inner.existing(original)?.is_some_and(|first| first.links >= self.names_max);
+        if self.no_links || full { self.refused() } else { self.inner.link(original, path) }
     }
     fn is_finished(&self, entry: &Entry) -> bool {
         self.inner.is_finished(entry)
@@ -170,8 +204,7 @@ fn refused(len: usize, no_file: Option<&'static [u8]>, no_links: bool, check: im
     });
     let to = tempfile::tempdir().expect("temp");
     names.iter().for_each(|name| fs::write(to.path().join(name), noise(9, len)).expect("file"));
-    let inner = FsTarget::create(to.path(), TargetOptions::default()).expect("target");
-    let target = Refusing { inner, no_file, no_links };
+    let target = Refusing { no_file, no_links, ..Refusing::into(to.path()) };
     let (repo, snapshot) = (harness.repository(), harness.snapshot(&id));
     let report = restore::restore(&repo, &snapshot, &of(tree.path()), &target, &Silent).expect("restored");
     drop(target);
@@ -232,4 +265,109 @@ fn a_directory_goes_for_a_file_that_is_whole() {
     let report = harness.restore_to(&id, &options, to.path());
     assert!(report.problems.is_empty() && report.deleted == 2, "{report:?}");
     common::assert_same(tree.path(), to.path(), "whole");
+}
+
+#[test]
+fn a_directory_stays_where_what_belongs_there_cannot_be_made() {
+    let (harness, tree, id) = world(|root| {
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe"), rustix::fs::FileType::Fifo, mode, 0).expect("pipe");
+    });
+    let to = tempfile::tempdir().expect("temp");
+    fs::create_dir(to.path().join("pipe")).expect("directory");
+    fs::write(to.path().join("pipe/live"), "live").expect("file");
+    let options = RestoreOptions { extraneous: Extraneous::Delete, ..of(tree.path()) };
+    for no_specials in [true, false] {
+        let target = Refusing { no_specials, ..Refusing::into(to.path()) };
+        let (repo, snapshot) = (harness.repository(), harness.snapshot(&id));
+        let report = restore::restore(&repo, &snapshot, &options, &target, &Silent).expect("restored");
+        drop(target);
+        assert_eq!(to.path().join("pipe/live").exists(), no_specials);
+        assert_eq!((report.deleted, report.problems.len()), if no_specials { (0, 1) } else { (1, 0) }, "{report:?}");
+        assert_eq!(fs::read_dir(to.path()).expect("there").count(), 1, "nothing else is left");
+    }
+}
+
+/// A file of 100 names, restored over others to a target that is `refusing`.
+fn many(refusing: impl FnOnce(&mut Refusing), check: impl FnOnce(&Path, &Refusing, RestoreReport)) {
+    let name = |n: u64| format!("{n:03}");
+    let (harness, tree, id) = world(|root| {
+        fs::write(root.join(name(0)), noise(1, 100_000)).expect("file");
+        (1..100).for_each(|n| fs::hard_link(root.join(name(0)), root.join(name(n))).expect("link"));
+    });
+    let to = tempfile::tempdir().expect("temp");
+    (0..100).for_each(|n| fs::write(to.path().join(name(n)), "old").expect("file"));
+    let mut target = Refusing::into(to.path());
+    refusing(&mut target);
+    let (repo, snapshot) = (harness.repository(), harness.snapshot(&id));
+    let report = restore::restore(&repo, &snapshot, &of(tree.path()), &target, &Silent).expect("restored");
+    check(to.path(), &target, report);
+}
+
+/// How many files there are, and how many of them with the content that [`many`] stores.
+fn files(to: &Path) -> (usize, usize) {
+    let whole = |entry: &fs::DirEntry| fs::read(entry.path()).expect("a file") == noise(1, 100_000);
+    let entries: Vec<_> = fs::read_dir(to).expect("there").map(|entry| entry.expect("entry")).collect();
+    let inodes: BTreeSet<u64> = entries.iter().map(|entry| entry.metadata().expect("there").ino()).collect();
+    (inodes.len(), entries.iter().filter(|entry| whole(entry)).count())
+}
+
+#[test]
+fn where_nothing_can_be_linked_each_name_is_restored_and_named_once() {
+    many(
+        |target| target.no_links = true,
+        |to, target, report| {
+            assert_eq!(report.problems, BTreeMap::from([(ProblemKind::Attribute, 99)]), "{report:?}");
+            let names: BTreeSet<_> = report.problem_list.iter().map(|problem| &problem.path).collect();
+            assert_eq!((names.len(), files(to)), (99, (100, 100)));
+            assert!(target.tried.load(Ordering::Relaxed) < 500, "a few rounds");
+            assert_eq!(target.begun.load(Ordering::Relaxed), 100);
+        },
+    );
+}
+
+#[test]
+fn names_beyond_what_one_file_may_have_are_another_file() {
+    many(
+        |target| target.names_max = 40,
+        |to, target, report| {
+            assert_eq!(report.problems, BTreeMap::from([(ProblemKind::Attribute, 2)]), "{report:?}");
+            assert_eq!((files(to), target.begun.load(Ordering::Relaxed)), ((3, 100), 3));
+        },
+    );
+}
+
+#[test]
+fn what_there_is_no_space_for_is_not_tried_under_every_name() {
+    many(
+        |target| target.no_space = true,
+        |to, target, report| {
+            assert_eq!(report.problems, BTreeMap::from([(ProblemKind::Unwritable, 100)]), "{report:?}");
+            assert_eq!(files(to), (100, 0));
+            assert!(target.begun.load(Ordering::Relaxed) < 5, "its pieces, and no other name");
+        },
+    );
+}
+
+#[test]
+fn locked_files_come_back_with_all_their_names() {
+    let lock = |path: &Path, flag| {
+        let file = fs::File::open(path).expect("a file");
+        rustix::fs::ioctl_getflags(&file).and_then(|flags| rustix::fs::ioctl_setflags(&file, flags | flag))
+    };
+    let tree = common::Scratch::new();
+    fs::write(tree.path().join("a"), "content").expect("file");
+    ["b", "c"].iter().for_each(|name| fs::hard_link(tree.path().join("a"), tree.path().join(name)).expect("link"));
+    if lock(&tree.path().join("a"), rustix::fs::IFlags::IMMUTABLE).is_err() {
+        println!("skipped: no flags here");
+        return;
+    }
+    let harness = Harness::with_repository(&small_packs());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let to = common::Scratch::new();
+    for round in ["new", "again"] {
+        let report = harness.restore_to(&id, &of(tree.path()), to.path());
+        assert!(report.problems.is_empty(), "{round}: {report:?}");
+        common::assert_same(tree.path(), to.path(), round);
+    }
 }

@@ -9,11 +9,12 @@ use super::file::FsFile;
 use super::open::new_file;
 use super::parents::Parent;
 use crate::attributes::STAT_MASK;
+use crate::source;
 use decube_backup_core::{EntryPath, Error, Result};
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, RenameFlags};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,10 +22,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// How names begin that something has until it takes its place.
 const PREFIX: &[u8] = b".decube-restore-";
 
+/// What is said of a directory that takes no new file, whoever may write those in it.
+const NOT_BESIDE: &str = "cannot create a file beside what stands there, which would be lost if writing it failed half-way; \
+                          restore to another directory with -t, or as who may write to this one";
+
 /// What has not taken its place yet: where it is, by where it goes.
 #[derive(Debug, Default)]
 pub(super) struct Begun {
     paths: Mutex<HashMap<EntryPath, EntryPath>>,
+    /// Directories that go, with all that is in them, for what is begun for their place.
+    giving_way: Mutex<HashSet<EntryPath>>,
     names: AtomicU64,
     hashing: RandomState,
 }
@@ -36,14 +43,34 @@ impl Begun {
 
     /// Where something for `path` is to be made. Noted first: nobody takes it for something else.
     fn begin(&self, path: &EntryPath) -> Result<EntryPath> {
-        let random = self.hashing.hash_one(self.names.fetch_add(1, Ordering::Relaxed));
-        let name = [PREFIX, format!("{random:016x}").as_bytes()].concat();
-        let own = path.parent().unwrap_or_default().join(&name)?;
+        let own = self.odd_name_beside(path)?;
         self.all().insert(path.clone(), own.clone());
         Ok(own)
     }
 
-    fn end(&self, path: &EntryPath) -> Option<EntryPath> {
+    /// A name for a moment, beside `path`.
+    pub(super) fn aside(&self, path: &EntryPath) -> Result<EntryPath> {
+        let aside = self.odd_name_beside(path)?;
+        self.all().insert(aside.clone(), aside.clone());
+        Ok(aside)
+    }
+
+    fn odd_name_beside(&self, path: &EntryPath) -> Result<EntryPath> {
+        let random = self.hashing.hash_one(self.names.fetch_add(1, Ordering::Relaxed));
+        let name = [PREFIX, format!("{random:016x}").as_bytes()].concat();
+        path.parent().unwrap_or_default().join(&name)
+    }
+
+    fn giving_way(&self) -> MutexGuard<'_, HashSet<EntryPath>> {
+        self.giving_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directory `path` goes once something takes its place.
+    pub(super) fn gives_way(&self, path: &EntryPath) {
+        self.giving_way().insert(path.clone());
+    }
+
+    pub(super) fn end(&self, path: &EntryPath) -> Option<EntryPath> {
         self.all().remove(path)
     }
 
@@ -81,7 +108,13 @@ impl FsTarget {
         let (parent, _) = self.parent(path)?;
         self.claim(&parent, path);
         let made = self.make_beside(&parent, path, |dir, name| new_file(dir, name, flags))?;
-        let (fd, _) = made.map_err(|e| self.error("cannot create file", path, e))?;
+        let (fd, _) = made.map_err(|e| {
+            let message = match e {
+                Errno::ACCESS | Errno::PERM | Errno::ROFS => NOT_BESIDE,
+                _ => "cannot create file",
+            };
+            self.error(message, path, e)
+        })?;
         let attributes_before = parent.inherits;
         Ok(FsFile { fd, path: path.clone(), attributes_before, content_before: false, is_beside: true })
     }
@@ -101,7 +134,14 @@ impl FsTarget {
         match rustix::fs::statx(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK) {
             Err(Errno::NOENT) => {}
             Err(e) => return Err(failed(e)),
-            Ok(_) => self.check_told_apart(&parent, name, path)?,
+            Ok(stat) => {
+                self.check_told_apart(&parent, name, path)?;
+                if source::file_type(&stat) == FileType::Directory && self.begun.giving_way().remove(path) {
+                    self.replace_directory(&parent, path, &own)?;
+                    self.begun.end(path);
+                    return Ok(());
+                }
+            }
         }
         let rename = || rustix::fs::renameat(&parent.fd, own.name(), &parent.fd, name);
         match self.doing(&parent, rename) {

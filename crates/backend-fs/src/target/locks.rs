@@ -5,6 +5,7 @@
 use super::FsTarget;
 use super::parents::Parent;
 use crate::attributes::{Handle, LOCKING};
+use decube_backup_core::{Error, ErrorKind};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{IFlags, Mode, OFlags};
 use rustix::io::{Errno, Result};
@@ -56,6 +57,28 @@ impl FsTarget {
             let _unchanged = handle.flags().and_then(|now| handle.set_flags(now | had));
         }
     }
+}
+
+/// Does `act`, without the locking flags of the file `name` if it is not permitted with them; the file has them again
+/// afterwards, or `failed` says why not. Who is killed in between leaves a file that is not finished: its flags differ.
+pub(super) fn without_locks(
+    parent: &OwnedFd,
+    name: &[u8],
+    act: impl Fn() -> decube_backup_core::Result<()>,
+    failed: impl Fn(Errno) -> Error,
+) -> decube_backup_core::Result<()> {
+    let refused = match act() {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => error,
+        done => return done,
+    };
+    let Some(had) = unlock(parent, name) else { return Err(refused) };
+    let done = act();
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let locked = rustix::fs::openat(parent, name, flags, Mode::empty()).and_then(|fd| {
+        let handle = Handle::Open(fd.as_fd());
+        handle.flags().and_then(|now| handle.set_flags(now | had))
+    });
+    done.and(locked.map_err(failed))
 }
 
 /// Takes the locking flags off `name`; those it had, if any.

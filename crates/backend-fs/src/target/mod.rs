@@ -13,6 +13,8 @@
 //! | `folding` | names that a file system does not tell apart |
 //! | `finish` | owner, extended attributes, times, mode, flags, in that order |
 //! | `owner` | who owns what is restored |
+//! | `link` | further names of a file |
+//! | `swap` | a directory that goes for something else |
 //! | `remove` | taking away what stands in the way |
 //! | `locks` | flags that forbid what a restore does |
 
@@ -20,11 +22,13 @@ mod beside;
 mod file;
 mod finish;
 mod folding;
+mod link;
 mod locks;
 mod open;
 mod owner;
 mod parents;
 mod remove;
+mod swap;
 
 use crate::at::{Root, split};
 use crate::attributes::{Handle, STAT_MASK};
@@ -49,11 +53,25 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
+/// What becomes of the attributes of a target's own directory that was there before.
+///
+/// One that a restore made and did not finish was not: its mode is 01700, as that of a file is 01600.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExistingRoot {
+    /// It gets those of the directory that is restored to it.
+    #[default]
+    AsRecorded,
+    /// It keeps its own.
+    Kept,
+}
+
 /// How a target restores.
 #[derive(Clone, Debug, Default)]
 pub struct TargetOptions {
     /// Who owns what is restored.
     pub ownership: Ownership,
+    /// What becomes of the directory itself, if it was there.
+    pub existing_root: ExistingRoot,
 }
 
 /// A directory that entries are restored into.
@@ -65,10 +83,11 @@ pub struct FsTarget {
     claims: Claims,
     begun: Begun,
     unlocked: Unlocked,
+    keeps_root: bool,
 }
 
 impl FsTarget {
-    /// The directory `path`, made with mode 0700 if it is not there, with the directories above it.
+    /// The directory `path`, made for its owner alone if it is not there, with the directories above it.
     ///
     /// # Errors
     /// It cannot be made or opened, or is not a directory.
@@ -77,7 +96,8 @@ impl FsTarget {
         if let Some(above) = path.parent() {
             std::fs::create_dir_all(above).map_err(failed)?;
         }
-        match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        let mode = if options.existing_root == ExistingRoot::Kept { open::UNFINISHED_ROOT } else { 0o700 };
+        match std::fs::DirBuilder::new().mode(mode).create(path) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(e)),
             _ => Self::open(path, options),
         }
@@ -92,6 +112,7 @@ impl FsTarget {
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
             Error::io("restore", "cannot open the target directory", e.into()).with("path", path.display())
         })?;
+        let keeps_root = options.existing_root == ExistingRoot::Kept && !open::is_unfinished_root(&fd);
         Ok(Self {
             root: Root::new(fd),
             parents: Parents::default(),
@@ -99,6 +120,7 @@ impl FsTarget {
             claims: Claims::default(),
             begun: Begun::default(),
             unlocked: Unlocked::default(),
+            keeps_root,
         })
     }
 
@@ -233,6 +255,10 @@ impl Target for FsTarget {
         self.remove_tree(path)
     }
 
+    fn gives_way(&self, directory: &EntryPath) {
+        self.begun.gives_way(directory);
+    }
+
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         if path.is_root() {
             return Ok(());
@@ -336,27 +362,7 @@ impl Target for FsTarget {
     }
 
     fn link(&self, original: &EntryPath, path: &EntryPath) -> Result<()> {
-        let (from, original_name) = self.parent(original)?;
-        let (to, name) = self.parent(path)?;
-        if self.is_taken(&from, original_name, original).map_err(|e| self.error("cannot stat", original, e))? {
-            return Err(self.not_told_apart(original));
-        }
-        self.claim(&to, path);
-        let make =
-            |dir: &OwnedFd, name: &[u8]| rustix::fs::linkat(&from.fd, original_name, dir, name, AtFlags::empty());
-        let failed = |e| self.error("cannot link", path, e).with("original", original);
-        match self.doing(&to, || make(&to.fd, name)) {
-            Ok(()) => return Ok(()),
-            Err(Errno::EXIST) => {}
-            Err(e) => return Err(failed(e)),
-        }
-        self.check_told_apart(&to, name, path)?;
-        let inode = |path| self.stat(path).map(|(stat, _)| inode(&stat));
-        if inode(original).map_err(failed)? == inode(path).map_err(failed)? {
-            return Ok(());
-        }
-        self.make_beside(&to, path, make)?.map_err(failed)?;
-        self.take_place(path)
+        self.link_to(original, path)
     }
 
     fn is_finished(&self, entry: &Entry) -> bool {
@@ -372,6 +378,9 @@ impl Target for FsTarget {
     }
 
     fn finish_directory(&self, entry: &Entry) -> Vec<Problem> {
+        if entry.path.is_root() && self.keeps_root {
+            return Vec::new();
+        }
         self.unlocked.forget(entry.path.as_bytes());
         let problems = self.finish_path(&entry.path, entry, Before::Attributes);
         self.parents.forget(entry.path.as_bytes());

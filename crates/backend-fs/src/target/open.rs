@@ -88,6 +88,16 @@ pub(super) fn is_unfinished(mode: u32) -> bool {
     mode & 0o7077 == UNFINISHED & 0o7077
 }
 
+/// As [`UNFINISHED`], of the target's own directory, if it is to be told from one that was there.
+pub(super) const UNFINISHED_ROOT: u32 = 0o1700;
+
+/// Whether the target's own directory was made by a restore of ours that did not finish it.
+pub(super) fn is_unfinished_root(fd: &OwnedFd) -> bool {
+    let stat = Handle::Open(fd.as_fd()).stat();
+    let own = rustix::process::geteuid().as_raw();
+    stat.is_ok_and(|stat| u32::from(stat.stx_mode) & 0o7777 == UNFINISHED_ROOT && stat.stx_uid == own)
+}
+
 /// A new empty file, of which only the owner may know anything. Of `flags` it gets those that only an empty file takes.
 pub(super) fn new_file(dir: &OwnedFd, name: &[u8], flags: u32) -> rustix::io::Result<OwnedFd> {
     let how = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -201,7 +201,7 @@ pub struct RestoreArgs {
     /// Snapshot: latest, latest~2, NAME, NAME~1, NAME@TIME, HOST:NAME or an id, each with an optional :PATH
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
-    /// Directory to restore to; created if it is missing
+    /// Directory to restore to; created if it is missing, else its own mode, owner and time stay
     #[arg(short, long, value_name = "DIR")]
     pub target: PathBuf,
     /// Choosing by time.

@@ -40,7 +40,7 @@ pub enum SmallSnapshotCommand {
         /// Name or id of the snapshot, with an optional :PATH
         #[arg(value_name = "ID")]
         id: String,
-        /// Directory to restore to; created if it is missing
+        /// Directory to restore to; created if it is missing, else its own mode, owner and time stay
         #[arg(value_name = "DEST")]
         target: PathBuf,
         /// Choosing by time.

@@ -4,11 +4,11 @@ use crate::args::{OverwriteArg, RestoreArgs, SparseArg};
 use crate::commands::report::{failing, rate, short, warn_of_problems};
 use crate::exit::{Exit, Outcome};
 use crate::globs::{Globs, Letters};
-use crate::local::{self, Owners};
+use crate::local::{self, Owners, Top};
 use crate::output::{Bar, Format, problem_counts_json, problem_json};
 use crate::session::Session;
 use crate::units;
-use decube_backup_core::{Entry, EntryPath, Error, ErrorKind, Result, Target};
+use decube_backup_core::{Entry, EntryKind, EntryPath, Error, ErrorKind, Result, Target};
 use decube_backup_engine::options::{
     Effect, EntryFilter, Extraneous, Overwrite, RestoreOptions, RestoreReport, Snapshot, Sparse,
 };
@@ -28,13 +28,14 @@ pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
     let wanted = wanted(args)?;
     let repository = session.open()?;
     let (snapshot, subtree) = repository.select(args.snapshot.as_encoded_bytes(), args.time.timestamp)?;
-    if !subtree.is_root()
-        && let Err(error) = browse::entry(&repository, &snapshot, &subtree)
-        && error.kind() == ErrorKind::NotFound
-    {
+    let top = match browse::entry(&repository, &snapshot, &subtree) {
+        // Of the root a snapshot has no entry.
+        _ if subtree.is_root() => Top::Entries,
         // Said before a target is made for it. Damage is for the restore to say, which goes on.
-        return Err(error.into());
-    }
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(error.into()),
+        Ok(entry) if entry.entry.kind != EntryKind::Directory => Top::Entries,
+        Ok(_) | Err(_) => Top::Directory,
+    };
     warn_of_problems(session, &snapshot);
     let filter = match wanted {
         None => None,
@@ -68,7 +69,7 @@ pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
     };
     let target: Box<dyn Target> = match args.target.symlink_metadata() {
         Err(missing) if args.dry_run && missing.kind() == std::io::ErrorKind::NotFound => Box::new(Absent),
-        _ => local::target(&args.target, if args.no_owner { Owners::Keep } else { Owners::Recorded })?,
+        _ => local::target(&args.target, if args.no_owner { Owners::Keep } else { Owners::Recorded }, top)?,
     };
     let reporter = session.reporter("restore", Bar::Shown)?;
     let report = restore::restore(&repository, &snapshot, &options, &*target, &reporter)?;

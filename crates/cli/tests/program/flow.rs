@@ -61,6 +61,26 @@ fn what_is_backed_up_comes_back() {
 }
 
 #[test]
+fn a_target_that_was_there_keeps_its_own_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::with_repository();
+    let set = |name: &str, mode| {
+        std::fs::set_permissions(world.path(name), std::fs::Permissions::from_mode(mode)).expect("mode");
+    };
+    let mode = |name: &str| std::fs::metadata(world.path(name)).expect("there").permissions().mode() & 0o7777;
+    set("src/a", 0o711);
+    world.run(&["backup", "--name", "tree", "src"]).expect(0);
+    std::fs::create_dir(world.path("there")).expect("directory");
+    set("there", 0o755);
+    let part = format!("latest:{}/a", world.shown("src"));
+    world.run(&["restore", &part, "-t", "there"]).expect(0);
+    world.run(&["restore", &part, "-t", "made"]).expect(0);
+    world.run(&["restore", &format!("{part}/one.txt"), "-t", "of a file"]).expect(0);
+    world.run(&["restore", "latest", "-t", "whole"]).expect(0);
+    assert_eq!(["there", "made", "of a file", "whole"].map(mode), [0o755, 0o711, 0o700, 0o700]);
+}
+
+#[test]
 fn a_dumped_tree_is_a_tar_archive() {
     let world = World::with_repository();
     world.run(&["backup", "src", "-q"]).expect(0);

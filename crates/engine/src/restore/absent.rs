@@ -27,6 +27,7 @@ impl Target for Absent {
     fn remove(&self, path: &EntryPath) -> Result<()> {
         Err(refused(path))
     }
+    fn gives_way(&self, _: &EntryPath) {}
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         Err(refused(path))
     }

@@ -34,6 +34,8 @@ pub(super) struct FileJob {
     pub failed: AtomicBool,
     /// Whether it failed because the repository lacks content.
     pub damaged: AtomicBool,
+    /// Whether it failed for lack of space.
+    pub no_space: AtomicBool,
     /// Whether a directory stands in its place, which goes with all that is in it once the file is whole.
     pub over_directory: bool,
     /// Whether what no piece writes is more than nothing.
@@ -54,6 +56,7 @@ impl FileJob {
             opened: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
+            no_space: AtomicBool::new(false),
             over_directory: false,
             has_holes: AtomicBool::new(false),
             handle: RwLock::default(),
@@ -79,7 +82,11 @@ impl FileJob {
 
     /// What its other names have to know if none of it is in its place.
     pub(super) fn nothing(&self) -> Lacking {
-        if self.damaged.load(Ordering::Relaxed) { Lacking::Everything } else { Lacking::Place }
+        match self.damaged.load(Ordering::Relaxed) {
+            true => Lacking::Everything,
+            false if self.no_space.load(Ordering::Relaxed) => Lacking::Space,
+            false => Lacking::Place,
+        }
     }
 
     /// What is said of it if it is not whole.

@@ -14,6 +14,7 @@ mod content;
 mod extraneous;
 mod file;
 mod plan;
+mod standing;
 mod window;
 mod work;
 
@@ -47,6 +48,8 @@ pub(crate) enum Lacking {
     Everything,
     /// As [`Self::Everything`], but only because it cannot be written where it belongs.
     Place,
+    /// As [`Self::Place`], for lack of space: what it needs its other names would need.
+    Space,
 }
 
 impl<'a> Tally<'a> {
@@ -71,13 +74,6 @@ impl<'a> Tally<'a> {
         let what = if effect == Effect::Real { "deleted" } else { "would delete" };
         self.monitor.note(&format!("{what} {path}"));
         self.update(|r| r.deleted += 1);
-    }
-
-    /// Removes the directory at `path` with all that is in it.
-    fn remove_directory(&self, target: &dyn Target, path: &EntryPath) -> Result<()> {
-        target.remove(path)?;
-        self.deleted(path, Effect::Real);
-        Ok(())
     }
 
     /// Remembers that `file` did not come back whole, for its other names.
@@ -161,7 +157,6 @@ pub fn restore(
             if alone.is_empty() {
                 break;
             }
-            // Of each group one at least is dealt with every time.
             after.links = pass(&|planner| planner.run_alone(&alone))?.links;
         }
         after.finish_directories(target, &tally);

@@ -1,18 +1,18 @@
 //! The restore plan: walks the tree, compares with what stands at the destination, groups pieces.
 
-use super::afterwards::{Afterwards, Link};
+use super::afterwards::{Afterwards, Alone};
 use super::extraneous::Sweeper;
 use super::window::Window;
 use super::work::{Task, WholeFile};
 use super::{Lacking, Tally};
 use crate::index::LocalIndex;
-use crate::options::{Effect, Extraneous, Overwrite, RestoreOptions, Snapshot};
+use crate::options::{Effect, Extraneous, RestoreOptions, Snapshot};
 use crate::repository::Repository;
 use crate::segments::Nodes;
 use crossbeam_channel::Sender;
 use decube_backup_core::entry::{Entry, EntryKind, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind, Progress, check_stop};
-use decube_backup_core::target::{DIRECTORY_IN_THE_WAY, Existing, FileMode, Target};
+use decube_backup_core::target::{Existing, FileMode, Target};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::tree::{TreeCursor, TreeEntry};
 use std::collections::HashMap;
@@ -34,15 +34,17 @@ pub(super) struct Planner<'a> {
     pub(super) index: Arc<LocalIndex>,
     pub(super) window: Window,
     /// Where the first restored member of each group of hard links is.
-    first_links: HashMap<EntryPath, EntryPath>,
+    pub(super) first_links: HashMap<EntryPath, EntryPath>,
     /// What was taken for the same and has several names: inodes with the group each is of.
-    same_inodes: HashMap<(u64, u64), EntryPath>,
-    afterwards: Afterwards,
-    sweeper: Option<Sweeper<'a>>,
+    pub(super) same_inodes: HashMap<(u64, u64), EntryPath>,
+    pub(super) afterwards: Afterwards,
+    /// What is restored again, and how.
+    pub(super) alone: Option<Alone>,
+    pub(super) sweeper: Option<Sweeper<'a>>,
     /// Directories made, from the root down to where the walk is.
     inside: Vec<Inside>,
     /// What stands here stays, so nothing below it can be restored.
-    left_alone: Option<EntryPath>,
+    pub(super) left_alone: Option<EntryPath>,
     /// Files with nothing to fetch that wait for more of them.
     pub(super) whole: Vec<WholeFile>,
 }
@@ -77,6 +79,7 @@ impl<'a> Planner<'a> {
             first_links: HashMap::new(),
             same_inodes: HashMap::new(),
             afterwards: Afterwards::default(),
+            alone: None,
             sweeper: None,
             inside: Vec::new(),
             left_alone: None,
@@ -130,15 +133,23 @@ impl<'a> Planner<'a> {
         Ok(self.afterwards)
     }
 
-    /// Restores `paths` anew, nothing else.
-    pub(super) fn run_alone(mut self, paths: &[EntryPath]) -> Result<Afterwards> {
-        for path in paths {
+    /// Restores `all` anew, nothing else.
+    pub(super) fn run_alone(mut self, all: &[Alone]) -> Result<Afterwards> {
+        let nodes = Nodes::to_look(self.repo)?;
+        // They are in path order.
+        let mut cursor = TreeCursor::new(&nodes, &crate::browse::root(self.snapshot));
+        for alone in all {
             check_stop(self.tally.monitor)?;
-            let place = path.below(&self.options.subtree);
-            match place.and_then(|place| crate::browse::entry(self.repo, self.snapshot, &place)) {
+            let found = alone
+                .path
+                .below(&self.options.subtree)
+                .and_then(|place| cursor.lookup(&place)?.ok_or_else(|| crate::browse::no_such_path(&place)));
+            self.alone = Some(alone.clone());
+            match found {
                 Ok(entry) => self.entry(entry)?,
                 Err(error) => {
-                    self.tally.problem(Problem::from_error(ProblemKind::Damaged, path.as_bytes().to_vec(), &error));
+                    let path = alone.path.as_bytes();
+                    self.tally.problem(Problem::from_error(ProblemKind::Damaged, path, &error));
                 }
             }
         }
@@ -162,16 +173,20 @@ impl<'a> Planner<'a> {
         {
             return Ok(());
         }
-        if self.left_alone.as_ref().is_some_and(|above| path.is_within(above)) {
-            self.tally.update(|r| r.files_skipped += 1);
-            return Ok(());
-        }
-        match self.make_way(&path).and_then(|()| self.place(&path, entry)) {
+        let placed = self.make_way(&path).and_then(|()| match self.is_below_what_stays(&path) {
+            true => {
+                self.tally.update(|r| r.files_skipped += 1);
+                Ok(())
+            }
+            false => self.place(&path, entry),
+        });
+        match placed {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
             Err(error) => {
                 self.tally.problem(Problem::from_error(ProblemKind::Unwritable, path.as_bytes().to_vec(), &error));
-                self.tally.lack_at(&path, Lacking::Place);
+                let full = error.kind() == ErrorKind::NoSpace;
+                self.tally.lack_at(&path, if full { Lacking::Space } else { Lacking::Place });
                 Ok(())
             }
         }
@@ -180,6 +195,9 @@ impl<'a> Planner<'a> {
     /// Makes the directories above `path` that no entry made: they were lost with a damaged node or filtered out.
     fn make_way(&mut self, path: &EntryPath) -> Result<()> {
         while self.inside.pop_if(|above| !path.is_within(&above.path)).is_some() {}
+        if self.is_below_what_stays(path) {
+            return Ok(());
+        }
         let mut missing = Vec::new();
         let mut above = path.parent();
         while let Some(folder) =
@@ -188,15 +206,17 @@ impl<'a> Planner<'a> {
             above = folder.parent();
             missing.push(folder);
         }
-        missing.iter().rev().try_for_each(|folder| self.enter(folder))
+        for folder in missing.iter().rev() {
+            let existing = self.existing(folder)?;
+            if self.bars_the_way(existing.as_ref(), folder) {
+                break;
+            }
+            self.enter_over(folder, existing.as_ref())?;
+        }
+        Ok(())
     }
 
-    /// Makes a directory that the walk goes into.
-    fn enter(&mut self, path: &EntryPath) -> Result<()> {
-        let existing = self.existing(path)?;
-        self.enter_over(path, existing.as_ref())
-    }
-
+    /// Makes a directory that the walk goes into, where `existing` stands.
     fn enter_over(&mut self, path: &EntryPath, existing: Option<&Existing>) -> Result<()> {
         let fresh = existing.is_none_or(|existing| existing.kind != EntryKind::Directory);
         match self.options.effect {
@@ -208,7 +228,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn would_restore(&self, path: &EntryPath) {
+    pub(super) fn would_restore(&self, path: &EntryPath) {
         self.tally.monitor.note(&format!("would restore {path}"));
     }
 
@@ -218,25 +238,6 @@ impl<'a> Planner<'a> {
             Some(Inside { fresh: true, .. }) => Ok(None),
             _ => self.target.existing(path),
         }
-    }
-
-    /// Whether what stands in the way of `wanted` stays there; counts it.
-    fn leaves_alone(&self, existing: Option<&Existing>, wanted: &Entry) -> bool {
-        let Some(existing) = existing else { return false };
-        let stays = match self.options.overwrite {
-            Overwrite::Never => true,
-            Overwrite::IfNewer => existing.mtime >= wanted.meta.mtime && !existing.is_unfinished,
-            Overwrite::IfChanged | Overwrite::Always => false,
-        };
-        if stays {
-            self.tally.update(|r| r.files_skipped += 1);
-            if existing.is_unfinished {
-                let message = "what stands here is a file that a restore did not finish; --overwrite never leaves it, every \
-                               other mode restores it";
-                self.tally.problem(Problem::new(ProblemKind::Unwritable, wanted.path.as_bytes(), message));
-            }
-        }
-        stays
     }
 
     fn place(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
@@ -270,7 +271,7 @@ impl<'a> Planner<'a> {
         }
         self.tally.monitor.advance(Progress::Entries, 1);
         let over_directory = self.over_directory(path, existing.as_ref())?;
-        if self.is_linked(&placed, over_directory) {
+        if self.is_linked(existing.as_ref(), &placed, over_directory) {
             return Ok(());
         }
         let same =
@@ -278,10 +279,10 @@ impl<'a> Planner<'a> {
         match self.options.effect {
             Effect::Real if same => self.tally.problems(self.target.finish_existing(&placed)),
             Effect::Real => {
-                if over_directory {
-                    self.tally.remove_directory(self.target, path)?;
-                }
                 let problems = self.target.create_special(&placed)?;
+                if over_directory {
+                    self.tally.deleted(path, Effect::Real);
+                }
                 self.tally.problems(problems);
             }
             Effect::DryRun if same => {}
@@ -295,11 +296,13 @@ impl<'a> Planner<'a> {
         let existing = self.existing(path)?;
         let placed = Entry { path: path.clone(), ..entry.entry };
         if self.leaves_alone(existing.as_ref(), &placed) {
-            // Its group's next name is the first one restored: what stands here is not the snapshot's.
+            if let Some(existing) = &existing {
+                self.kept(existing, &placed);
+            }
             return Ok(());
         }
         let over_directory = self.over_directory(path, existing.as_ref())?;
-        if self.is_linked(&placed, over_directory) {
+        if self.is_linked(existing.as_ref(), &placed, over_directory) {
             return Ok(());
         }
         if existing.as_ref().is_some_and(|existing| self.is_same(existing, &placed)) {
@@ -317,67 +320,5 @@ impl<'a> Planner<'a> {
             Some(_) => FileMode::Beside,
         };
         self.contents(path, placed, &entry.content, mode, over_directory)
-    }
-
-    /// Whether a directory with content stands where something else belongs and goes for it.
-    fn over_directory(&self, path: &EntryPath, existing: Option<&Existing>) -> Result<bool> {
-        if existing.is_none_or(|existing| existing.kind != EntryKind::Directory) {
-            return Ok(false);
-        }
-        if self.sweeper.as_ref().is_some_and(|sweeper| sweeper.may_clear_for_another(path)) {
-            return Ok(true);
-        }
-        if self.target.children(path)?.is_empty() {
-            return Ok(false);
-        }
-        Err(Error::new(ErrorKind::AlreadyExists, "restore", DIRECTORY_IN_THE_WAY).with("path", path))
-    }
-
-    /// Whether `entry` is another name of what is restored already; then it is made one in the end.
-    fn is_linked(&mut self, entry: &Entry, over_directory: bool) -> bool {
-        let Some(group) = &entry.meta.link_group else { return false };
-        let Some(original) = self.first_links.get(group).cloned() else {
-            self.first_links.insert(group.clone(), entry.path.clone());
-            return false;
-        };
-        match self.options.effect {
-            Effect::Real => {
-                let (path, kind) = (entry.path.clone(), entry.kind.clone());
-                self.afterwards.links.push(Link { original, path, kind, over_directory });
-            }
-            Effect::DryRun => {
-                self.would_restore(&entry.path);
-                self.tally.update(|r| match entry.kind {
-                    EntryKind::File { .. } => r.files_restored += 1,
-                    _ => r.others += 1,
-                });
-            }
-        }
-        true
-    }
-
-    /// Whether an existing file is taken for the wanted one; counts it, and sets its attributes.
-    fn is_same(&mut self, existing: &Existing, wanted: &Entry) -> bool {
-        let same = existing.kind == wanted.kind && existing.mtime == wanted.meta.mtime && !existing.is_unfinished;
-        if !same || self.options.overwrite != Overwrite::IfChanged || !self.is_own(existing, wanted) {
-            return false;
-        }
-        if self.options.effect == Effect::Real {
-            self.tally.problems(self.target.finish_existing(wanted));
-        }
-        self.tally.update(|r| r.files_unchanged += 1);
-        self.tally.monitor.advance(Progress::Bytes, wanted.kind.size());
-        true
-    }
-
-    /// Whether what stands there under several names may be taken for `wanted`: nothing is set on it that its other names,
-    /// which may be outside of the target, would show, and it stands for no other file of the snapshot.
-    fn is_own(&mut self, existing: &Existing, wanted: &Entry) -> bool {
-        if existing.links <= 1 {
-            return true;
-        }
-        let Some(group) = &wanted.meta.link_group else { return false };
-        self.target.is_finished(wanted)
-            && self.same_inodes.entry(existing.inode).or_insert_with(|| group.clone()) == group
     }
 }

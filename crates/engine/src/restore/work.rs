@@ -3,7 +3,7 @@
 use super::file::FileJob;
 use super::{Lacking, Tally};
 use crate::index::LocalIndex;
-use crate::options::{RestoreOptions, Sparse};
+use crate::options::{Effect, RestoreOptions, Sparse};
 use crate::repository::Repository;
 use crate::segments::{Fetch, Scratch, SegmentReader};
 use crossbeam_channel::Receiver;
@@ -253,32 +253,24 @@ impl WorkContext<'_> {
 
     /// The first failure is reported.
     fn fail(&self, file: &FileJob, kind: ProblemKind, error: &Error) {
+        file.no_space.fetch_or(error.kind() == ErrorKind::NoSpace, Ordering::Relaxed);
         if file.fail(kind) {
             self.tally.problem(file.problem(kind, &error.chain()));
         }
-    }
-
-    /// Removes the directory in the place of a file that is whole.
-    fn empty_place(&self, file: &FileJob) -> Result<()> {
-        if file.over_directory && !file.failed.load(Ordering::Relaxed) {
-            self.tally.remove_directory(self.target, &file.path)?;
-        }
-        Ok(())
     }
 
     /// Ends a file of which nothing is to come: gives it its attributes, or leaves its place to what stands there.
     fn finish(&self, file: &FileJob) {
         let settled = self.with_handle(file, |handle| file.settle(handle));
         let handle = file.handle.write().unwrap_or_else(PoisonError::into_inner).take();
+        if handle.is_some() {
+            self.open_files.fetch_sub(1, Ordering::Relaxed);
+        }
         let handle = match (settled, handle) {
-            (Ok(()), Some(handle)) => {
-                self.open_files.fetch_sub(1, Ordering::Relaxed);
-                Ok(handle)
-            }
+            (Ok(()), Some(handle)) => Ok(handle),
             (Ok(()), None) => self.open(file),
             (Err(error), _) => Err(error),
         };
-        let handle = handle.and_then(|handle| self.empty_place(file).map(|()| handle));
         if let Err(error) = &handle {
             self.fail(file, ProblemKind::Unwritable, error);
         }
@@ -290,6 +282,9 @@ impl WorkContext<'_> {
                 let whole = !failed && problems.iter().all(|problem| problem.kind != ProblemKind::Unwritable);
                 self.tally.problems(problems);
                 self.tally.update(|r| r.files_restored += u64::from(whole));
+                if whole && file.over_directory {
+                    self.tally.deleted(&file.path, Effect::Real);
+                }
                 if !whole {
                     self.tally.lack(file, lacking);
                 }

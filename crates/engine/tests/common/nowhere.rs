@@ -22,6 +22,10 @@ pub trait Nowhere: Send + Sync + 'static {
     }
     /// Before each write.
     fn write(&self) {}
+    /// Before a file gets its length.
+    fn settles(&self) -> Result<()> {
+        Ok(())
+    }
     /// What of a finished file could not be set.
     fn finished(&self, _: &EntryPath) -> Vec<Problem> {
         Vec::new()
@@ -42,7 +46,7 @@ impl<N: Nowhere> TargetFile for OpenFile<N> {
         Ok(0)
     }
     fn set_len(&self, _: u64) -> Result<()> {
-        Ok(())
+        self.0.settles()
     }
     fn punch(&self, _: u64, _: u64) -> Result<()> {
         Ok(())
@@ -59,6 +63,7 @@ impl<N: Nowhere> Target for Into<N> {
     fn remove(&self, _: &EntryPath) -> Result<()> {
         Ok(())
     }
+    fn gives_way(&self, _: &EntryPath) {}
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         self.0.takes(path)
     }
