@@ -153,10 +153,14 @@ fn continued() {
     let scratch = Scratch::new();
     let root = scratch.directory("target");
     let target = target(&root);
-    target.create_file(&path("file"), FileMode::New, 0).unwrap().write_at(0, b"begun").unwrap();
+    let begun = target.create_file(&path("file"), FileMode::New, 0).unwrap();
+    begun.write_at(0, b"begun").unwrap();
+    target.set_aside(begun).unwrap();
     // A snapshot of the target taken meanwhile gives the file another name; that is no reason to begin anew.
     std::fs::hard_link(root.join("file"), root.join("other name")).unwrap();
-    target.create_file(&path("file"), FileMode::Continue, 0).unwrap().write_at(5, b" and done").unwrap();
+    let again = target.create_file(&path("file"), FileMode::Continue, 0).unwrap();
+    again.write_at(5, b" and done").unwrap();
+    target.set_aside(again).unwrap();
     assert_eq!(std::fs::read(root.join("file")).unwrap(), b"begun and done");
     std::fs::remove_file(root.join("file")).unwrap();
     assert!(target.create_file(&path("file"), FileMode::Continue, 0).is_err());

@@ -44,7 +44,8 @@ pub enum FileMode {
     /// [`FileMode::Beside`].
     /// What was written is durable before the file gets its attributes: its old time would vouch for it.
     InPlace,
-    /// A file that this restore began with [`FileMode::New`] or [`FileMode::Beside`]. It is opened as it is, or not at all.
+    /// A file that this restore began with [`FileMode::New`] or [`FileMode::Beside`] and set aside ([`Target::set_aside`]). It is
+    /// opened as it is, or not at all: what has its name by now may be somebody else's.
     Continue,
     /// A file that this restore began with [`FileMode::InPlace`]. It is opened as it is, or not at all, and is made durable
     /// as one is that was never closed.
@@ -115,6 +116,12 @@ pub trait Target: Send + Sync + 'static {
     /// # Errors
     /// `NoSpace`, `PermissionDenied`, `Io`.
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>>;
+
+    /// Closes an open file that is gone on with later, with [`FileMode::Continue`] or [`FileMode::ContinueInPlace`].
+    ///
+    /// # Errors
+    /// What was written before did not get there.
+    fn set_aside(&self, file: Box<dyn TargetFile>) -> Result<()>;
 
     /// Gives up the file begun for `path` with [`FileMode::Beside`], open or not; what stands there stays.
     ///

@@ -138,6 +138,9 @@ impl Target for Refusing {
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>> {
         if self.no_file == Some(path.as_bytes()) { self.refused() } else { self.inner.create_file(path, mode, flags) }
     }
+    fn set_aside(&self, file: Box<dyn TargetFile>) -> Result<()> {
+        self.inner.set_aside(file)
+    }
     fn discard_file(&self, path: &EntryPath) -> Result<()> {
         self.inner.discard_file(path)
     }

@@ -83,7 +83,7 @@ impl FsTarget {
         let made = self.make_beside(&parent, path, |dir, name| new_file(dir, name, flags))?;
         let (fd, _) = made.map_err(|e| self.error("cannot create file", path, e))?;
         let attributes_before = parent.inherits;
-        Ok(FsFile { fd, path: path.clone(), attributes_before, content_before: false, is_beside: true })
+        Ok(FsFile { attributes_before, ..FsFile::new(fd, path.clone(), true) })
     }
 
     /// Puts what was begun for `path` in the place of what stands there, or gives it up.

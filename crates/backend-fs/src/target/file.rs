@@ -6,11 +6,13 @@ use decube_backup_core::{EntryPath, Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An open file of [`crate::target::FsTarget`]; several threads may write it at once.
 #[derive(Debug)]
 pub(crate) struct FsFile {
-    pub(crate) fd: OwnedFd,
+    pub(crate) fd: Arc<OwnedFd>,
     pub(crate) path: EntryPath,
     /// Whether it may carry attributes that nobody set: it existed before, or its directory hands some down.
     pub(crate) attributes_before: bool,
@@ -18,9 +20,34 @@ pub(crate) struct FsFile {
     pub(crate) content_before: bool,
     /// Whether it has not taken the place at its path yet.
     pub(crate) is_beside: bool,
+    /// Whether it is long enough for another restore to rewrite it in place, and locked against that.
+    pub(super) locked: AtomicBool,
 }
 
+/// From this length on a file may be rewritten in place by others; bytes.
+const LOCKED_BYTES_MIN: u64 = 1 << 20;
+
 impl FsFile {
+    /// Just made, empty.
+    pub(crate) fn new(fd: OwnedFd, path: EntryPath, is_beside: bool) -> Self {
+        let locked = AtomicBool::new(false);
+        Self { fd: Arc::new(fd), path, attributes_before: false, content_before: false, is_beside, locked }
+    }
+
+    /// One that holds something, or may.
+    pub(crate) fn existing(fd: Arc<OwnedFd>, path: EntryPath, is_beside: bool) -> Self {
+        let locked = AtomicBool::new(true);
+        Self { fd, path, attributes_before: true, content_before: true, is_beside, locked }
+    }
+
+    /// Before it is `len` long. Others rewrite only what is long: short files save the call.
+    fn lock_if_long(&self, len: u64) -> Result<()> {
+        if len < LOCKED_BYTES_MIN || self.locked.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.lock().inspect_err(|_| self.locked.store(false, Ordering::Relaxed))
+    }
+
     fn error(&self, message: &str, errno: Errno) -> Error {
         Error::io("restore", message, errno.into()).with("path", &self.path)
     }
@@ -28,6 +55,7 @@ impl FsFile {
 
 impl TargetFile for FsFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.lock_if_long(offset.saturating_add(bytes.len() as u64))?;
         pwrite_all(&self.fd, bytes, offset).map_err(|(e, at)| self.error("cannot write", e).with("offset", at))
     }
 
@@ -46,6 +74,7 @@ impl TargetFile for FsFile {
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
+        self.lock_if_long(len)?;
         rustix::fs::ftruncate(&self.fd, len).map_err(|e| self.error("cannot set the length", e).with("length", len))
     }
 

@@ -22,20 +22,22 @@ pub(crate) enum Before {
     Attributes,
 }
 
-/// Sets everything `entry` records on the inode behind `handle`; does `then` before the flags.
+/// Sets everything `entry` records on the inode behind `handle`; does `first` before all, `then` before the flags.
 ///
 /// # Errors
-/// What `then` yields.
+/// What `first` and `then` yield.
 pub(crate) fn finish(
     handle: Handle<'_>,
     entry: &Entry,
     owner: Option<(u32, u32)>,
     before: Before,
+    first: impl FnOnce(&Statx) -> Result<()>,
     then: impl FnOnce() -> Result<()>,
 ) -> Result<Vec<Problem>> {
     let mut task = Task { handle, entry, problems: Vec::new(), withheld: 0 };
     match handle.stat() {
         Ok(stat) => {
+            first(&stat)?;
             let flags = task.attributes(&stat, owner, before);
             then()?;
             if before == Before::Attributes || entry.meta.flags != 0 {

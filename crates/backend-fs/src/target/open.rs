@@ -8,6 +8,7 @@ use decube_backup_core::{EntryPath, Result};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, IFlags, Mode, OFlags, Statx};
 use rustix::io::Errno;
+use std::sync::Arc;
 
 impl FsTarget {
     /// A new file where nothing stands; beside what does.
@@ -17,7 +18,7 @@ impl FsTarget {
         match self.doing(&parent, || new_file(&parent.fd, name, flags)) {
             Ok(fd) => {
                 let attributes_before = parent.inherits;
-                Ok(FsFile { fd, path: path.clone(), attributes_before, content_before: false, is_beside: false })
+                Ok(FsFile { attributes_before, ..FsFile::new(fd, path.clone(), false) })
             }
             Err(Errno::EXIST) => {
                 self.check_told_apart(&parent, name, path)?;
@@ -28,24 +29,14 @@ impl FsTarget {
     }
 
     /// The existing file at `path` and what is known of it.
-    fn open_existing(&self, path: &EntryPath) -> Result<rustix::io::Result<(FsFile, Statx)>> {
+    pub(super) fn open_existing(&self, path: &EntryPath) -> Result<rustix::io::Result<(FsFile, Statx)>> {
         let (parent, name) = self.parent(path)?;
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&parent.fd, name, flags, Mode::empty()).and_then(|fd| {
             let stat = Handle::Open(fd.as_fd()).stat()?;
-            let file =
-                FsFile { fd, path: path.clone(), attributes_before: true, content_before: true, is_beside: false };
+            let file = FsFile::existing(Arc::new(fd), path.clone(), false);
             if source::file_type(&stat) == FileType::RegularFile { Ok((file, stat)) } else { Err(Errno::ISDIR) }
         }))
-    }
-
-    /// The file of this restore to go on with: what stands there otherwise is somebody else's.
-    pub(super) fn open_again(&self, path: &EntryPath) -> Result<FsFile> {
-        let own = self.begun.of(path);
-        match self.open_existing(own.as_ref().unwrap_or(path))? {
-            Ok((file, _)) => Ok(FsFile { path: path.clone(), is_beside: own.is_some(), ..file }),
-            Err(e) => Err(self.error("cannot open the file again to go on with it", path, e)),
-        }
     }
 
     /// The existing file to rewrite, closed to everyone else; `None` if it has to be replaced.
@@ -69,6 +60,7 @@ impl FsTarget {
         if stat.stx_nlink != 1 {
             return Ok(None);
         }
+        file.lock()?;
         let handle = Handle::Open(file.fd.as_fd());
         let own = rustix::process::geteuid().as_raw();
         let closed = if stat.stx_uid == own { Ok(()) } else { handle.chown(Some(own), None) };

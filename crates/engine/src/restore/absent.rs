@@ -33,6 +33,9 @@ impl Target for Absent {
     fn create_file(&self, path: &EntryPath, _: FileMode, _: u32) -> Result<Box<dyn TargetFile>> {
         Err(refused(path))
     }
+    fn set_aside(&self, _: Box<dyn TargetFile>) -> Result<()> {
+        Ok(())
+    }
     fn discard_file(&self, path: &EntryPath) -> Result<()> {
         Err(refused(path))
     }

@@ -66,6 +66,9 @@ impl<N: Nowhere> Target for Into<N> {
         self.0.opens(path, mode)?;
         Ok(Box::new(OpenFile(self.0.clone())))
     }
+    fn set_aside(&self, _: Box<dyn TargetFile>) -> Result<()> {
+        Ok(())
+    }
     fn discard_file(&self, _: &EntryPath) -> Result<()> {
         Ok(())
     }
