@@ -1,0 +1,109 @@
+//! System calls that fail at the worst moment. They fail in a process of its own, by strace.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
+mod common;
+
+use common::{Needs, Scratch, entry, path, target};
+use decube_backup_core::EntryKind;
+use decube_backup_core::target::{FileMode, Target};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const STRACE: Needs = Needs::Program("strace");
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() == Some("in-child") {
+        let (act, root) = (args.next().unwrap(), args.next().unwrap());
+        println!("{}", in_child(&act, Path::new(&root)).replace('\n', " "));
+        return;
+    }
+    common::main(&[
+        ("what_stands_there_survives_every_rename_that_fails", STRACE, renames),
+        ("where_names_cannot_be_exchanged_they_are_moved", STRACE, no_exchange),
+    ]);
+}
+
+/// What is done below `root` while calls fail; what was reported.
+fn in_child(act: &str, root: &Path) -> String {
+    let target = target(root);
+    match act {
+        "make a directory" => format!("{:?}", target.create_directory(&path("thing"))),
+        "write a file" => {
+            let file = target.create_file(&path("thing"), FileMode::Beside, 0).unwrap();
+            file.write_at(0, b"new").unwrap();
+            format!("{:?}", target.finish_file(file, &entry("thing", EntryKind::File { size: 3 }, 0o600)))
+        }
+        _ => panic!("{act}"),
+    }
+}
+
+/// Does `act` below `root` while calls fail as `faults` say.
+fn with_faults(faults: &[&str], act: &str, root: &Path) -> String {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qqq", "-o", "/dev/null"]);
+    for fault in faults {
+        strace.args(["-e", &format!("inject={fault}")]);
+    }
+    let program = std::env::current_exe().unwrap();
+    let output = strace.arg(program).args(["in-child", act]).arg(root).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A file or an empty directory that stands where `act` puts what is none.
+fn stand(root: &Path, act: &str) {
+    match act {
+        "write a file" => fs::create_dir(root.join("thing")).unwrap(),
+        _ => fs::write(root.join("thing"), "old").unwrap(),
+    }
+}
+
+/// Whether it stands there still, and nothing else.
+fn stands(root: &Path, act: &str) -> bool {
+    let thing = root.join("thing");
+    let alone = fs::read_dir(root).unwrap().count() == 1;
+    alone && if act == "write a file" { thing.is_dir() } else { fs::read(thing).is_ok_and(|content| content == b"old") }
+}
+
+const ACTS: [&str; 2] = ["make a directory", "write a file"];
+
+fn renames() {
+    for act in ACTS {
+        let cases: [&[&str]; 6] = [
+            &["renameat2:error=EIO"],
+            &["renameat2:error=EACCES"],
+            &["renameat2:error=ENOSPC"],
+            // Only the way back is open.
+            &[
+                "renameat2:error=EINVAL",
+                if act == "write a file" { "renameat:error=EIO:when=3" } else { "renameat:error=EIO:when=2" },
+            ],
+            // What stood there cannot be removed.
+            &["unlinkat:error=EIO:when=1"],
+            &["renameat2:error=EINVAL", "unlinkat:error=EIO:when=1"],
+        ];
+        for faults in cases {
+            let scratch = Scratch::new();
+            stand(scratch.path(), act);
+            let said = with_faults(faults, act, scratch.path());
+            assert!(stands(scratch.path(), act), "{act} {faults:?} {said}");
+            assert!(said.contains("cannot re"), "{act} {faults:?} {said}");
+        }
+    }
+}
+
+fn no_exchange() {
+    for act in ACTS {
+        for error in ["EINVAL", "ENOSYS", "EOPNOTSUPP"] {
+            let scratch = Scratch::new();
+            stand(scratch.path(), act);
+            let said = with_faults(&[&format!("renameat2:error={error}")], act, scratch.path());
+            assert!(said.trim() == "[]" || said.trim() == "Ok(())", "{said}");
+            assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+            assert_eq!(scratch.join("thing").is_dir(), act == "make a directory");
+        }
+    }
+}
