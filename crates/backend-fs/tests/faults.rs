@@ -8,6 +8,7 @@ use common::{Needs, Scratch, entry, path, target};
 use decube_backup_core::EntryKind;
 use decube_backup_core::target::{FileMode, Target};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -23,6 +24,7 @@ fn main() {
     common::main(&[
         ("what_stands_there_survives_every_rename_that_fails", STRACE, renames),
         ("where_names_cannot_be_exchanged_they_are_moved", STRACE, no_exchange),
+        ("what_only_closing_or_waiting_tells_is_heard", STRACE, told_late),
     ]);
 }
 
@@ -36,13 +38,34 @@ fn in_child(act: &str, root: &Path) -> String {
             file.write_at(0, b"new").unwrap();
             format!("{:?}", target.finish_file(file, &entry("thing", EntryKind::File { size: 3 }, 0o600)))
         }
+        "write a file twice" => {
+            let write = |mode: FileMode| {
+                let file = target.create_file(&path("thing"), mode, 0)?;
+                file.write_at(0, b"new")?;
+                target.set_aside(file)
+            };
+            let aside = write(FileMode::New);
+            let file = target.create_file(&path("thing"), FileMode::Continue, 0).unwrap();
+            let finished = target.finish_file(file, &entry("thing", EntryKind::File { size: 3 }, 0o640));
+            format!("{aside:?} {finished:?}")
+        }
         _ => panic!("{act}"),
     }
 }
 
 /// Does `act` below `root` while calls fail as `faults` say.
 fn with_faults(faults: &[&str], act: &str, root: &Path) -> String {
+    run(Command::new("strace"), faults, act, root)
+}
+
+/// As [`with_faults`], for calls that concern `root` or what is `act`ed on there: the program could not even start otherwise.
+fn with_faults_there(faults: &[&str], act: &str, root: &Path) -> String {
     let mut strace = Command::new("strace");
+    strace.arg("-P").arg(root).arg("-P").arg(root.join("thing"));
+    run(strace, faults, act, root)
+}
+
+fn run(mut strace: Command, faults: &[&str], act: &str, root: &Path) -> String {
     strace.args(["-f", "-qqq", "-o", "/dev/null"]);
     for fault in faults {
         strace.args(["-e", &format!("inject={fault}")]);
@@ -106,4 +129,29 @@ fn no_exchange() {
             assert_eq!(scratch.join("thing").is_dir(), act == "make a directory");
         }
     }
+}
+
+fn told_late() {
+    // A file system that is not known, as far as the process can tell.
+    let unknown = "fstatfs:error=ENOSYS";
+    let told = |said: &str| said.matches("cannot write what was taken before").count();
+    for fault in ["close:error=EDQUOT", "fsync:error=EIO"] {
+        let scratch = Scratch::new();
+        let said = with_faults_there(&[unknown, fault], "write a file twice", scratch.path());
+        // When it is set aside, and when it is finished.
+        assert_eq!(told(&said), 2, "{fault} {said}");
+        // Nothing vouches for what is there.
+        assert_eq!(fs::metadata(scratch.join("thing")).unwrap().permissions().mode() & 0o7777, 0o1600);
+    }
+    // Nothing is replaced by less.
+    let scratch = Scratch::new();
+    scratch.file("thing", "old");
+    let said = with_faults(&[unknown, "fsync:error=EIO"], "write a file", scratch.path());
+    assert_eq!(told(&said), 1, "{said}");
+    assert_eq!(fs::read(scratch.join("thing")).unwrap(), b"old");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+    // Where there is no such call, there is nothing to tell.
+    let scratch = Scratch::new();
+    let said = with_faults(&[unknown, "fsync:error=EINVAL"], "write a file twice", scratch.path());
+    assert_eq!(said.trim(), "Ok(()) []");
 }

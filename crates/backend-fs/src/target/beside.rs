@@ -84,7 +84,7 @@ impl FsTarget {
         let made = self.make_beside(&parent, path, |dir, name| new_file(dir, name, flags))?;
         let (fd, _) = made.map_err(|e| self.error("cannot create file", path, e))?;
         let attributes_before = parent.inherits;
-        Ok(FsFile { attributes_before, ..FsFile::new(fd, path.clone(), true) })
+        Ok(FsFile { attributes_before, ..FsFile::new(fd, parent.kind, path.clone(), true) })
     }
 
     /// Puts what was begun for `path` in the place of what stands there, or gives it up.
@@ -92,7 +92,7 @@ impl FsTarget {
         self.put_in_place(path).map_err(|error| self.given_up(path, error))
     }
 
-    fn given_up(&self, path: &EntryPath, error: Error) -> Error {
+    pub(super) fn given_up(&self, path: &EntryPath, error: Error) -> Error {
         match self.give_up(path) {
             Ok(()) => error,
             Err(left) => error.with("left", left.chain()),

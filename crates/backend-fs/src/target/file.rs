@@ -1,5 +1,6 @@
 //! A file while it is written.
 
+use super::kinds::Kind;
 use crate::pwrite::pwrite_all;
 use decube_backup_core::target::TargetFile;
 use decube_backup_core::{EntryPath, Error, Result};
@@ -14,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct FsFile {
     pub(crate) fd: Arc<OwnedFd>,
     pub(crate) path: EntryPath,
+    /// What it lies on.
+    pub(super) kind: Kind,
     /// Whether it may carry attributes that nobody set: it existed before, or its directory hands some down.
     pub(crate) attributes_before: bool,
     /// Whether it held something before it was opened.
@@ -29,15 +32,33 @@ const LOCKED_BYTES_MIN: u64 = 1 << 20;
 
 impl FsFile {
     /// Just made, empty.
-    pub(crate) fn new(fd: OwnedFd, path: EntryPath, is_beside: bool) -> Self {
+    pub(crate) fn new(fd: OwnedFd, kind: Kind, path: EntryPath, is_beside: bool) -> Self {
         let locked = AtomicBool::new(false);
-        Self { fd: Arc::new(fd), path, attributes_before: false, content_before: false, is_beside, locked }
+        Self { fd: Arc::new(fd), kind, path, attributes_before: false, content_before: false, is_beside, locked }
     }
 
     /// One that holds something, or may.
-    pub(crate) fn existing(fd: Arc<OwnedFd>, path: EntryPath, is_beside: bool) -> Self {
+    pub(crate) fn existing(fd: Arc<OwnedFd>, kind: Kind, path: EntryPath, is_beside: bool) -> Self {
         let locked = AtomicBool::new(true);
-        Self { fd, path, attributes_before: true, content_before: true, is_beside, locked }
+        Self { fd, kind, path, attributes_before: true, content_before: true, is_beside, locked }
+    }
+
+    /// Waits for what was written to be there, where closing or waiting may tell of errors that writing did not.
+    ///
+    /// # Errors
+    /// It is not: no space, over quota, a server or a disk that fails.
+    pub(super) fn flush(&self) -> Result<()> {
+        if self.kind.is_plain() {
+            return Ok(());
+        }
+        let failed = |e| self.error("cannot write what was taken before", e);
+        let another = rustix::io::dup(&*self.fd).map_err(failed)?;
+        nix::unistd::close(another).map_err(|e| failed(Errno::from_raw_os_error(e as i32)))?;
+        match rustix::fs::fsync(&self.fd) {
+            // There is no such thing there.
+            Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+            Err(e) => Err(failed(e)),
+        }
     }
 
     /// Before it is `len` long. Others rewrite only what is long: short files save the call.

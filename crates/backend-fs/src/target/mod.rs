@@ -15,6 +15,7 @@
 //! | `settle` | the end of what was made: attributes, place |
 //! | `finish` | owner, extended attributes, times, mode, flags, in that order |
 //! | `owner` | who owns what is restored |
+//! | `kinds` | what is known of file systems |
 //! | `remove` | taking away what stands in the way |
 //! | `locks` | flags that forbid what a restore does |
 
@@ -22,6 +23,7 @@ mod beside;
 mod file;
 mod finish;
 mod folding;
+mod kinds;
 mod locks;
 mod open;
 mod opened;

@@ -18,7 +18,7 @@ impl FsTarget {
         match self.doing(&parent, || new_file(&parent.fd, name, flags)) {
             Ok(fd) => {
                 let attributes_before = parent.inherits;
-                Ok(FsFile { attributes_before, ..FsFile::new(fd, path.clone(), false) })
+                Ok(FsFile { attributes_before, ..FsFile::new(fd, parent.kind, path.clone(), false) })
             }
             Err(Errno::EXIST) => {
                 self.check_told_apart(&parent, name, path)?;
@@ -34,7 +34,7 @@ impl FsTarget {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&parent.fd, name, flags, Mode::empty()).and_then(|fd| {
             let stat = Handle::Open(fd.as_fd()).stat()?;
-            let file = FsFile::existing(Arc::new(fd), path.clone(), false);
+            let file = FsFile::existing(Arc::new(fd), parent.kind, path.clone(), false);
             if source::file_type(&stat) == FileType::RegularFile { Ok((file, stat)) } else { Err(Errno::ISDIR) }
         }))
     }

@@ -4,6 +4,7 @@
 //! one file is written by one restore at a time.
 
 use super::file::FsFile;
+use super::kinds::Kind;
 use super::open::is_unfinished;
 use super::{FsTarget, inode};
 use crate::attributes::{Handle, STAT_MASK};
@@ -23,7 +24,7 @@ pub(super) struct Opened(Mutex<HashMap<EntryPath, Known>>);
 #[derive(Debug)]
 enum Known {
     /// Shared, not opened again: its lock would forbid it.
-    Open(Weak<OwnedFd>),
+    Open(Weak<OwnedFd>, Kind),
     /// Closed for now: device and inode number.
     Aside((u64, u64)),
 }
@@ -35,7 +36,7 @@ impl Opened {
 
     /// Notes that `file` may be asked for again while it is open.
     pub(super) fn note(&self, file: &FsFile) {
-        self.all().insert(file.path.clone(), Known::Open(Arc::downgrade(&file.fd)));
+        self.all().insert(file.path.clone(), Known::Open(Arc::downgrade(&file.fd), file.kind));
     }
 
     /// `path` is finished or given up.
@@ -51,12 +52,13 @@ impl FsTarget {
         let Ok(file) = file.downcast::<FsFile>() else {
             return Err(Error::new(ErrorKind::Internal, "restore", "the file was opened by another target"));
         };
+        let flushed = file.flush();
         let mut all = self.opened.all();
         let FsFile { fd, path, .. } = *file;
-        let Some(fd) = Arc::into_inner(fd) else { return Ok(()) };
+        let Some(fd) = Arc::into_inner(fd) else { return flushed };
         let stat = Handle::Open(fd.as_fd()).stat().map_err(|e| self.error("cannot stat", &path, e))?;
         all.insert(path, Known::Aside(inode(&stat)));
-        Ok(())
+        flushed
     }
 
     /// The file of this restore to go on with: what stands there otherwise is somebody else's.
@@ -64,8 +66,8 @@ impl FsTarget {
         let own = self.begun.of(path);
         let is_beside = own.is_some();
         let before = match self.opened.all().get(path) {
-            Some(Known::Open(fd)) => match fd.upgrade() {
-                Some(fd) => return Ok(FsFile::existing(fd, path.clone(), is_beside)),
+            Some(Known::Open(fd, kind)) => match fd.upgrade() {
+                Some(fd) => return Ok(FsFile::existing(fd, *kind, path.clone(), is_beside)),
                 None => None,
             },
             Some(Known::Aside(inode)) => Some(*inode),

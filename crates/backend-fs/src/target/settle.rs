@@ -25,6 +25,7 @@ impl FsTarget {
         };
         self.opened.forget(&file.path);
         if let Err(error) = self.keep(&file) {
+            let error = if file.is_beside { self.given_up(&file.path, error) } else { error };
             return vec![Problem::from_error(ProblemKind::Unwritable, entry.path.as_bytes(), &error)];
         }
         let before = if file.attributes_before { Before::Attributes } else { Before::Nothing };
@@ -36,6 +37,7 @@ impl FsTarget {
 
     /// Sees to it that what was written is there before anything vouches for it.
     fn keep(&self, file: &FsFile) -> Result<()> {
+        file.flush()?;
         // Blocks that were there before may reach the disk later than the time that vouches for them.
         if file.content_before {
             rustix::fs::fdatasync(&file.fd).map_err(|e| self.error("cannot be made durable", &file.path, e))?;
