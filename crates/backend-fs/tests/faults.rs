@@ -4,11 +4,12 @@
 
 mod common;
 
-use common::{Needs, Scratch, entry, path, target};
-use decube_backup_core::EntryKind;
+use common::{Needs, Scratch, USER, entry, path, target};
+use decube_backup_backend_fs::torture::acl;
+use decube_backup_core::entry::{Entry, EntryKind, Xattr};
 use decube_backup_core::target::{FileMode, Target};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -25,6 +26,7 @@ fn main() {
         ("what_stands_there_survives_every_rename_that_fails", STRACE, renames),
         ("where_names_cannot_be_exchanged_they_are_moved", STRACE, no_exchange),
         ("what_only_closing_or_waiting_tells_is_heard", STRACE, told_late),
+        ("whoever_is_killed_before_the_time_is_set_leaves_the_mark", STRACE, killed),
     ]);
 }
 
@@ -49,6 +51,11 @@ fn in_child(act: &str, root: &Path) -> String {
             let finished = target.finish_file(file, &entry("thing", EntryKind::File { size: 3 }, 0o640));
             format!("{aside:?} {finished:?}")
         }
+        "rewrite a file" => {
+            let file = target.create_file(&path("thing"), FileMode::InPlace, 0).unwrap();
+            file.write_at(0, b"new").unwrap();
+            format!("{:?}", target.finish_file(file, &of_many_attributes()))
+        }
         _ => panic!("{act}"),
     }
 }
@@ -72,8 +79,20 @@ fn run(mut strace: Command, faults: &[&str], act: &str, root: &Path) -> String {
     }
     let program = std::env::current_exe().unwrap();
     let output = strace.arg(program).args(["in-child", act]).arg(root).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    let killed = faults.iter().any(|fault| fault.contains("KILL"));
+    assert_eq!(output.status.success(), !killed, "{output:?}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The file `thing`, of another user if that can be, with an extended attribute and an ACL.
+fn of_many_attributes() -> Entry {
+    let mut wanted = entry("thing", EntryKind::File { size: 3 }, 0o460);
+    if rustix::process::geteuid().is_root() {
+        (wanted.meta.uid, wanted.meta.gid) = (USER, USER);
+    }
+    let attribute = |name: &[u8], value: Vec<u8>| Xattr { name: name.to_vec(), value };
+    wanted.meta.xattrs = vec![attribute(b"system.posix_acl_access", acl(6)), attribute(b"user.a", b"value".to_vec())];
+    wanted
 }
 
 /// A file or an empty directory that stands where `act` puts what is none.
@@ -154,4 +173,27 @@ fn told_late() {
     let scratch = Scratch::new();
     let said = with_faults(&[unknown, "fsync:error=EINVAL"], "write a file twice", scratch.path());
     assert_eq!(said.trim(), "Ok(()) []");
+}
+
+fn killed() {
+    let wanted = of_many_attributes();
+    let mut calls = vec!["fsetxattr:signal=KILL:when=1", "utimensat:signal=KILL", "fdatasync:signal=KILL"];
+    if wanted.meta.uid == USER {
+        calls.push("fchown:signal=KILL");
+    }
+    for call in calls {
+        let scratch = Scratch::new();
+        let thing = scratch.file("thing", "old");
+        fs::set_permissions(&thing, fs::Permissions::from_mode(0o664)).unwrap();
+        with_faults(&[call], "rewrite a file", scratch.path());
+        let mode = fs::metadata(&thing).unwrap().permissions().mode();
+        assert!(target(scratch.path()).existing(&path("thing")).unwrap().unwrap().is_unfinished, "{call} {mode:o}");
+    }
+    // Once it has its time it is a whole file.
+    let scratch = Scratch::new();
+    let thing = scratch.file("thing", "old");
+    with_faults(&["fsetxattr:signal=KILL:when=2"], "rewrite a file", scratch.path());
+    assert_eq!(fs::metadata(&thing).unwrap().mtime(), wanted.meta.mtime.seconds);
+    assert_eq!(target(scratch.path()).finish_existing(&wanted), []);
+    assert_eq!(with_faults(&[], "rewrite a file", scratch.path()).trim(), "[]");
 }

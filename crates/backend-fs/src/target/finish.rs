@@ -1,9 +1,10 @@
 //! Setting an entry's attributes.
 //!
-//! Order: owner (it clears set-id bits and capabilities), extended attributes and ACLs (they change
-//! mode bits), times, mode (until then a file is known to be unfinished), and flags last: an immutable inode takes nothing
-//! any more. What cannot be set is one [`Problem`] per kind of attribute.
+//! Order: owner (it clears set-id bits and capabilities), extended attributes, times, the ACL (it changes mode bits), mode, and
+//! flags last: an immutable inode takes nothing any more. Until a file has its time its mode says that it is unfinished, whoever
+//! is killed. What cannot be set is one [`Problem`] per kind of attribute.
 
+use super::open::is_unfinished;
 use crate::attributes::{Handle, SETTABLE};
 use crate::source::timestamp;
 use decube_backup_core::display::display_bytes;
@@ -34,7 +35,7 @@ pub(crate) fn finish(
     first: impl FnOnce(&Statx) -> Result<()>,
     then: impl FnOnce() -> Result<()>,
 ) -> Result<Vec<Problem>> {
-    let mut task = Task { handle, entry, problems: Vec::new(), withheld: 0 };
+    let mut task = Task { handle, entry, problems: Vec::new(), withheld: 0, unset: Vec::new() };
     match handle.stat() {
         Ok(stat) => {
             first(&stat)?;
@@ -73,6 +74,8 @@ struct Task<'a> {
     problems: Vec<Problem>,
     /// Bits of the recorded mode that would say something else here.
     withheld: u32,
+    /// Extended attributes that could not be set, and why.
+    unset: Vec<String>,
 }
 
 impl Task<'_> {
@@ -97,13 +100,19 @@ impl Task<'_> {
             mode_now = u32::MAX;
         }
         if before == Before::Attributes || !meta.xattrs.is_empty() {
-            self.xattrs(before);
+            self.xattrs(before, |name| name != acl::ACCESS);
             mode_now = u32::MAX;
         }
         let times = Timestamps { last_access: timespec_omitted(), last_modification: timespec(meta.mtime) };
         match self.handle.set_times(&times) {
             Ok(()) => self.check_time(meta.mtime),
             Err(e) => self.problem(format!("cannot set modification time {}: {e}", meta.mtime)),
+        }
+        if before == Before::Attributes || meta.xattrs.iter().any(|x| x.name == acl::ACCESS) {
+            self.xattrs(before, |name| name == acl::ACCESS);
+        }
+        if !self.unset.is_empty() {
+            self.problem(format!("cannot set extended attributes: {}", self.unset.join(", ")));
         }
         if !matches!(self.entry.kind, EntryKind::Symlink { .. }) {
             self.mode(mode_now, (meta.uid, meta.gid) == owned || owner == Some(owned));
@@ -129,7 +138,13 @@ impl Task<'_> {
         let meta = &self.entry.meta;
         let acl = |xattrs: &[Xattr]| xattrs.iter().find(|x| x.name == acl::ACCESS).map(|x| x.value.clone());
         let acl_changes = || self.handle.xattr(acl::ACCESS).unwrap_or_default() != acl(&meta.xattrs);
-        if matches!(self.entry.kind, EntryKind::Symlink { .. }) || !(owner_changes || acl_changes()) {
+        // A file that has its mark is closed: whoever is killed from here on leaves it with that.
+        let is_closed = match self.entry.kind {
+            EntryKind::Symlink { .. } => true,
+            EntryKind::File { .. } => is_unfinished(now),
+            _ => false,
+        };
+        if is_closed || !(owner_changes || acl_changes()) {
             return;
         }
         let of_owner = if owner_changes { meta.mode & 0o700 } else { 0o700 };
@@ -162,14 +177,15 @@ impl Task<'_> {
         got
     }
 
-    fn xattrs(&mut self, before: Before) {
+    /// Sets those that are `meant`, and removes such as are not recorded.
+    fn xattrs(&mut self, before: Before, meant: impl Fn(&[u8]) -> bool) {
         let wanted = &self.entry.meta.xattrs;
-        let mut failed: Vec<String> = Vec::new();
+        let failed = &mut self.unset;
         let mut fail = |what: &str, name: &[u8], e: Errno| failed.push(format!("{what}{} ({e})", display_bytes(name)));
         if before == Before::Attributes {
             match self.handle.xattr_names() {
                 Ok(names) => {
-                    for name in names.iter().filter(|n| !kept(n) && wanted.iter().all(|w| w.name != **n)) {
+                    for name in names.iter().filter(|n| meant(n) && !kept(n) && wanted.iter().all(|w| w.name != **n)) {
                         match self.handle.remove_xattr(name) {
                             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
                             Err(e) => fail("removal of ", name, e),
@@ -179,7 +195,7 @@ impl Task<'_> {
                 Err(e) => fail("", b"those already there", e),
             }
         }
-        for Xattr { name, value } in wanted {
+        for Xattr { name, value } in wanted.iter().filter(|x| meant(&x.name)) {
             let same = before == Before::Attributes && matches!(self.handle.xattr(name), Ok(Some(v)) if v == *value);
             if !same && let Err(e) = self.handle.set_xattr(name, value) {
                 fail("", name, e);
@@ -188,9 +204,6 @@ impl Task<'_> {
                     self.withheld = 0o070 & !(acl::group_bits(value) << 3);
                 }
             }
-        }
-        if !failed.is_empty() {
-            self.problem(format!("cannot set extended attributes: {}", failed.join(", ")));
         }
     }
 
