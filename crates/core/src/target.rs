@@ -110,6 +110,13 @@ pub trait Target: Send + Sync + 'static {
     /// A non-directory that cannot be replaced is in the way.
     fn create_directory(&self, path: &EntryPath) -> Result<()>;
 
+    /// Takes from a directory that stood there what others would have of it only until [`Target::finish_directory`]: what comes
+    /// into it is never for more people than in the end. It stays its owner's to work in.
+    ///
+    /// # Errors
+    /// They cannot be kept out.
+    fn narrow_directory(&self, entry: &Entry) -> Result<()>;
+
     /// Opens `path` for writing, for its owner alone until [`Target::finish_file`]. Of `flags`, the entry's inode flags, a new file
     /// gets those that only an empty one takes.
     ///

@@ -135,6 +135,9 @@ impl Target for Refusing {
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         self.inner.create_directory(path)
     }
+    fn narrow_directory(&self, entry: &Entry) -> Result<()> {
+        self.inner.narrow_directory(entry)
+    }
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>> {
         if self.no_file == Some(path.as_bytes()) { self.refused() } else { self.inner.create_file(path, mode, flags) }
     }

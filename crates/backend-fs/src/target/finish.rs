@@ -53,6 +53,25 @@ pub(crate) fn finish(
     Ok(task.problems)
 }
 
+/// Takes from a directory that stood there what others would have of it only until it is finished: mode bits that it will not
+/// have, those of its group and its ACL where they will be others, and an owner who will not be.
+pub(crate) fn narrow(handle: Handle<'_>, entry: &Entry, owner: Option<(u32, u32)>) -> rustix::io::Result<()> {
+    let stat = handle.stat()?;
+    let task = Task { handle, entry, problems: Vec::new(), withheld: 0, unset: Vec::new() };
+    let (now, owned) = (u32::from(stat.stx_mode) & 0o7777, (stat.stx_uid, stat.stx_gid));
+    let owner = owner.filter(|wanted| *wanted != owned);
+    let of_others = entry.meta.mode & if owner.is_some() || task.acl_changes() { 0o007 } else { 0o077 };
+    let narrowed = now & (0o7700 | of_others);
+    if narrowed != now {
+        handle.chmod(narrowed)?;
+    }
+    // An ordinary user may not, nor restores what only others may read.
+    if let Some((user, group)) = owner.filter(|_| rustix::process::geteuid().is_root()) {
+        handle.chown(Some(user), Some(group))?;
+    }
+    Ok(())
+}
+
 /// Whether the inode behind `handle` has everything that [`finish`] would set.
 pub(crate) fn is_finished(handle: Handle<'_>, entry: &Entry, owner: Option<(u32, u32)>) -> bool {
     let meta = &entry.meta;
@@ -132,19 +151,23 @@ impl Task<'_> {
         Some(flags.difference(locking))
     }
 
+    /// Whether the ACL it has is not the recorded one.
+    fn acl_changes(&self) -> bool {
+        let wanted = self.entry.meta.xattrs.iter().find(|x| x.name == acl::ACCESS).map(|x| &x.value);
+        self.handle.xattr(acl::ACCESS).unwrap_or_default().as_ref() != wanted
+    }
+
     /// Takes from an inode that others may use already what they would have of it in between: group bits are another
     /// group's after a change of owner, and without its ACL the bits of its mask are the group's.
     fn close(&self, now: u32, owner_changes: bool) {
         let meta = &self.entry.meta;
-        let acl = |xattrs: &[Xattr]| xattrs.iter().find(|x| x.name == acl::ACCESS).map(|x| x.value.clone());
-        let acl_changes = || self.handle.xattr(acl::ACCESS).unwrap_or_default() != acl(&meta.xattrs);
         // A file that has its mark is closed: whoever is killed from here on leaves it with that.
         let is_closed = match self.entry.kind {
             EntryKind::Symlink { .. } => true,
             EntryKind::File { .. } => is_unfinished(now),
             _ => false,
         };
-        if is_closed || !(owner_changes || acl_changes()) {
+        if is_closed || !(owner_changes || self.acl_changes()) {
             return;
         }
         let of_owner = if owner_changes { meta.mode & 0o700 } else { 0o700 };

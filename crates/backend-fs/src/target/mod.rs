@@ -208,6 +208,20 @@ impl Target for FsTarget {
         Ok(())
     }
 
+    fn narrow_directory(&self, entry: &Entry) -> Result<()> {
+        let failed = |e| self.error("cannot keep others out of the directory meanwhile", &entry.path, e);
+        let opened = self.open_to_finish(&entry.path, entry).map_err(failed)?;
+        let narrow = || finish::narrow(opened.handle(), entry, self.owners.of(&entry.meta));
+        match (narrow(), &opened) {
+            (Err(Errno::PERM), settle::Found::Readable(fd)) if self.unlock_directory(entry.path.as_bytes(), fd) => {
+                narrow().map_err(failed)
+            }
+            // Not one's own, or not to be had here: what is not set is told in the end.
+            (Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL), _) => Ok(()),
+            (narrowed, _) => narrowed.map_err(failed),
+        }
+    }
+
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>> {
         Ok(Box::new(match mode {
             FileMode::New => self.create_new(path, flags)?,

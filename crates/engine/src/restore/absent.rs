@@ -30,6 +30,9 @@ impl Target for Absent {
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         Err(refused(path))
     }
+    fn narrow_directory(&self, entry: &Entry) -> Result<()> {
+        Err(refused(&entry.path))
+    }
     fn create_file(&self, path: &EntryPath, _: FileMode, _: u32) -> Result<Box<dyn TargetFile>> {
         Err(refused(path))
     }
