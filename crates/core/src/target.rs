@@ -21,12 +21,22 @@ pub struct Existing {
     pub kind: EntryKind,
     /// Its modification time.
     pub mtime: Timestamp,
+    /// What times are multiples of there, as far as the target knows; nanoseconds, 1 where they are exact.
+    pub mtime_step_ns: u64,
     /// Names it has: of one with more, others may be none of this restore's business.
     pub links: u64,
     /// What tells it from everything else on this machine: device and inode number.
     pub inode: (u64, u64),
     /// A file that a restore began and did not finish. Its time says nothing.
     pub is_unfinished: bool,
+}
+
+impl Existing {
+    /// What `time` is where this stands.
+    #[must_use]
+    pub fn time_there(&self, time: Timestamp) -> Timestamp {
+        time.cut_to(self.mtime_step_ns)
+    }
 }
 
 /// What is said of a directory that cannot make way for something else.

@@ -5,8 +5,9 @@
 //! is killed. What cannot be set is one [`Problem`] per kind of attribute.
 
 use super::open::is_unfinished;
+use super::proofs::{Proof, Proofs, step_between};
 use crate::attributes::{Handle, SETTABLE};
-use crate::source::timestamp;
+use crate::source::{self, timestamp};
 use decube_backup_core::display::display_bytes;
 use decube_backup_core::entry::{Entry, EntryKind, Timestamp, Xattr};
 use decube_backup_core::monitor::{Problem, ProblemKind};
@@ -32,14 +33,16 @@ pub(crate) fn finish(
     entry: &Entry,
     owner: Option<(u32, u32)>,
     before: Before,
+    proofs: &Proofs,
     first: impl FnOnce(&Statx) -> Result<()>,
     then: impl FnOnce() -> Result<()>,
 ) -> Result<Vec<Problem>> {
-    let mut task = Task { handle, entry, problems: Vec::new(), withheld: 0, unset: Vec::new() };
+    let mut task = Task { handle, entry, problems: Vec::new(), withheld: 0, unset: Vec::new(), set: Set::default() };
     match handle.stat() {
         Ok(stat) => {
             first(&stat)?;
             let flags = task.attributes(&stat, owner, before);
+            task.check_kept(&stat, proofs);
             then()?;
             if before == Before::Attributes || entry.meta.flags != 0 {
                 task.flags(flags);
@@ -57,7 +60,7 @@ pub(crate) fn finish(
 /// have, those of its group and its ACL where they will be others, and an owner who will not be.
 pub(crate) fn narrow(handle: Handle<'_>, entry: &Entry, owner: Option<(u32, u32)>) -> rustix::io::Result<()> {
     let stat = handle.stat()?;
-    let task = Task { handle, entry, problems: Vec::new(), withheld: 0, unset: Vec::new() };
+    let task = Task { handle, entry, problems: Vec::new(), withheld: 0, unset: Vec::new(), set: Set::default() };
     let (now, owned) = (u32::from(stat.stx_mode) & 0o7777, (stat.stx_uid, stat.stx_gid));
     let owner = owner.filter(|wanted| *wanted != owned);
     let of_others = entry.meta.mode & if owner.is_some() || task.acl_changes() { 0o007 } else { 0o077 };
@@ -73,7 +76,12 @@ pub(crate) fn narrow(handle: Handle<'_>, entry: &Entry, owner: Option<(u32, u32)
 }
 
 /// Whether the inode behind `handle` has everything that [`finish`] would set.
-pub(crate) fn is_finished(handle: Handle<'_>, entry: &Entry, owner: Option<(u32, u32)>) -> bool {
+pub(crate) fn is_finished(
+    handle: Handle<'_>,
+    entry: &Entry,
+    owner: Option<(u32, u32)>,
+    step_ns: impl Fn(&Statx) -> u64,
+) -> bool {
     let meta = &entry.meta;
     let is_link = matches!(entry.kind, EntryKind::Symlink { .. });
     let Ok(stat) = handle.stat() else { return false };
@@ -84,7 +92,7 @@ pub(crate) fn is_finished(handle: Handle<'_>, entry: &Entry, owner: Option<(u32,
     let all = meta.xattrs.iter().all(|x| matches!(handle.xattr(&x.name), Ok(Some(value)) if value == x.value));
     let wanted = IFlags::from_bits_retain(meta.flags) & SETTABLE;
     let flags = handle.flags().map_or(wanted.is_empty(), |now| now & SETTABLE == wanted);
-    mode && owned && timestamp(&stat.stx_mtime) == meta.mtime && none_else && all && flags
+    mode && owned && timestamp(&stat.stx_mtime) == meta.mtime.cut_to(step_ns(&stat)) && none_else && all && flags
 }
 
 struct Task<'a> {
@@ -95,6 +103,15 @@ struct Task<'a> {
     withheld: u32,
     /// Extended attributes that could not be set, and why.
     unset: Vec<String>,
+    set: Set,
+}
+
+/// What the system said was set.
+#[derive(Default)]
+struct Set {
+    mode: Option<u32>,
+    owner: Option<(u32, u32)>,
+    time: bool,
 }
 
 impl Task<'_> {
@@ -124,7 +141,7 @@ impl Task<'_> {
         }
         let times = Timestamps { last_access: timespec_omitted(), last_modification: timespec(meta.mtime) };
         match self.handle.set_times(&times) {
-            Ok(()) => self.check_time(meta.mtime),
+            Ok(()) => self.set.time = true,
             Err(e) => self.problem(format!("cannot set modification time {}: {e}", meta.mtime)),
         }
         if before == Before::Attributes || meta.xattrs.iter().any(|x| x.name == acl::ACCESS) {
@@ -181,7 +198,10 @@ impl Task<'_> {
     /// Returns who owns it then.
     fn chown(&mut self, now: (u32, u32), wanted: (u32, u32)) -> (u32, u32) {
         match self.handle.chown(Some(wanted.0), Some(wanted.1)) {
-            Ok(()) => return wanted,
+            Ok(()) => {
+                self.set.owner = Some(wanted);
+                return wanted;
+            }
             Err(Errno::PERM) => {}
             Err(e) => {
                 self.problem(format!("cannot set owner {}:{}: {e}", wanted.0, wanted.1));
@@ -239,10 +259,11 @@ impl Task<'_> {
             mode &= !0o6000;
         }
         mode &= !self.withheld;
-        if mode != now
-            && let Err(e) = self.handle.chmod(mode)
-        {
-            return self.problem(format!("cannot set mode {wanted:04o}: {e}"));
+        if mode != now {
+            if let Err(e) = self.handle.chmod(mode) {
+                return self.problem(format!("cannot set mode {wanted:04o}: {e}"));
+            }
+            self.set.mode = Some(mode);
         }
         // The kernel silently drops set-group-id for a group the caller is not in.
         let got = if mode & 0o7000 == 0 || mode == now {
@@ -250,6 +271,10 @@ impl Task<'_> {
         } else {
             self.handle.stat().map_or(mode, |stat| u32::from(stat.stx_mode) & 0o7777)
         };
+        if got != mode {
+            // It is told already.
+            self.set.mode = None;
+        }
         if got != wanted {
             let why = match self.withheld & wanted {
                 0 => "the owner is not the recorded one",
@@ -259,16 +284,51 @@ impl Task<'_> {
         }
     }
 
-    /// File systems clamp times they cannot hold, and say nothing.
-    fn check_time(&mut self, wanted: Timestamp) {
-        if i32::try_from(wanted.seconds).is_ok_and(|seconds| seconds >= 0) {
+    /// Reads back what was set, unless the file system has shown that it keeps it. Some clamp, cut and drop, and say nothing.
+    fn check_kept(&mut self, before: &Statx, proofs: &Proofs) {
+        let wanted = self.entry.meta.mtime;
+        let device = source::device(before);
+        let proof = proofs.of(device);
+        let Set { mode, owner, time } = &self.set;
+        let mode = mode.filter(|_| !proof.modes);
+        let owner = owner.filter(|_| !proof.owners);
+        let is_common = i32::try_from(wanted.seconds).is_ok_and(|seconds| seconds >= 0);
+        let time = *time && !(proof.times && is_common);
+        if mode.is_none() && owner.is_none() && !time {
             return;
         }
-        if let Ok(stat) = self.handle.stat()
-            && timestamp(&stat.stx_mtime) != wanted
-        {
+        let Ok(stat) = self.handle.stat() else { return };
+        let mut new = Proof::default();
+        if let Some(mode) = mode {
+            let got = u32::from(stat.stx_mode) & 0o7777;
+            // Where all files look alike, none looks like one that is not finished.
+            new.modes = got == mode && is_unfinished(before.stx_mode.into());
+            if got != mode {
+                self.problem(format!("cannot set mode {mode:04o}, the file system keeps {got:04o}"));
+            }
+        }
+        if let Some((user, group)) = owner {
+            let got = (stat.stx_uid, stat.stx_gid);
+            new.owners = got == (user, group);
+            if !new.owners {
+                self.problem(format!("cannot set owner {user}:{group}, the file system keeps {}:{}", got.0, got.1));
+            }
+        }
+        if time {
             let got = timestamp(&stat.stx_mtime);
-            self.problem(format!("cannot set modification time {wanted}, the file system keeps {got}"));
+            new.times = got == wanted && !wanted.nanoseconds.is_multiple_of(100);
+            new.step_ns = step_between(wanted, got).filter(|_| got != wanted);
+            if got != wanted && new.step_ns.is_none() {
+                self.problem(format!("cannot set modification time {wanted}, the file system keeps {got}"));
+            }
+        }
+        // Once: it is the same with every file there.
+        if proofs.learn(device, new)
+            && let Some(step) = new.step_ns
+        {
+            let message =
+                "cannot set modification times exactly: here and elsewhere the file system cuts them to multiples of";
+            self.problem(format!("{message} {step} ns"));
         }
     }
 

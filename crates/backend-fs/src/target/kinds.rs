@@ -13,6 +13,7 @@ impl Kind {
     /// And its forerunners.
     pub(super) const EXT4: Self = Self(0xef53);
     pub(super) const F2FS: Self = Self(0xf2f5_2010);
+    pub(super) const FAT: Self = Self(0x4d44);
     pub(super) const OVERLAY: Self = Self(0x794c_7630);
     pub(super) const TMPFS: Self = Self(0x0102_1994);
     pub(super) const XFS: Self = Self(0x5846_5342);

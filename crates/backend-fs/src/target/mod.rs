@@ -14,6 +14,7 @@
 //! | `folding` | names that a file system does not tell apart |
 //! | `settle` | the end of what was made: attributes, place |
 //! | `finish` | owner, extended attributes, times, mode, flags, in that order |
+//! | `proofs` | what file systems have shown to keep |
 //! | `owner` | who owns what is restored |
 //! | `kinds` | what is known of file systems |
 //! | `remove` | taking away what stands in the way |
@@ -29,6 +30,7 @@ mod open;
 mod opened;
 mod owner;
 mod parents;
+mod proofs;
 mod remove;
 mod settle;
 
@@ -43,11 +45,13 @@ use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use file::FsFile;
 use finish::Before;
 use folding::Claims;
+use kinds::Kind;
 use locks::Unlocked;
 use opened::Opened;
 use owner::Owners;
 pub use owner::Ownership;
 use parents::{Parent, Parents};
+use proofs::Proofs;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx};
 use rustix::io::Errno;
@@ -72,6 +76,7 @@ pub struct FsTarget {
     begun: Begun,
     opened: Opened,
     unlocked: Unlocked,
+    proofs: Proofs,
 }
 
 impl FsTarget {
@@ -107,6 +112,7 @@ impl FsTarget {
             begun: Begun::default(),
             opened: Opened::default(),
             unlocked: Unlocked::default(),
+            proofs: Proofs::default(),
         })
     }
 
@@ -132,7 +138,7 @@ impl FsTarget {
         opened.map_err(|e| self.error("cannot open up the directory", path, e))
     }
 
-    fn stat(&self, path: &EntryPath) -> rustix::io::Result<(Statx, EntryKind)> {
+    fn stat(&self, path: &EntryPath) -> rustix::io::Result<(Statx, EntryKind, Kind)> {
         let (parent, name) = split(path.as_bytes());
         let parent = self.parents.open(&self.root, parent)?;
         if self.is_taken(&parent, name, path)? {
@@ -143,14 +149,15 @@ impl FsTarget {
         let link = || rustix::fs::readlinkat(&parent.fd, name, Vec::new()).map(|target| target.into_bytes());
         // A socket is in the way like any other thing of no use: like a device that no entry names.
         let kind = source::kind(&stat, link)?.unwrap_or(EntryKind::CharDevice { major: u32::MAX, minor: u32::MAX });
-        Ok((stat, kind))
+        Ok((stat, kind, parent.kind))
     }
 }
 
 impl Target for FsTarget {
     fn existing(&self, path: &EntryPath) -> Result<Option<Existing>> {
         match self.stat(path) {
-            Ok((stat, kind)) => Ok(Some(Existing {
+            Ok((stat, kind, of)) => Ok(Some(Existing {
+                mtime_step_ns: self.proofs.step_ns(source::device(&stat), of, &stat),
                 mtime: source::timestamp(&stat.stx_mtime),
                 links: stat.stx_nlink.into(),
                 inode: inode(&stat),
@@ -297,7 +304,7 @@ impl Target for FsTarget {
             Err(e) => return Err(failed(e)),
         }
         self.check_told_apart(&to, name, path)?;
-        let inode = |path| self.stat(path).map(|(stat, _)| inode(&stat));
+        let inode = |path| self.stat(path).map(|(stat, ..)| inode(&stat));
         if inode(original).map_err(failed)? == inode(path).map_err(failed)? {
             return Ok(());
         }
@@ -306,8 +313,9 @@ impl Target for FsTarget {
     }
 
     fn is_finished(&self, entry: &Entry) -> bool {
-        self.open_to_finish(&entry.path, entry)
-            .is_ok_and(|opened| finish::is_finished(opened.handle(), entry, self.owners.of(&entry.meta)))
+        let Ok(opened) = self.open_to_finish(&entry.path, entry) else { return false };
+        let step_ns = |stat: &Statx| self.proofs.step_ns(source::device(stat), opened.kind(), stat);
+        finish::is_finished(opened.handle(), entry, self.owners.of(&entry.meta), step_ns)
     }
 
     fn finish_existing(&self, entry: &Entry) -> Vec<Problem> {

@@ -3,6 +3,7 @@
 use super::FsTarget;
 use super::file::FsFile;
 use super::finish::{self, Before};
+use super::kinds::Kind;
 use crate::at::split;
 use crate::attributes::Handle;
 use crate::source;
@@ -63,7 +64,7 @@ impl FsTarget {
         first: impl FnOnce(&Statx) -> Result<()>,
         then: impl FnOnce() -> Result<()>,
     ) -> Vec<Problem> {
-        let finished = finish::finish(handle, entry, self.owners.of(&entry.meta), before, first, then);
+        let finished = finish::finish(handle, entry, self.owners.of(&entry.meta), before, &self.proofs, first, then);
         finished.unwrap_or_else(|e| vec![Problem::from_error(ProblemKind::Unwritable, entry.path.as_bytes(), &e)])
     }
 
@@ -105,6 +106,12 @@ pub(super) enum Found {
 }
 
 impl Found {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Readable(fd) | Self::PathOnly(fd) => Kind::of(fd),
+        }
+    }
+
     pub(super) fn handle(&self) -> Handle<'_> {
         match self {
             Self::Readable(fd) => Handle::Open(fd.as_fd()),

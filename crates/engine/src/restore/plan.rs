@@ -225,7 +225,7 @@ impl<'a> Planner<'a> {
         let Some(existing) = existing else { return false };
         let stays = match self.options.overwrite {
             Overwrite::Never => true,
-            Overwrite::IfNewer => existing.mtime >= wanted.meta.mtime && !existing.is_unfinished,
+            Overwrite::IfNewer => existing.mtime >= existing.time_there(wanted.meta.mtime) && !existing.is_unfinished,
             Overwrite::IfChanged | Overwrite::Always => false,
         };
         if stays {
@@ -360,7 +360,9 @@ impl<'a> Planner<'a> {
 
     /// Whether an existing file is taken for the wanted one; counts it, and sets its attributes.
     fn is_same(&mut self, existing: &Existing, wanted: &Entry) -> bool {
-        let same = existing.kind == wanted.kind && existing.mtime == wanted.meta.mtime && !existing.is_unfinished;
+        let same = existing.kind == wanted.kind
+            && existing.mtime == existing.time_there(wanted.meta.mtime)
+            && !existing.is_unfinished;
         if !same || self.options.overwrite != Overwrite::IfChanged || !self.is_own(existing, wanted) {
             return false;
         }
