@@ -24,7 +24,7 @@ type Tested = std::result::Result<Completion, Failed>;
 type Test = (&'static str, fn() -> Tested);
 
 fn main() {
-    let tests: [Test; 7] = [
+    let tests: [Test; 8] = [
         ("nothing_is_removed_from_what_is_mounted_below", mounted_below),
         ("without_its_acl_a_file_is_not_wider_than_it_was", without_acl),
         ("a_file_not_to_be_copied_on_write_comes_back_as_such", not_copied_on_write),
@@ -32,6 +32,7 @@ fn main() {
         ("names_that_differ_in_case_are_all_restored_where_they_are_told_apart", told_apart),
         ("what_a_file_system_drops_without_a_word_is_said", dropped),
         ("times_are_compared_as_the_file_system_keeps_them", cut_times),
+        ("where_no_mark_is_kept_a_file_has_another_name_until_it_is_whole", unmarked),
     ];
     let host = mounts::can_mount();
     let trials = tests.map(|(name, test)| {
@@ -224,12 +225,15 @@ fn finished(target: &FsTarget, entry: &Entry) -> Result<Vec<String>> {
     Ok(target.finish_file(file, entry).into_iter().map(|problem| problem.message).collect())
 }
 
-fn dropped() -> Tested {
+/// One that shows every file with the same mode and owner.
+fn forgetting() -> io::Result<InImage> {
     let fat = || InImage::made_by(&["mkfs.vfat"], "vfat", "loop,quiet");
     let ntfs = || InImage::made_by(&["mkntfs", "-q", "-F"], "lowntfs-3g", "loop,silent");
-    let Ok(image) = fat().or_else(|_| ntfs()) else {
-        return Ok(Completion::ignored_with("no file system here drops anything"));
-    };
+    fat().or_else(|_| ntfs())
+}
+
+fn dropped() -> Tested {
+    let Ok(image) = forgetting() else { return Ok(Completion::ignored_with("no file system here drops anything")) };
     let target = target(image.dir.path())?;
     for (name, at_first) in [("a", true), ("b", false)] {
         let said = finished(&target, &wanted(name, EntryKind::File { size: 0 })?)?;
@@ -266,5 +270,31 @@ fn cut_times() -> Tested {
     let exact = FsTarget::create(memory.path(), TargetOptions::default())?;
     assert_eq!(finished(&exact, &entry)?, [] as [String; 0]);
     assert_eq!(exact.existing(&entry.path)?.ok_or("nothing there")?.mtime_step_ns, 1);
+    Ok(Completion::Completed)
+}
+
+fn unmarked() -> Tested {
+    let Ok(image) = forgetting() else { return Ok(Completion::ignored_with("no file system here drops anything")) };
+    let mount = image.dir.path();
+    fs::write(mount.join("old"), "old")?;
+    let target = target(mount)?;
+    for (name, mode) in [("new", FileMode::New), ("another", FileMode::New), ("old", FileMode::InPlace)] {
+        let entry = Entry { path: path(name)?, ..wanted(name, EntryKind::File { size: 8 })? };
+        let file = target.create_file(&entry.path, mode, 0)?;
+        file.write_at(0, b"half")?;
+        // Nothing is lost by giving up what has no place yet but where something stands.
+        assert_eq!(file.is_beside(), name == "old", "{name}");
+        let check = || fs::read_to_string(mount.join(name)).unwrap_or_default();
+        assert_eq!(check(), if name == "old" { "old" } else { "" }, "{name}");
+        target.set_aside(file)?;
+        let again = if mode == FileMode::New { FileMode::Continue } else { FileMode::ContinueInPlace };
+        let file = target.create_file(&entry.path, again, 0)?;
+        assert_eq!(file.is_beside(), name == "old", "{name}");
+        file.write_at(4, b"half")?;
+        let problems = target.finish_file(file, &entry);
+        assert!(problems.iter().all(|problem| problem.kind == ProblemKind::Attribute), "{problems:?}");
+        assert_eq!(check(), "halfhalf", "{name}");
+    }
+    assert_eq!(fs::read_dir(mount)?.filter(|name| name.as_ref().is_ok_and(|n| n.file_name().len() > 8)).count(), 0);
     Ok(Completion::Completed)
 }

@@ -41,6 +41,9 @@ fn in_child(act: &str, root: &Path) -> String {
             format!("{:?}", target.finish_file(file, &entry("thing", EntryKind::File { size: 3 }, 0o600)))
         }
         "write a file twice" => {
+            // From here on it is known that files there show their mode.
+            target.create_file(&path("first"), FileMode::New, 0).unwrap();
+            target.discard_file(&path("first")).unwrap();
             let write = |mode: FileMode| {
                 let file = target.create_file(&path("thing"), mode, 0)?;
                 file.write_at(0, b"new")?;

@@ -5,7 +5,7 @@
 //! is killed leaves it behind.
 
 use super::FsTarget;
-use super::file::FsFile;
+use super::file::{FsFile, Place};
 use super::open::new_file;
 use super::parents::Parent;
 use crate::attributes::STAT_MASK;
@@ -81,10 +81,10 @@ impl FsTarget {
     pub(super) fn create_beside(&self, path: &EntryPath, flags: u32) -> Result<FsFile> {
         let (parent, _) = self.parent(path)?;
         self.claim(&parent, path);
-        let made = self.make_beside(&parent, path, |dir, name| new_file(dir, name, flags))?;
+        let made = self.make_beside(&parent, path, |_, name| new_file(&parent, name, flags))?;
         let (fd, _) = made.map_err(|e| self.error("cannot create file", path, e))?;
         let attributes_before = parent.inherits;
-        Ok(FsFile { attributes_before, ..FsFile::new(fd, parent.kind, path.clone(), true) })
+        Ok(FsFile { attributes_before, ..FsFile::new(fd, parent.kind, path.clone(), Place::Beside) })
     }
 
     /// Puts what was begun for `path` in the place of what stands there, or gives it up.

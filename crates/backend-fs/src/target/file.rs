@@ -10,6 +10,17 @@ use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Where a file is while it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At its path, marked as unfinished.
+    Own,
+    /// Beside what stands at its path.
+    Beside,
+    /// As if it were beside something: its name is the mark that the file system does not keep.
+    Unmarked,
+}
+
 /// An open file of [`crate::target::FsTarget`]; several threads may write it at once.
 #[derive(Debug)]
 pub(crate) struct FsFile {
@@ -21,8 +32,7 @@ pub(crate) struct FsFile {
     pub(crate) attributes_before: bool,
     /// Whether it held something before it was opened.
     pub(crate) content_before: bool,
-    /// Whether it has not taken the place at its path yet.
-    pub(crate) is_beside: bool,
+    pub(super) place: Place,
     /// Whether it is long enough for another restore to rewrite it in place, and locked against that.
     pub(super) locked: AtomicBool,
 }
@@ -32,15 +42,15 @@ const LOCKED_BYTES_MIN: u64 = 1 << 20;
 
 impl FsFile {
     /// Just made, empty.
-    pub(crate) fn new(fd: OwnedFd, kind: Kind, path: EntryPath, is_beside: bool) -> Self {
+    pub(crate) fn new(fd: OwnedFd, kind: Kind, path: EntryPath, place: Place) -> Self {
         let locked = AtomicBool::new(false);
-        Self { fd: Arc::new(fd), kind, path, attributes_before: false, content_before: false, is_beside, locked }
+        Self { fd: Arc::new(fd), kind, path, attributes_before: false, content_before: false, place, locked }
     }
 
     /// One that holds something, or may.
-    pub(crate) fn existing(fd: Arc<OwnedFd>, kind: Kind, path: EntryPath, is_beside: bool) -> Self {
+    pub(crate) fn existing(fd: Arc<OwnedFd>, kind: Kind, path: EntryPath, place: Place) -> Self {
         let locked = AtomicBool::new(true);
-        Self { fd, kind, path, attributes_before: true, content_before: true, is_beside, locked }
+        Self { fd, kind, path, attributes_before: true, content_before: true, place, locked }
     }
 
     /// Waits for what was written to be there, where closing or waiting may tell of errors that writing did not.
@@ -91,7 +101,7 @@ impl TargetFile for FsFile {
     }
 
     fn is_beside(&self) -> bool {
-        self.is_beside
+        self.place == Place::Beside
     }
 
     fn set_len(&self, len: u64) -> Result<()> {

@@ -3,7 +3,7 @@
 //! *Invariant*: nothing is written to a file that this restore did not begin, whoever renamed what to its path meanwhile, and
 //! one file is written by one restore at a time.
 
-use super::file::FsFile;
+use super::file::{FsFile, Place};
 use super::kinds::Kind;
 use super::open::is_unfinished;
 use super::{FsTarget, inode};
@@ -24,9 +24,9 @@ pub(super) struct Opened(Mutex<HashMap<EntryPath, Known>>);
 #[derive(Debug)]
 enum Known {
     /// Shared, not opened again: its lock would forbid it.
-    Open(Weak<OwnedFd>, Kind),
+    Open(Weak<OwnedFd>, Kind, Place),
     /// Closed for now: device and inode number.
-    Aside((u64, u64)),
+    Aside((u64, u64), Place),
 }
 
 impl Opened {
@@ -36,7 +36,7 @@ impl Opened {
 
     /// Notes that `file` may be asked for again while it is open.
     pub(super) fn note(&self, file: &FsFile) {
-        self.all().insert(file.path.clone(), Known::Open(Arc::downgrade(&file.fd), file.kind));
+        self.all().insert(file.path.clone(), Known::Open(Arc::downgrade(&file.fd), file.kind, file.place));
     }
 
     /// `path` is finished or given up.
@@ -54,32 +54,36 @@ impl FsTarget {
         };
         let flushed = file.flush();
         let mut all = self.opened.all();
-        let FsFile { fd, path, .. } = *file;
+        let FsFile { fd, path, place, .. } = *file;
         let Some(fd) = Arc::into_inner(fd) else { return flushed };
         let stat = Handle::Open(fd.as_fd()).stat().map_err(|e| self.error("cannot stat", &path, e))?;
-        all.insert(path, Known::Aside(inode(&stat)));
+        all.insert(path, Known::Aside(inode(&stat), place));
         flushed
     }
 
     /// The file of this restore to go on with: what stands there otherwise is somebody else's.
     pub(super) fn open_again(&self, path: &EntryPath) -> Result<FsFile> {
         let own = self.begun.of(path);
-        let is_beside = own.is_some();
         let before = match self.opened.all().get(path) {
-            Some(Known::Open(fd, kind)) => match fd.upgrade() {
-                Some(fd) => return Ok(FsFile::existing(fd, *kind, path.clone(), is_beside)),
+            Some(Known::Open(fd, kind, place)) => match fd.upgrade() {
+                Some(fd) => return Ok(FsFile::existing(fd, *kind, path.clone(), *place)),
                 None => None,
             },
-            Some(Known::Aside(inode)) => Some(*inode),
+            Some(Known::Aside(inode, place)) => Some((*inode, *place)),
             None => None,
         };
         let failed = |e| self.error("cannot open the file again to go on with it", path, e);
         let (file, stat) = self.open_existing(own.as_ref().unwrap_or(path))?.map_err(failed)?;
-        // What is beside has its name for a mark.
-        if before != Some(inode(&stat)) || !(is_beside || is_unfinished(stat.stx_mode.into())) {
-            return Err(replaced(path));
-        }
-        let file = FsFile { path: path.clone(), is_beside, ..file };
+        let place = match before {
+            // What is not at its path has its name for a mark.
+            Some((same, place))
+                if same == inode(&stat) && (place != Place::Own || is_unfinished(stat.stx_mode.into())) =>
+            {
+                place
+            }
+            _ => return Err(replaced(path)),
+        };
+        let file = FsFile { path: path.clone(), place, ..file };
         file.lock()?;
         self.opened.note(&file);
         Ok(file)

@@ -25,6 +25,8 @@ pub(crate) struct Parent {
     /// Whether new entries take attributes over from it: a default ACL or inode flags.
     pub(crate) inherits: bool,
     folds: OnceLock<bool>,
+    /// Whether a file made in it showed the mode it was made with.
+    marks: OnceLock<bool>,
 }
 
 /// The most recently used directories, latest last.
@@ -67,6 +69,16 @@ impl Parent {
         *self.folds.get_or_init(look)
     }
 
+    /// Whether files made in it are known to show that they are not finished.
+    pub(super) fn keeps_marks(&self) -> bool {
+        self.kind.is_plain() || self.marks.get().is_some_and(|keeps| *keeps)
+    }
+
+    /// The first file made in it says.
+    pub(super) fn learn_marks(&self, keeps: bool) {
+        self.marks.get_or_init(|| keeps);
+    }
+
     fn open(root: &Root, path: &[u8]) -> Result<Self> {
         match root.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
             Ok(fd) => {
@@ -77,6 +89,7 @@ impl Parent {
                     path: path.to_vec(),
                     inherits: flags || acl,
                     folds: OnceLock::new(),
+                    marks: OnceLock::new(),
                     kind: Kind::of(&fd),
                     fd,
                 })
@@ -84,7 +97,14 @@ impl Parent {
             // Not readable, yet entries can be made in it.
             Err(Errno::ACCESS) => {
                 let fd = root.open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-                Ok(Self { path: path.to_vec(), inherits: true, folds: OnceLock::new(), kind: Kind::of(&fd), fd })
+                Ok(Self {
+                    path: path.to_vec(),
+                    inherits: true,
+                    folds: OnceLock::new(),
+                    marks: OnceLock::new(),
+                    kind: Kind::of(&fd),
+                    fd,
+                })
             }
             Err(e) => Err(e),
         }

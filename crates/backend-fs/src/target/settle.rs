@@ -1,7 +1,7 @@
 //! The end of what was made or written: it gets its attributes, and its place.
 
 use super::FsTarget;
-use super::file::FsFile;
+use super::file::{FsFile, Place};
 use super::finish::{self, Before};
 use super::kinds::Kind;
 use crate::at::split;
@@ -26,13 +26,13 @@ impl FsTarget {
         };
         self.opened.forget(&file.path);
         if let Err(error) = self.keep(&file) {
-            let error = if file.is_beside { self.given_up(&file.path, error) } else { error };
+            let error = if file.place != Place::Own { self.given_up(&file.path, error) } else { error };
             return vec![Problem::from_error(ProblemKind::Unwritable, entry.path.as_bytes(), &error)];
         }
         let before = if file.attributes_before { Before::Attributes } else { Before::Nothing };
         let first = |stat: &Statx| self.check_still_there(&file, stat);
         // An immutable file could not take its place any more.
-        let place = || if file.is_beside { self.take_place(&file.path) } else { Ok(()) };
+        let place = || if file.place != Place::Own { self.take_place(&file.path) } else { Ok(()) };
         self.finish(Handle::Open(file.fd.as_fd()), entry, before, first, place)
     }
 
