@@ -27,6 +27,7 @@ fn main() {
         ("where_names_cannot_be_exchanged_they_are_moved", STRACE, no_exchange),
         ("what_only_closing_or_waiting_tells_is_heard", STRACE, told_late),
         ("whoever_is_killed_before_the_time_is_set_leaves_the_mark", STRACE, killed),
+        ("content_is_on_the_disk_before_what_vouches_for_it", STRACE, durable),
     ]);
 }
 
@@ -53,6 +54,16 @@ fn in_child(act: &str, root: &Path) -> String {
             let file = target.create_file(&path("thing"), FileMode::Continue, 0).unwrap();
             let finished = target.finish_file(file, &entry("thing", EntryKind::File { size: 3 }, 0o640));
             format!("{aside:?} {finished:?}")
+        }
+        "write files with and without a hole at the end" => {
+            let problems = ["thing", "other"].map(|name| {
+                let file = target.create_file(&path(name), FileMode::New, 0).unwrap();
+                file.write_at(8, b"new").unwrap();
+                let len = if name == "thing" { 99 } else { 11 };
+                file.set_len(len).unwrap();
+                target.finish_file(file, &entry(name, EntryKind::File { size: len }, 0o600))
+            });
+            format!("{problems:?}")
         }
         "rewrite a file" => {
             let file = target.create_file(&path("thing"), FileMode::InPlace, 0).unwrap();
@@ -199,4 +210,25 @@ fn killed() {
     assert_eq!(fs::metadata(&thing).unwrap().mtime(), wanted.meta.mtime.seconds);
     assert_eq!(target(scratch.path()).finish_existing(&wanted), []);
     assert_eq!(with_faults(&[], "rewrite a file", scratch.path()).trim(), "[]");
+}
+
+fn durable() {
+    // It must be waited for where it fails. A hole at the end, and no other hole, needs a length of its own.
+    let scratch = Scratch::new();
+    let said = with_faults(&["fdatasync:error=EIO"], "write files with and without a hole at the end", scratch.path());
+    assert_eq!(said.matches("cannot be made durable").count(), 1, "{said}");
+    assert!(said.trim().ends_with("], []]"), "{said}");
+    assert_eq!(fs::metadata(scratch.join("thing")).unwrap().permissions().mode() & 0o7777, 0o1600);
+    let said =
+        with_faults(&["ftruncate:error=EIO:when=2"], "write files with and without a hole at the end", scratch.path());
+    assert_eq!(said.trim(), "[[], []]");
+    // Before it costs the old file.
+    for (file_system, waits) in [("fstatfs:error=ENOSYS", true), ("", false)] {
+        let scratch = Scratch::new();
+        scratch.file("thing", "old");
+        let faults = ["fdatasync:error=EIO", file_system];
+        let said = with_faults(&faults[..if waits { 2 } else { 1 }], "write a file", scratch.path());
+        assert_eq!(said.contains("cannot be made durable"), waits, "{said}");
+        assert_eq!(fs::read(scratch.join("thing")).unwrap(), if waits { b"old" } else { b"new" });
+    }
 }

@@ -35,6 +35,8 @@ pub(crate) struct FsFile {
     pub(super) place: Place,
     /// Whether it is long enough for another restore to rewrite it in place, and locked against that.
     pub(super) locked: AtomicBool,
+    /// Whether its length may reach the disk before what was written to it.
+    pub(super) lengthened: AtomicBool,
 }
 
 /// From this length on a file may be rewritten in place by others; bytes.
@@ -44,13 +46,31 @@ impl FsFile {
     /// Just made, empty.
     pub(crate) fn new(fd: OwnedFd, kind: Kind, path: EntryPath, place: Place) -> Self {
         let locked = AtomicBool::new(false);
-        Self { fd: Arc::new(fd), kind, path, attributes_before: false, content_before: false, place, locked }
+        Self {
+            fd: Arc::new(fd),
+            kind,
+            path,
+            attributes_before: false,
+            content_before: false,
+            place,
+            locked,
+            lengthened: AtomicBool::default(),
+        }
     }
 
     /// One that holds something, or may.
     pub(crate) fn existing(fd: Arc<OwnedFd>, kind: Kind, path: EntryPath, place: Place) -> Self {
         let locked = AtomicBool::new(true);
-        Self { fd, kind, path, attributes_before: true, content_before: true, place, locked }
+        Self {
+            fd,
+            kind,
+            path,
+            attributes_before: true,
+            content_before: true,
+            place,
+            locked,
+            lengthened: AtomicBool::default(),
+        }
     }
 
     /// Waits for what was written to be there, where closing or waiting may tell of errors that writing did not.
@@ -58,6 +78,9 @@ impl FsFile {
     /// # Errors
     /// It is not: no space, over quota, a server or a disk that fails.
     pub(super) fn flush(&self) -> Result<()> {
+        if self.lengthened.swap(false, Ordering::Relaxed) {
+            rustix::fs::fdatasync(&self.fd).map_err(|e| self.error("cannot be made durable", e))?;
+        }
         if self.kind.is_plain() {
             return Ok(());
         }
@@ -105,8 +128,17 @@ impl TargetFile for FsFile {
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
+        let failed = |e| self.error("cannot set the length", e).with("length", len);
+        let now = u64::try_from(rustix::fs::fstat(&self.fd).map_err(failed)?.st_size).unwrap_or_default();
+        // Set all the same, it would reach the disk before what was written: after a power cut the file would be as long as a
+        // whole one.
+        if now == len {
+            return Ok(());
+        }
         self.lock_if_long(len)?;
-        rustix::fs::ftruncate(&self.fd, len).map_err(|e| self.error("cannot set the length", e).with("length", len))
+        rustix::fs::ftruncate(&self.fd, len).map_err(failed)?;
+        self.lengthened.fetch_or((1..len).contains(&now), Ordering::Relaxed);
+        Ok(())
     }
 
     fn punch(&self, mut offset: u64, mut len: u64) -> Result<()> {

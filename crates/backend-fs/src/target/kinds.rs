@@ -23,6 +23,11 @@ impl Kind {
         Self(rustix::fs::fstatfs(fd).map_or(0, |stat| stat.f_type as u64))
     }
 
+    /// Whether what was written to a file is on the disk before the file takes another one's name, or there is no disk.
+    pub(super) fn writes_before_renames(self) -> bool {
+        [Self::BTRFS, Self::EXT4, Self::TMPFS].contains(&self)
+    }
+
     /// Whether it is known to take everything an inode has, and to say at once what it does not take. Servers and file systems
     /// of programs may do so when a file is closed, or never.
     pub(super) fn is_plain(self) -> bool {

@@ -39,8 +39,9 @@ impl FsTarget {
     /// Sees to it that what was written is there before anything vouches for it.
     fn keep(&self, file: &FsFile) -> Result<()> {
         file.flush()?;
-        // Blocks that were there before may reach the disk later than the time that vouches for them.
-        if file.content_before {
+        // Blocks that were there before may reach the disk later than the time that vouches for them, and new ones later than
+        // the rename that costs the old file.
+        if file.content_before || (file.place == Place::Beside && !file.kind.writes_before_renames()) {
             rustix::fs::fdatasync(&file.fd).map_err(|e| self.error("cannot be made durable", &file.path, e))?;
         }
         Ok(())
