@@ -7,7 +7,9 @@ mod common;
 use common::{Needs, Scratch, USER, entry, path, target};
 use decube_backup_backend_fs::torture::acl;
 use decube_backup_core::entry::{Entry, EntryKind, Xattr};
+use decube_backup_core::source::Source;
 use decube_backup_core::target::{FileMode, Target};
+use rustix::fs::IFlags;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -28,6 +30,8 @@ fn main() {
         ("what_only_closing_or_waiting_tells_is_heard", STRACE, told_late),
         ("whoever_is_killed_before_the_time_is_set_leaves_the_mark", STRACE, killed),
         ("content_is_on_the_disk_before_what_vouches_for_it", STRACE, durable),
+        ("what_stays_has_its_flags_again", STRACE, flags_stay),
+        ("flags_that_cannot_be_read_are_said", STRACE, flags_unread),
     ]);
 }
 
@@ -64,6 +68,12 @@ fn in_child(act: &str, root: &Path) -> String {
                 target.finish_file(file, &entry(name, EntryKind::File { size: len }, 0o600))
             });
             format!("{problems:?}")
+        }
+        "remove it" => format!("{:?}", target.remove(&path("thing"))),
+        "look at it" => {
+            let source = common::source(root);
+            let (entries, _) = common::below(root, common::scan(&source));
+            entries.into_iter().flat_map(|(_, mut found)| source.detail(&mut found.entry)).map(|p| p.message).collect()
         }
         "rewrite a file" => {
             let file = target.create_file(&path("thing"), FileMode::InPlace, 0).unwrap();
@@ -230,5 +240,33 @@ fn durable() {
         let said = with_faults(&faults[..if waits { 2 } else { 1 }], "write a file", scratch.path());
         assert_eq!(said.contains("cannot be made durable"), waits, "{said}");
         assert_eq!(fs::read(scratch.join("thing")).unwrap(), if waits { b"old" } else { b"new" });
+    }
+}
+
+fn flags_stay() {
+    let scratch = Scratch::new();
+    let thing = fs::File::open(scratch.file("thing", "old")).unwrap();
+    let flags = rustix::fs::ioctl_getflags(&thing).unwrap_or(IFlags::empty());
+    if rustix::fs::ioctl_setflags(&thing, flags | IFlags::IMMUTABLE).is_err() {
+        // Not root, or a file system without flags.
+        return;
+    }
+    for (fault, act) in [("rename:error=EIO:when=2", "write a file"), ("unlinkat:error=EIO:when=2", "remove it")] {
+        // Of rename, whichever call it is here.
+        let fault = fault.replace("rename:", "/^renameat:");
+        let said = with_faults(&[&fault], act, scratch.path());
+        assert!(said.contains("os error 5"), "{said}");
+        assert!(rustix::fs::ioctl_getflags(&thing).unwrap().contains(IFlags::IMMUTABLE), "{act}");
+    }
+    assert_eq!(with_faults(&[], "remove it", scratch.path()).trim(), "Ok(())");
+}
+
+fn flags_unread() {
+    let scratch = Scratch::new();
+    scratch.file("thing", "old");
+    // FS_IOC_GETFLAGS and all other requests.
+    for (error, said) in [("EIO", true), ("ENOTTY", false)] {
+        let told = with_faults(&[&format!("ioctl:error={error}")], "look at it", scratch.path());
+        assert_eq!(told.contains("cannot read inode flags"), said, "{told}");
     }
 }

@@ -1,4 +1,4 @@
-//! While a directory is restored, nobody has more of it than in the end.
+//! Others have no more of what is restored than in the end, and what is theirs is no obstacle.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
@@ -19,6 +19,7 @@ fn main() {
         ("so_does_an_acl_that_it_will_not_have", Needs::Nothing, other_acl),
         ("so_does_an_owner_who_will_not_be", Needs::Root, other_owner),
         ("one_that_is_somebody_elses_is_no_obstacle", Needs::Root, foreign),
+        ("what_is_right_already_is_no_problem_though_it_is_somebody_elses", Needs::Root, right_already),
     ]);
 }
 
@@ -89,4 +90,15 @@ fn foreign() {
     }
     as_user(|| target(scratch.path()).narrow_directory(&entry("directory", EntryKind::Directory, 0o700)).unwrap());
     assert_eq!(mode_of(&directory), 0o777);
+}
+
+fn right_already() {
+    let scratch = Scratch::new();
+    let file = scratch.file("file", "content");
+    fs::set_permissions(scratch.path(), Permissions::from_mode(0o777)).unwrap();
+    let wanted = entry("file", EntryKind::File { size: 7 }, 0o644);
+    assert_eq!(target(scratch.path()).finish_existing(&wanted), []);
+    as_user(|| assert_eq!(target(scratch.path()).finish_existing(&wanted), []));
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    as_user(|| assert_eq!(target(scratch.path()).finish_existing(&wanted).len(), 1));
 }

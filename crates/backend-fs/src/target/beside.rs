@@ -6,6 +6,7 @@
 
 use super::FsTarget;
 use super::file::{FsFile, Place};
+use super::locks::{again, unlock};
 use super::open::new_file;
 use super::parents::Parent;
 use crate::attributes::STAT_MASK;
@@ -110,7 +111,10 @@ impl FsTarget {
         }
         let rename = || rustix::fs::renameat(&parent.fd, own.name(), &parent.fd, name);
         match self.doing(&parent, rename) {
-            Err(Errno::PERM) if super::locks::unlock(&parent.fd, name).is_some() => rename().map_err(failed)?,
+            Err(Errno::PERM) => match unlock(&parent.fd, name) {
+                None => return Err(failed(Errno::PERM)),
+                lock => again(lock, rename).map_err(failed)?,
+            },
             Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => return self.replace(&parent, &own, name, path),
             renamed => renamed.map_err(failed)?,
         }

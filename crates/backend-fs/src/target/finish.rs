@@ -142,6 +142,7 @@ impl Task<'_> {
         let times = Timestamps { last_access: timespec_omitted(), last_modification: timespec(meta.mtime) };
         match self.handle.set_times(&times) {
             Ok(()) => self.set.time = true,
+            Err(_) if self.handle.stat().is_ok_and(|stat| timestamp(&stat.stx_mtime) == meta.mtime) => {}
             Err(e) => self.problem(format!("cannot set modification time {}: {e}", meta.mtime)),
         }
         if before == Before::Attributes || meta.xattrs.iter().any(|x| x.name == acl::ACCESS) {
@@ -260,10 +261,12 @@ impl Task<'_> {
         }
         mode &= !self.withheld;
         if mode != now {
-            if let Err(e) = self.handle.chmod(mode) {
-                return self.problem(format!("cannot set mode {wanted:04o}: {e}"));
+            match self.handle.chmod(mode) {
+                Ok(()) => self.set.mode = Some(mode),
+                // Not one's own, and right already.
+                Err(_) if self.handle.stat().is_ok_and(|stat| u32::from(stat.stx_mode) & 0o7777 == mode) => {}
+                Err(e) => return self.problem(format!("cannot set mode {wanted:04o}: {e}")),
             }
-            self.set.mode = Some(mode);
         }
         // The kernel silently drops set-group-id for a group the caller is not in.
         let got = if mode & 0o7000 == 0 || mode == now {

@@ -6,7 +6,7 @@ use super::FsTarget;
 use super::parents::Parent;
 use crate::attributes::{Handle, LOCKING};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{IFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, IFlags, Mode, OFlags, StatxFlags};
 use rustix::io::{Errno, Result};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,8 +38,8 @@ impl FsTarget {
     /// Takes the locking flags off the open directory `path`; whether it had any.
     pub(super) fn unlock_directory(&self, path: &[u8], fd: &OwnedFd) -> bool {
         match unlock(fd, b".") {
-            Some(had) => {
-                self.unlocked.all().entry(path.to_vec()).or_insert(had);
+            Some(lock) => {
+                self.unlocked.all().entry(path.to_vec()).or_insert(lock.had);
                 true
             }
             // By another thread, meanwhile.
@@ -58,12 +58,37 @@ impl FsTarget {
     }
 }
 
-/// Takes the locking flags off `name`; those it had, if any.
-pub(super) fn unlock(parent: &OwnedFd, name: &[u8]) -> Option<IFlags> {
+/// What lost its locking flags.
+pub(super) struct Lock {
+    fd: OwnedFd,
+    had: IFlags,
+}
+
+impl Lock {
+    /// Gives them back to what stays after all.
+    pub(super) fn put_back(&self) {
+        let handle = Handle::Open(self.fd.as_fd());
+        let _unchanged = handle.flags().and_then(|now| handle.set_flags(now | self.had));
+    }
+}
+
+/// Takes the locking flags off the file or directory `name`; none if it has none.
+pub(super) fn unlock(parent: &OwnedFd, name: &[u8]) -> Option<Lock> {
+    // Opening a device may do something; nor do others tell their flags.
+    let stat = rustix::fs::statx(parent, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).ok()?;
+    if !matches!(crate::source::file_type(&stat), FileType::RegularFile | FileType::Directory) {
+        return None;
+    }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).ok()?;
     let handle = Handle::Open(fd.as_fd());
     let now = handle.flags().ok()?;
     let had = now & LOCKING;
-    (!had.is_empty() && handle.set_flags(now.difference(LOCKING)).is_ok()).then_some(had)
+    let unlocked = !had.is_empty() && handle.set_flags(now.difference(LOCKING)).is_ok();
+    unlocked.then_some(Lock { fd, had })
+}
+
+/// Does `act` again without what was in its way; where it fails all the same, that has its flags again.
+pub(super) fn again<T>(lock: Option<Lock>, act: impl Fn() -> Result<T>) -> Result<T> {
+    act().inspect_err(|_| lock.iter().for_each(Lock::put_back))
 }

@@ -3,7 +3,7 @@
 use crate::at::split;
 use crate::attributes::Handle;
 use crate::target::FsTarget;
-use crate::target::locks::unlock;
+use crate::target::locks::{again, unlock};
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxAttributes, StatxFlags};
@@ -94,9 +94,12 @@ impl FsTarget {
     }
 
     fn unlinking(&self, path: &[u8], parent: &OwnedFd, name: &[u8], what: AtFlags) -> rustix::io::Result<()> {
-        let unlocked = || unlock(parent, name).is_some() | self.unlock_directory(path, parent);
-        match rustix::fs::unlinkat(parent, name, what) {
-            Err(Errno::PERM) if unlocked() => rustix::fs::unlinkat(parent, name, what),
+        let unlink = || rustix::fs::unlinkat(parent, name, what);
+        match unlink() {
+            Err(Errno::PERM) => match (unlock(parent, name), self.unlock_directory(path, parent)) {
+                (None, false) => Err(Errno::PERM),
+                (lock, _) => again(lock, unlink),
+            },
             result => result,
         }
     }
