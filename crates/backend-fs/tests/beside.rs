@@ -39,7 +39,7 @@ fn what_stands_there_stays_until_the_new_file_is_finished() {
         let file = target.create_file(&path(thing), FileMode::Beside, 0).unwrap();
         assert!(file.is_beside());
         file.write_at(0, b"new").unwrap();
-        drop(file);
+        target.set_aside(file).unwrap();
         // Closed and opened again, it is still the one beside.
         let file = target.create_file(&path(thing), FileMode::Continue, 0).unwrap();
         assert!(file.is_beside());

@@ -9,7 +9,7 @@ use decube_backup_backend_fs::target::{FsTarget, TargetOptions};
 use decube_backup_core::entry::{Entry, EntryKind, Metadata, Xattr};
 use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::target::{FileMode, Target};
-use decube_backup_core::{EntryPath, ErrorKind, Result};
+use decube_backup_core::{EntryPath, ErrorKind, Result, Timestamp};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use mounts::Mounted;
 use rustix::fs::IFlags;
@@ -24,12 +24,15 @@ type Tested = std::result::Result<Completion, Failed>;
 type Test = (&'static str, fn() -> Tested);
 
 fn main() {
-    let tests: [Test; 5] = [
+    let tests: [Test; 8] = [
         ("nothing_is_removed_from_what_is_mounted_below", mounted_below),
         ("without_its_acl_a_file_is_not_wider_than_it_was", without_acl),
         ("a_file_not_to_be_copied_on_write_comes_back_as_such", not_copied_on_write),
         ("what_was_restored_under_one_name_does_not_go_for_another_spelling", spellings),
         ("names_that_differ_in_case_are_all_restored_where_they_are_told_apart", told_apart),
+        ("what_a_file_system_drops_without_a_word_is_said", dropped),
+        ("times_are_compared_as_the_file_system_keeps_them", cut_times),
+        ("where_no_mark_is_kept_a_file_has_another_name_until_it_is_whole", unmarked),
     ];
     let host = mounts::can_mount();
     let trials = tests.map(|(name, test)| {
@@ -204,5 +207,94 @@ fn told_apart() -> Tested {
             assert_eq!(fs::read_to_string(mount.join(name))?, format!("{content} {holds}"));
         }
     }
+    Ok(Completion::Completed)
+}
+
+/// A file, a directory and a time that no such file system keeps.
+fn wanted(name: &str, kind: EntryKind) -> Result<Entry> {
+    let mtime = Timestamp { seconds: 1_000_000_001, nanoseconds: 123_456_789 };
+    Ok(Entry {
+        path: path(name)?,
+        kind,
+        meta: Metadata { mode: 0o640, uid: 1234, gid: 1234, mtime, ..Metadata::default() },
+    })
+}
+
+fn finished(target: &FsTarget, entry: &Entry) -> Result<Vec<String>> {
+    let file = target.create_file(&entry.path, FileMode::New, 0)?;
+    Ok(target.finish_file(file, entry).into_iter().map(|problem| problem.message).collect())
+}
+
+/// One that shows every file with the same mode and owner.
+fn forgetting() -> io::Result<InImage> {
+    let fat = || InImage::made_by(&["mkfs.vfat"], "vfat", "loop,quiet");
+    let ntfs = || InImage::made_by(&["mkntfs", "-q", "-F"], "lowntfs-3g", "loop,silent");
+    fat().or_else(|_| ntfs())
+}
+
+fn dropped() -> Tested {
+    let Ok(image) = forgetting() else { return Ok(Completion::ignored_with("no file system here drops anything")) };
+    let target = target(image.dir.path())?;
+    for (name, at_first) in [("a", true), ("b", false)] {
+        let said = finished(&target, &wanted(name, EntryKind::File { size: 0 })?)?;
+        assert!(said.iter().any(|m| m.contains("cannot set mode 0640, the file system keeps 0")), "{said:?}");
+        assert!(said.iter().any(|m| m.contains("cannot set owner 1234:1234, the file system keeps 0:0")), "{said:?}");
+        // Of all files at once.
+        assert_eq!(said.iter().any(|m| m.contains("cuts them to multiples of")), at_first, "{said:?}");
+    }
+    // Where everything is kept, nothing is said.
+    let memory = Mounted::tmpfs("size=1m")?;
+    let target = FsTarget::create(memory.path(), TargetOptions::default())?;
+    for name in ["a", "b"] {
+        assert_eq!(finished(&target, &wanted(name, EntryKind::File { size: 0 })?)?, [] as [String; 0]);
+    }
+    Ok(Completion::Completed)
+}
+
+fn cut_times() -> Tested {
+    let entry = wanted("file", EntryKind::File { size: 0 })?;
+    for (mkfs, kind, options, seconds) in [
+        (&["mkfs.ext4", "-q", "-I", "128"][..], "ext4", "loop", 1_000_000_001),
+        (&["mkfs.vfat"][..], "vfat", "loop,tz=UTC", 1_000_000_000),
+    ] {
+        let Ok(image) = InImage::made_by(mkfs, kind, options) else { continue };
+        let said = finished(&target(image.dir.path())?, &entry)?;
+        assert!(said.iter().any(|m| m.contains("cuts them to multiples")), "{said:?}");
+        // The next restore knows it by the file system.
+        let existing = target(image.dir.path())?.existing(&entry.path)?.ok_or("nothing there")?;
+        assert_eq!(existing.mtime, Timestamp { seconds, nanoseconds: 0 });
+        assert_eq!(existing.time_there(entry.meta.mtime), existing.mtime);
+        assert_ne!(existing.time_there(Timestamp { seconds: 1_000_000_002, ..entry.meta.mtime }), existing.mtime);
+    }
+    let memory = Mounted::tmpfs("size=1m")?;
+    let exact = FsTarget::create(memory.path(), TargetOptions::default())?;
+    assert_eq!(finished(&exact, &entry)?, [] as [String; 0]);
+    assert_eq!(exact.existing(&entry.path)?.ok_or("nothing there")?.mtime_step_ns, 1);
+    Ok(Completion::Completed)
+}
+
+fn unmarked() -> Tested {
+    let Ok(image) = forgetting() else { return Ok(Completion::ignored_with("no file system here drops anything")) };
+    let mount = image.dir.path();
+    fs::write(mount.join("old"), "old")?;
+    let target = target(mount)?;
+    for (name, mode) in [("new", FileMode::New), ("another", FileMode::New), ("old", FileMode::InPlace)] {
+        let entry = Entry { path: path(name)?, ..wanted(name, EntryKind::File { size: 8 })? };
+        let file = target.create_file(&entry.path, mode, 0)?;
+        file.write_at(0, b"half")?;
+        // Nothing is lost by giving up what has no place yet but where something stands.
+        assert_eq!(file.is_beside(), name == "old", "{name}");
+        let check = || fs::read_to_string(mount.join(name)).unwrap_or_default();
+        assert_eq!(check(), if name == "old" { "old" } else { "" }, "{name}");
+        target.set_aside(file)?;
+        let again = if mode == FileMode::New { FileMode::Continue } else { FileMode::ContinueInPlace };
+        let file = target.create_file(&entry.path, again, 0)?;
+        assert_eq!(file.is_beside(), name == "old", "{name}");
+        file.write_at(4, b"half")?;
+        let problems = target.finish_file(file, &entry);
+        assert!(problems.iter().all(|problem| problem.kind == ProblemKind::Attribute), "{problems:?}");
+        assert_eq!(check(), "halfhalf", "{name}");
+    }
+    assert_eq!(fs::read_dir(mount)?.filter(|name| name.as_ref().is_ok_and(|n| n.file_name().len() > 8)).count(), 0);
     Ok(Completion::Completed)
 }

@@ -168,6 +168,16 @@ impl Timestamp {
     pub fn from_millis(ms: i64) -> Self {
         Self { seconds: ms.div_euclid(1000), nanoseconds: (ms.rem_euclid(1000) * 1_000_000) as u32 }
     }
+    /// The last multiple of `step_ns` nanoseconds that is not later; 0 and 1 leave it. Out of range it stays as it is.
+    #[must_use]
+    pub fn cut_to(self, step_ns: u64) -> Self {
+        let nanoseconds = i128::from(self.seconds) * 1_000_000_000 + i128::from(self.nanoseconds);
+        let cut = nanoseconds - nanoseconds.rem_euclid(i128::from(step_ns.max(1)));
+        match i64::try_from(cut.div_euclid(1_000_000_000)) {
+            Ok(seconds) => Self { seconds, nanoseconds: cut.rem_euclid(1_000_000_000) as u32 },
+            Err(_) => self,
+        }
+    }
     /// Unix milliseconds, floored; saturating.
     pub fn as_millis(&self) -> i64 {
         self.seconds.saturating_mul(1000).saturating_add(i64::from(self.nanoseconds / 1_000_000))

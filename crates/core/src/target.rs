@@ -21,12 +21,22 @@ pub struct Existing {
     pub kind: EntryKind,
     /// Its modification time.
     pub mtime: Timestamp,
+    /// What times are multiples of there, as far as the target knows; nanoseconds, 1 where they are exact.
+    pub mtime_step_ns: u64,
     /// Names it has: of one with more, others may be none of this restore's business.
     pub links: u64,
     /// What tells it from everything else on this machine: device and inode number.
     pub inode: (u64, u64),
     /// A file that a restore began and did not finish. Its time says nothing.
     pub is_unfinished: bool,
+}
+
+impl Existing {
+    /// What `time` is where this stands.
+    #[must_use]
+    pub fn time_there(&self, time: Timestamp) -> Timestamp {
+        time.cut_to(self.mtime_step_ns)
+    }
 }
 
 /// What is said of a directory that cannot make way for something else.
@@ -44,7 +54,8 @@ pub enum FileMode {
     /// [`FileMode::Beside`].
     /// What was written is durable before the file gets its attributes: its old time would vouch for it.
     InPlace,
-    /// A file that this restore began with [`FileMode::New`] or [`FileMode::Beside`]. It is opened as it is, or not at all.
+    /// A file that this restore began with [`FileMode::New`] or [`FileMode::Beside`] and set aside ([`Target::set_aside`]). It is
+    /// opened as it is, or not at all: what has its name by now may be somebody else's.
     Continue,
     /// A file that this restore began with [`FileMode::InPlace`]. It is opened as it is, or not at all, and is made durable
     /// as one is that was never closed.
@@ -113,12 +124,25 @@ pub trait Target: Send + Sync + 'static {
     /// A non-directory that cannot be replaced is in the way.
     fn create_directory(&self, path: &EntryPath) -> Result<()>;
 
+    /// Takes from a directory that stood there what others would have of it only until [`Target::finish_directory`]: what comes
+    /// into it is never for more people than in the end. It stays its owner's to work in.
+    ///
+    /// # Errors
+    /// They cannot be kept out.
+    fn narrow_directory(&self, entry: &Entry) -> Result<()>;
+
     /// Opens `path` for writing, for its owner alone until [`Target::finish_file`]. Of `flags`, the entry's inode flags, a new file
     /// gets those that only an empty one takes.
     ///
     /// # Errors
     /// `NoSpace`, `PermissionDenied`, `Io`.
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>>;
+
+    /// Closes an open file that is gone on with later, with [`FileMode::Continue`] or [`FileMode::ContinueInPlace`].
+    ///
+    /// # Errors
+    /// What was written before did not get there.
+    fn set_aside(&self, file: Box<dyn TargetFile>) -> Result<()>;
 
     /// Gives up the file begun for `path` with [`FileMode::Beside`], open or not; what stands there stays.
     ///

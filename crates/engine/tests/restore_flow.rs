@@ -90,7 +90,14 @@ impl Nowhere for Partly {
         self.0.lock().expect("lock").insert(path.as_bytes().to_vec());
         let there = [&b""[..], b"a"].contains(&path.as_bytes());
         let mtime = Timestamp { seconds: 0, nanoseconds: 0 };
-        there.then_some(Existing { kind: EntryKind::Directory, mtime, links: 1, inode: (0, 0), is_unfinished: false })
+        there.then_some(Existing {
+            kind: EntryKind::Directory,
+            mtime,
+            mtime_step_ns: 1,
+            links: 1,
+            inode: (0, 0),
+            is_unfinished: false,
+        })
     }
 }
 

@@ -163,12 +163,18 @@ impl Target for Refusing {
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         self.inner.create_directory(path)
     }
+    fn narrow_directory(&self, entry: &Entry) -> Result<()> {
+        self.inner.narrow_directory(entry)
+    }
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         if self.no_space {
             return Err(Error::new(ErrorKind::NoSpace, "test", "full"));
         }
         if self.no_file == Some(path.as_bytes()) { self.refused() } else { self.inner.create_file(path, mode, flags) }
+    }
+    fn set_aside(&self, file: Box<dyn TargetFile>) -> Result<()> {
+        self.inner.set_aside(file)
     }
     fn discard_file(&self, path: &EntryPath) -> Result<()> {
         self.inner.discard_file(path)

@@ -37,19 +37,22 @@ pub(crate) fn detail(root: &Root, entry: &mut Entry) -> Vec<Problem> {
 pub(crate) fn fill(handle: Handle<'_>, entry: &mut Entry) -> Vec<Problem> {
     let path = entry.path.as_bytes();
     let problem = |message: String| Problem::new(ProblemKind::Attribute, path, message);
-    if let Ok(flags) = handle.flags() {
-        entry.meta.flags = (flags & SETTABLE).bits();
+    let mut problems = Vec::new();
+    match handle.flags() {
+        Ok(flags) => entry.meta.flags = (flags & SETTABLE).bits(),
+        // There are none; the last is of what is only looked at.
+        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::BADF) => {}
+        Err(e) => problems.push(problem(format!("cannot read inode flags: {e}"))),
     }
     match handle.xattrs() {
         Ok((xattrs, failed)) => {
-            let problems = failed.into_iter().map(|(name, e)| {
+            problems.extend(failed.into_iter().map(|(name, e)| {
                 let name = display_bytes(&name);
                 problem(format!("cannot read extended attribute {name}: {e}"))
-            });
-            let problems = problems.collect();
+            }));
             entry.meta.xattrs = xattrs;
-            problems
         }
-        Err(e) => vec![problem(format!("cannot list extended attributes: {e}"))],
+        Err(e) => problems.push(problem(format!("cannot list extended attributes: {e}"))),
     }
+    problems
 }

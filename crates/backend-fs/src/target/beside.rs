@@ -5,12 +5,14 @@
 //! is killed leaves it behind.
 
 use super::FsTarget;
-use super::file::FsFile;
+use super::file::{FsFile, Place};
+use super::locks::{again, unlock};
 use super::open::new_file;
 use super::parents::Parent;
 use crate::attributes::STAT_MASK;
 use crate::source;
-use decube_backup_core::{EntryPath, Error, Result};
+use decube_backup_core::target::DIRECTORY_IN_THE_WAY;
+use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, RenameFlags};
 use rustix::io::Errno;
@@ -107,7 +109,7 @@ impl FsTarget {
     pub(super) fn create_beside(&self, path: &EntryPath, flags: u32) -> Result<FsFile> {
         let (parent, _) = self.parent(path)?;
         self.claim(&parent, path);
-        let made = self.make_beside(&parent, path, |dir, name| new_file(dir, name, flags))?;
+        let made = self.make_beside(&parent, path, |_, name| new_file(&parent, name, flags))?;
         let (fd, _) = made.map_err(|e| {
             let message = match e {
                 Errno::ACCESS | Errno::PERM | Errno::ROFS => NOT_BESIDE,
@@ -116,15 +118,19 @@ impl FsTarget {
             self.error(message, path, e)
         })?;
         let attributes_before = parent.inherits;
-        Ok(FsFile { fd, path: path.clone(), attributes_before, content_before: false, is_beside: true })
+        Ok(FsFile { attributes_before, ..FsFile::new(fd, parent.kind, path.clone(), Place::Beside) })
     }
 
     /// Puts what was begun for `path` in the place of what stands there, or gives it up.
     pub(super) fn take_place(&self, path: &EntryPath) -> Result<()> {
-        self.put_in_place(path).map_err(|error| match self.give_up(path) {
+        self.put_in_place(path).map_err(|error| self.given_up(path, error))
+    }
+
+    pub(super) fn given_up(&self, path: &EntryPath, error: Error) -> Error {
+        match self.give_up(path) {
             Ok(()) => error,
             Err(left) => error.with("left", left.chain()),
-        })
+        }
     }
 
     fn put_in_place(&self, path: &EntryPath) -> Result<()> {
@@ -145,31 +151,66 @@ impl FsTarget {
         }
         let rename = || rustix::fs::renameat(&parent.fd, own.name(), &parent.fd, name);
         match self.doing(&parent, rename) {
-            Err(Errno::PERM) if super::locks::unlock(&parent.fd, name).is_some() => rename().map_err(failed)?,
-            Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
-                self.clear_the_way(&parent, name, path)?;
-                rename().map_err(failed)?;
-            }
+            Err(Errno::PERM) => match unlock(&parent.fd, name) {
+                None => return Err(failed(Errno::PERM)),
+                lock => again(lock, rename).map_err(failed)?,
+            },
+            Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => return self.replace(&parent, &own, name, path),
             renamed => renamed.map_err(failed)?,
         }
         self.begun.end(path);
         Ok(())
     }
 
-    /// Puts the directory begun for `path` in the place of what is none.
+    /// Puts the directory begun for `path` in the place of what is none, or gives it up.
     pub(super) fn put_directory_in_place(&self, parent: &Parent, name: &[u8], path: &EntryPath) -> Result<()> {
         let Some(own) = self.begun.of(path) else { return Ok(()) };
+        self.replace(parent, &own, name, path).map_err(|error| self.given_up(path, error))
+    }
+
+    /// Puts `own` in the place of `name`, of which one is a directory and the other none: a rename alone does not. What stood
+    /// there has another name first and is removed last. Where anything fails, all is as it was.
+    fn replace(&self, parent: &Parent, own: &EntryPath, name: &[u8], path: &EntryPath) -> Result<()> {
         let failed = |e| self.error("cannot replace what stands there", path, e);
-        let exchange = RenameFlags::EXCHANGE;
-        let swap = || rustix::fs::renameat_with(&parent.fd, own.name(), &parent.fd, name, exchange);
+        let rename = |from: &[u8], to: &[u8]| rustix::fs::renameat(&parent.fd, from, &parent.fd, to);
+        let swap = || rustix::fs::renameat_with(&parent.fd, own.name(), &parent.fd, name, RenameFlags::EXCHANGE);
+        self.parents.forget(path.as_bytes());
+        let mut old = own.clone();
         match self.doing(parent, swap) {
-            // What stood there has the other name now.
-            Ok(()) => self.give_up(path),
-            Err(_not_here) => {
-                self.clear_the_way(parent, name, path)?;
-                rustix::fs::renameat(&parent.fd, own.name(), &parent.fd, name).map_err(failed)?;
+            // Not here. What else fails, fails the other way too, or worse.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                old = self.begun.begin(own)?;
+                // Whatever comes of it, it is not this restore's to remove.
+                self.begun.end(own);
+                self.doing(parent, || rename(name, old.name())).map_err(failed)?;
+                if let Err(e) = rename(own.name(), name) {
+                    return Err(self.put_back(rename(old.name(), name), failed(e), path, &old));
+                }
+            }
+            swapped => swapped.map_err(failed)?,
+        }
+        let removed = match self.remove_named(parent, old.name()) {
+            Ok(()) => {
                 self.begun.end(path);
-                Ok(())
+                return Ok(());
+            }
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                Error::new(ErrorKind::AlreadyExists, "restore", DIRECTORY_IN_THE_WAY).with("path", path)
+            }
+            Err(e) => self.error("cannot remove what is in the way", path, e),
+        };
+        let back = if old == *own { swap() } else { rename(name, own.name()).and_then(|()| rename(old.name(), name)) };
+        Err(self.put_back(back, removed, path, &old))
+    }
+
+    /// `error`, and where what stood at `path` is if it could not get `back`.
+    fn put_back(&self, back: rustix::io::Result<()>, error: Error, path: &EntryPath, old: &EntryPath) -> Error {
+        match back {
+            Ok(()) => error,
+            Err(e) => {
+                // What has that name is not this restore's any more.
+                self.begun.end(path);
+                error.with("left", format_args!("what stood there is {old} now, it cannot be put back: {e}"))
             }
         }
     }
@@ -181,11 +222,15 @@ impl FsTarget {
 
     fn remove_begun(&self, own: &EntryPath) -> Result<()> {
         let (parent, name) = self.parent(own)?;
-        let removed = match self.unlink(&parent.path, &parent.fd, name) {
+        self.remove_named(&parent, name).map_err(|e| self.error("cannot remove", own, e))
+    }
+
+    /// Unlinks the non-directory or removes the empty directory `name` in `parent`.
+    fn remove_named(&self, parent: &Parent, name: &[u8]) -> rustix::io::Result<()> {
+        match self.unlink(&parent.path, &parent.fd, name) {
             Err(Errno::ISDIR) => self.rmdir(&parent.path, &parent.fd, name),
             removed => removed,
-        };
-        removed.map_err(|e| self.error("cannot remove", own, e))
+        }
     }
 }
 

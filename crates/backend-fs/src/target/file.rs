@@ -1,26 +1,107 @@
 //! A file while it is written.
 
+use super::kinds::Kind;
 use crate::pwrite::pwrite_all;
 use decube_backup_core::target::TargetFile;
 use decube_backup_core::{EntryPath, Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Where a file is while it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At its path, marked as unfinished.
+    Own,
+    /// Beside what stands at its path.
+    Beside,
+    /// As if it were beside something: its name is the mark that the file system does not keep.
+    Unmarked,
+}
 
 /// An open file of [`crate::target::FsTarget`]; several threads may write it at once.
 #[derive(Debug)]
 pub(crate) struct FsFile {
-    pub(crate) fd: OwnedFd,
+    pub(crate) fd: Arc<OwnedFd>,
     pub(crate) path: EntryPath,
+    /// What it lies on.
+    pub(super) kind: Kind,
     /// Whether it may carry attributes that nobody set: it existed before, or its directory hands some down.
     pub(crate) attributes_before: bool,
     /// Whether it held something before it was opened.
     pub(crate) content_before: bool,
-    /// Whether it has not taken the place at its path yet.
-    pub(crate) is_beside: bool,
+    pub(super) place: Place,
+    /// Whether it is long enough for another restore to rewrite it in place, and locked against that.
+    pub(super) locked: AtomicBool,
+    /// Whether its length may reach the disk before what was written to it.
+    pub(super) lengthened: AtomicBool,
 }
 
+/// From this length on a file may be rewritten in place by others; bytes.
+const LOCKED_BYTES_MIN: u64 = 1 << 20;
+
 impl FsFile {
+    /// Just made, empty.
+    pub(crate) fn new(fd: OwnedFd, kind: Kind, path: EntryPath, place: Place) -> Self {
+        let locked = AtomicBool::new(false);
+        Self {
+            fd: Arc::new(fd),
+            kind,
+            path,
+            attributes_before: false,
+            content_before: false,
+            place,
+            locked,
+            lengthened: AtomicBool::default(),
+        }
+    }
+
+    /// One that holds something, or may.
+    pub(crate) fn existing(fd: Arc<OwnedFd>, kind: Kind, path: EntryPath, place: Place) -> Self {
+        let locked = AtomicBool::new(true);
+        Self {
+            fd,
+            kind,
+            path,
+            attributes_before: true,
+            content_before: true,
+            place,
+            locked,
+            lengthened: AtomicBool::default(),
+        }
+    }
+
+    /// Waits for what was written to be there, where closing or waiting may tell of errors that writing did not.
+    ///
+    /// # Errors
+    /// It is not: no space, over quota, a server or a disk that fails.
+    pub(super) fn flush(&self) -> Result<()> {
+        if self.lengthened.swap(false, Ordering::Relaxed) {
+            rustix::fs::fdatasync(&self.fd).map_err(|e| self.error("cannot be made durable", e))?;
+        }
+        if self.kind.is_plain() {
+            return Ok(());
+        }
+        let failed = |e| self.error("cannot write what was taken before", e);
+        let another = rustix::io::dup(&*self.fd).map_err(failed)?;
+        nix::unistd::close(another).map_err(|e| failed(Errno::from_raw_os_error(e as i32)))?;
+        match rustix::fs::fsync(&self.fd) {
+            // There is no such thing there.
+            Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+            Err(e) => Err(failed(e)),
+        }
+    }
+
+    /// Before it is `len` long. Others rewrite only what is long: short files save the call.
+    fn lock_if_long(&self, len: u64) -> Result<()> {
+        if len < LOCKED_BYTES_MIN || self.locked.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.lock().inspect_err(|_| self.locked.store(false, Ordering::Relaxed))
+    }
+
     fn error(&self, message: &str, errno: Errno) -> Error {
         Error::io("restore", message, errno.into()).with("path", &self.path)
     }
@@ -28,6 +109,7 @@ impl FsFile {
 
 impl TargetFile for FsFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.lock_if_long(offset.saturating_add(bytes.len() as u64))?;
         pwrite_all(&self.fd, bytes, offset).map_err(|(e, at)| self.error("cannot write", e).with("offset", at))
     }
 
@@ -42,11 +124,21 @@ impl TargetFile for FsFile {
     }
 
     fn is_beside(&self) -> bool {
-        self.is_beside
+        self.place == Place::Beside
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
-        rustix::fs::ftruncate(&self.fd, len).map_err(|e| self.error("cannot set the length", e).with("length", len))
+        let failed = |e| self.error("cannot set the length", e).with("length", len);
+        let now = u64::try_from(rustix::fs::fstat(&self.fd).map_err(failed)?.st_size).unwrap_or_default();
+        // Set all the same, it would reach the disk before what was written: after a power cut the file would be as long as a
+        // whole one.
+        if now == len {
+            return Ok(());
+        }
+        self.lock_if_long(len)?;
+        rustix::fs::ftruncate(&self.fd, len).map_err(failed)?;
+        self.lengthened.fetch_or((1..len).contains(&now), Ordering::Relaxed);
+        Ok(())
     }
 
     fn punch(&self, mut offset: u64, mut len: u64) -> Result<()> {

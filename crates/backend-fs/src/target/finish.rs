@@ -1,11 +1,13 @@
 //! Setting an entry's attributes.
 //!
-//! Order: owner (it clears set-id bits and capabilities), extended attributes and ACLs (they change
-//! mode bits), times, mode (until then a file is known to be unfinished), and flags last: an immutable inode takes nothing
-//! any more. What cannot be set is one [`Problem`] per kind of attribute.
+//! Order: owner (it clears set-id bits and capabilities), extended attributes, times, the ACL (it changes mode bits), mode, and
+//! flags last: an immutable inode takes nothing any more. Until a file has its time its mode says that it is unfinished, whoever
+//! is killed. What cannot be set is one [`Problem`] per kind of attribute.
 
+use super::open::is_unfinished;
+use super::proofs::{Proof, Proofs, step_between};
 use crate::attributes::{Handle, SETTABLE};
-use crate::source::timestamp;
+use crate::source::{self, timestamp};
 use decube_backup_core::display::display_bytes;
 use decube_backup_core::entry::{Entry, EntryKind, Timestamp, Xattr};
 use decube_backup_core::monitor::{Problem, ProblemKind};
@@ -22,21 +24,25 @@ pub(crate) enum Before {
     Attributes,
 }
 
-/// Sets everything `entry` records on the inode behind `handle`; does `then` before the flags.
+/// Sets everything `entry` records on the inode behind `handle`; does `first` before all, `then` before the flags.
 ///
 /// # Errors
-/// What `then` yields.
+/// What `first` and `then` yield.
 pub(crate) fn finish(
     handle: Handle<'_>,
     entry: &Entry,
     owner: Option<(u32, u32)>,
     before: Before,
+    proofs: &Proofs,
+    first: impl FnOnce(&Statx) -> Result<()>,
     then: impl FnOnce() -> Result<()>,
 ) -> Result<Vec<Problem>> {
-    let mut task = Task { handle, entry, problems: Vec::new(), withheld: 0 };
+    let mut task = Task { handle, entry, problems: Vec::new(), withheld: 0, unset: Vec::new(), set: Set::default() };
     match handle.stat() {
         Ok(stat) => {
+            first(&stat)?;
             let flags = task.attributes(&stat, owner, before);
+            task.check_kept(&stat, proofs);
             then()?;
             if before == Before::Attributes || entry.meta.flags != 0 {
                 task.flags(flags);
@@ -50,8 +56,32 @@ pub(crate) fn finish(
     Ok(task.problems)
 }
 
+/// Takes from a directory that stood there what others would have of it only until it is finished: mode bits that it will not
+/// have, those of its group and its ACL where they will be others, and an owner who will not be.
+pub(crate) fn narrow(handle: Handle<'_>, entry: &Entry, owner: Option<(u32, u32)>) -> rustix::io::Result<()> {
+    let stat = handle.stat()?;
+    let task = Task { handle, entry, problems: Vec::new(), withheld: 0, unset: Vec::new(), set: Set::default() };
+    let (now, owned) = (u32::from(stat.stx_mode) & 0o7777, (stat.stx_uid, stat.stx_gid));
+    let owner = owner.filter(|wanted| *wanted != owned);
+    let of_others = entry.meta.mode & if owner.is_some() || task.acl_changes() { 0o007 } else { 0o077 };
+    let narrowed = now & (0o7700 | of_others);
+    if narrowed != now {
+        handle.chmod(narrowed)?;
+    }
+    // An ordinary user may not, nor restores what only others may read.
+    if let Some((user, group)) = owner.filter(|_| rustix::process::geteuid().is_root()) {
+        handle.chown(Some(user), Some(group))?;
+    }
+    Ok(())
+}
+
 /// Whether the inode behind `handle` has everything that [`finish`] would set.
-pub(crate) fn is_finished(handle: Handle<'_>, entry: &Entry, owner: Option<(u32, u32)>) -> bool {
+pub(crate) fn is_finished(
+    handle: Handle<'_>,
+    entry: &Entry,
+    owner: Option<(u32, u32)>,
+    step_ns: impl Fn(&Statx) -> u64,
+) -> bool {
     let meta = &entry.meta;
     let is_link = matches!(entry.kind, EntryKind::Symlink { .. });
     let Ok(stat) = handle.stat() else { return false };
@@ -62,7 +92,7 @@ pub(crate) fn is_finished(handle: Handle<'_>, entry: &Entry, owner: Option<(u32,
     let all = meta.xattrs.iter().all(|x| matches!(handle.xattr(&x.name), Ok(Some(value)) if value == x.value));
     let wanted = IFlags::from_bits_retain(meta.flags) & SETTABLE;
     let flags = handle.flags().map_or(wanted.is_empty(), |now| now & SETTABLE == wanted);
-    mode && owned && timestamp(&stat.stx_mtime) == meta.mtime && none_else && all && flags
+    mode && owned && timestamp(&stat.stx_mtime) == meta.mtime.cut_to(step_ns(&stat)) && none_else && all && flags
 }
 
 struct Task<'a> {
@@ -71,6 +101,17 @@ struct Task<'a> {
     problems: Vec<Problem>,
     /// Bits of the recorded mode that would say something else here.
     withheld: u32,
+    /// Extended attributes that could not be set, and why.
+    unset: Vec<String>,
+    set: Set,
+}
+
+/// What the system said was set.
+#[derive(Default)]
+struct Set {
+    mode: Option<u32>,
+    owner: Option<(u32, u32)>,
+    time: bool,
 }
 
 impl Task<'_> {
@@ -95,13 +136,20 @@ impl Task<'_> {
             mode_now = u32::MAX;
         }
         if before == Before::Attributes || !meta.xattrs.is_empty() {
-            self.xattrs(before);
+            self.xattrs(before, |name| name != acl::ACCESS);
             mode_now = u32::MAX;
         }
         let times = Timestamps { last_access: timespec_omitted(), last_modification: timespec(meta.mtime) };
         match self.handle.set_times(&times) {
-            Ok(()) => self.check_time(meta.mtime),
+            Ok(()) => self.set.time = true,
+            Err(_) if self.handle.stat().is_ok_and(|stat| timestamp(&stat.stx_mtime) == meta.mtime) => {}
             Err(e) => self.problem(format!("cannot set modification time {}: {e}", meta.mtime)),
+        }
+        if before == Before::Attributes || meta.xattrs.iter().any(|x| x.name == acl::ACCESS) {
+            self.xattrs(before, |name| name == acl::ACCESS);
+        }
+        if !self.unset.is_empty() {
+            self.problem(format!("cannot set extended attributes: {}", self.unset.join(", ")));
         }
         if !matches!(self.entry.kind, EntryKind::Symlink { .. }) {
             self.mode(mode_now, (meta.uid, meta.gid) == owned || owner == Some(owned));
@@ -121,13 +169,23 @@ impl Task<'_> {
         Some(flags.difference(locking))
     }
 
+    /// Whether the ACL it has is not the recorded one.
+    fn acl_changes(&self) -> bool {
+        let wanted = self.entry.meta.xattrs.iter().find(|x| x.name == acl::ACCESS).map(|x| &x.value);
+        self.handle.xattr(acl::ACCESS).unwrap_or_default().as_ref() != wanted
+    }
+
     /// Takes from an inode that others may use already what they would have of it in between: group bits are another
     /// group's after a change of owner, and without its ACL the bits of its mask are the group's.
     fn close(&self, now: u32, owner_changes: bool) {
         let meta = &self.entry.meta;
-        let acl = |xattrs: &[Xattr]| xattrs.iter().find(|x| x.name == acl::ACCESS).map(|x| x.value.clone());
-        let acl_changes = || self.handle.xattr(acl::ACCESS).unwrap_or_default() != acl(&meta.xattrs);
-        if matches!(self.entry.kind, EntryKind::Symlink { .. }) || !(owner_changes || acl_changes()) {
+        // A file that has its mark is closed: whoever is killed from here on leaves it with that.
+        let is_closed = match self.entry.kind {
+            EntryKind::Symlink { .. } => true,
+            EntryKind::File { .. } => is_unfinished(now),
+            _ => false,
+        };
+        if is_closed || !(owner_changes || self.acl_changes()) {
             return;
         }
         let of_owner = if owner_changes { meta.mode & 0o700 } else { 0o700 };
@@ -141,7 +199,10 @@ impl Task<'_> {
     /// Returns who owns it then.
     fn chown(&mut self, now: (u32, u32), wanted: (u32, u32)) -> (u32, u32) {
         match self.handle.chown(Some(wanted.0), Some(wanted.1)) {
-            Ok(()) => return wanted,
+            Ok(()) => {
+                self.set.owner = Some(wanted);
+                return wanted;
+            }
             Err(Errno::PERM) => {}
             Err(e) => {
                 self.problem(format!("cannot set owner {}:{}: {e}", wanted.0, wanted.1));
@@ -160,14 +221,15 @@ impl Task<'_> {
         got
     }
 
-    fn xattrs(&mut self, before: Before) {
+    /// Sets those that are `meant`, and removes such as are not recorded.
+    fn xattrs(&mut self, before: Before, meant: impl Fn(&[u8]) -> bool) {
         let wanted = &self.entry.meta.xattrs;
-        let mut failed: Vec<String> = Vec::new();
+        let failed = &mut self.unset;
         let mut fail = |what: &str, name: &[u8], e: Errno| failed.push(format!("{what}{} ({e})", display_bytes(name)));
         if before == Before::Attributes {
             match self.handle.xattr_names() {
                 Ok(names) => {
-                    for name in names.iter().filter(|n| !kept(n) && wanted.iter().all(|w| w.name != **n)) {
+                    for name in names.iter().filter(|n| meant(n) && !kept(n) && wanted.iter().all(|w| w.name != **n)) {
                         match self.handle.remove_xattr(name) {
                             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
                             Err(e) => fail("removal of ", name, e),
@@ -177,7 +239,7 @@ impl Task<'_> {
                 Err(e) => fail("", b"those already there", e),
             }
         }
-        for Xattr { name, value } in wanted {
+        for Xattr { name, value } in wanted.iter().filter(|x| meant(&x.name)) {
             let same = before == Before::Attributes && matches!(self.handle.xattr(name), Ok(Some(v)) if v == *value);
             if !same && let Err(e) = self.handle.set_xattr(name, value) {
                 fail("", name, e);
@@ -186,9 +248,6 @@ impl Task<'_> {
                     self.withheld = 0o070 & !(acl::group_bits(value) << 3);
                 }
             }
-        }
-        if !failed.is_empty() {
-            self.problem(format!("cannot set extended attributes: {}", failed.join(", ")));
         }
     }
 
@@ -201,10 +260,13 @@ impl Task<'_> {
             mode &= !0o6000;
         }
         mode &= !self.withheld;
-        if mode != now
-            && let Err(e) = self.handle.chmod(mode)
-        {
-            return self.problem(format!("cannot set mode {wanted:04o}: {e}"));
+        if mode != now {
+            match self.handle.chmod(mode) {
+                Ok(()) => self.set.mode = Some(mode),
+                // Not one's own, and right already.
+                Err(_) if self.handle.stat().is_ok_and(|stat| u32::from(stat.stx_mode) & 0o7777 == mode) => {}
+                Err(e) => return self.problem(format!("cannot set mode {wanted:04o}: {e}")),
+            }
         }
         // The kernel silently drops set-group-id for a group the caller is not in.
         let got = if mode & 0o7000 == 0 || mode == now {
@@ -212,6 +274,10 @@ impl Task<'_> {
         } else {
             self.handle.stat().map_or(mode, |stat| u32::from(stat.stx_mode) & 0o7777)
         };
+        if got != mode {
+            // It is told already.
+            self.set.mode = None;
+        }
         if got != wanted {
             let why = match self.withheld & wanted {
                 0 => "the owner is not the recorded one",
@@ -221,16 +287,51 @@ impl Task<'_> {
         }
     }
 
-    /// File systems clamp times they cannot hold, and say nothing.
-    fn check_time(&mut self, wanted: Timestamp) {
-        if i32::try_from(wanted.seconds).is_ok_and(|seconds| seconds >= 0) {
+    /// Reads back what was set, unless the file system has shown that it keeps it. Some clamp, cut and drop, and say nothing.
+    fn check_kept(&mut self, before: &Statx, proofs: &Proofs) {
+        let wanted = self.entry.meta.mtime;
+        let device = source::device(before);
+        let proof = proofs.of(device);
+        let Set { mode, owner, time } = &self.set;
+        let mode = mode.filter(|_| !proof.modes);
+        let owner = owner.filter(|_| !proof.owners);
+        let is_common = i32::try_from(wanted.seconds).is_ok_and(|seconds| seconds >= 0);
+        let time = *time && !(proof.times && is_common);
+        if mode.is_none() && owner.is_none() && !time {
             return;
         }
-        if let Ok(stat) = self.handle.stat()
-            && timestamp(&stat.stx_mtime) != wanted
-        {
+        let Ok(stat) = self.handle.stat() else { return };
+        let mut new = Proof::default();
+        if let Some(mode) = mode {
+            let got = u32::from(stat.stx_mode) & 0o7777;
+            // Where all files look alike, none looks like one that is not finished.
+            new.modes = got == mode && is_unfinished(before.stx_mode.into());
+            if got != mode {
+                self.problem(format!("cannot set mode {mode:04o}, the file system keeps {got:04o}"));
+            }
+        }
+        if let Some((user, group)) = owner {
+            let got = (stat.stx_uid, stat.stx_gid);
+            new.owners = got == (user, group);
+            if !new.owners {
+                self.problem(format!("cannot set owner {user}:{group}, the file system keeps {}:{}", got.0, got.1));
+            }
+        }
+        if time {
             let got = timestamp(&stat.stx_mtime);
-            self.problem(format!("cannot set modification time {wanted}, the file system keeps {got}"));
+            new.times = got == wanted && !wanted.nanoseconds.is_multiple_of(100);
+            new.step_ns = step_between(wanted, got).filter(|_| got != wanted);
+            if got != wanted && new.step_ns.is_none() {
+                self.problem(format!("cannot set modification time {wanted}, the file system keeps {got}"));
+            }
+        }
+        // Once: it is the same with every file there.
+        if proofs.learn(device, new)
+            && let Some(step) = new.step_ns
+        {
+            let message =
+                "cannot set modification times exactly: here and elsewhere the file system cuts them to multiples of";
+            self.problem(format!("{message} {step} ns"));
         }
     }
 

@@ -5,6 +5,7 @@
 //! [`CLAIMS_MAX`], and looked at only where something stands in the way.
 
 use super::FsTarget;
+use super::kinds::Kind;
 use super::parents::Parent;
 use super::remove::names;
 use crate::at::split;
@@ -24,12 +25,6 @@ const CLAIMS_MAX: usize = 1 << 18;
 
 /// `FS_CASEFOLD_FL`: names in this directory are compared without case. Source: Linux, `include/uapi/linux/fs.h`.
 const CASEFOLD: IFlags = IFlags::from_bits_retain(0x4000_0000);
-
-// Numbers of file systems. Source: Linux, `include/uapi/linux/magic.h`.
-const BTRFS: u64 = 0x9123_683e;
-const EXT4: u64 = 0xef53;
-const TMPFS: u64 = 0x0102_1994;
-const F2FS: u64 = 0xf2f5_2010;
 
 /// What this restore put into directories that may fold names: paths by their folded form.
 #[derive(Debug, Default)]
@@ -66,14 +61,14 @@ impl Claims {
 impl FsTarget {
     /// Notes that `path` is this restore's from here on.
     pub(super) fn claim(&self, parent: &Parent, path: &EntryPath) {
-        if parent.may_fold(may_fold) {
+        if parent.may_fold(|| may_fold(parent)) {
             self.claims.claim(path);
         }
     }
 
     /// Whether what stands at `name` of `parent` is what this restore put there for another entry.
     pub(super) fn is_taken(&self, parent: &Parent, name: &[u8], path: &EntryPath) -> rustix::io::Result<bool> {
-        if !parent.may_fold(may_fold) {
+        if !parent.may_fold(|| may_fold(parent)) {
             return Ok(false);
         }
         let Some(holder) = self.claims.holder(path) else { return Ok(false) };
@@ -96,7 +91,7 @@ impl FsTarget {
     /// # Errors
     /// `AlreadyExists` if it is this restore's own under another name, or may be; the directory cannot be read.
     pub(super) fn check_told_apart(&self, parent: &Parent, name: &[u8], path: &EntryPath) -> Result<()> {
-        if !parent.may_fold(may_fold) {
+        if !parent.may_fold(|| may_fold(parent)) {
             return Ok(());
         }
         let failed = |e| self.error("cannot list directory", path, e);
@@ -124,11 +119,11 @@ fn open(parent: &OwnedFd) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Whether names in `parent` may be compared without case. Unknown file systems may, and those of servers.
-fn may_fold(parent: &OwnedFd) -> bool {
-    match rustix::fs::fstatfs(parent).map(|stat| stat.f_type as u64) {
-        Ok(BTRFS) => false,
-        Ok(EXT4 | TMPFS | F2FS) => {
-            open(parent).and_then(rustix::fs::ioctl_getflags).is_ok_and(|flags| flags.intersects(CASEFOLD))
+fn may_fold(parent: &Parent) -> bool {
+    match parent.kind {
+        Kind::BTRFS => false,
+        Kind::EXT4 | Kind::TMPFS | Kind::F2FS => {
+            open(&parent.fd).and_then(rustix::fs::ioctl_getflags).is_ok_and(|flags| flags.intersects(CASEFOLD))
         }
         // XFS too may be made so that it folds ASCII, and does not show it.
         _ => true,

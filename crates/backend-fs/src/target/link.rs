@@ -31,7 +31,7 @@ impl FsTarget {
             Err(e) => return Err(failed(e)),
         }
         self.check_told_apart(&to, name, path)?;
-        let inode = |path| self.stat(path).map(|(stat, _)| inode(&stat));
+        let inode = |path| self.stat(path).map(|(stat, ..)| inode(&stat));
         if inode(original).map_err(failed)? == inode(path).map_err(failed)? {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use super::parents::Parent;
 use crate::attributes::{Handle, LOCKING};
 use decube_backup_core::{Error, ErrorKind};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{IFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, IFlags, Mode, OFlags, StatxFlags};
 use rustix::io::{Errno, Result};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,8 +39,8 @@ impl FsTarget {
     /// Takes the locking flags off the open directory `path`; whether it had any.
     pub(super) fn unlock_directory(&self, path: &[u8], fd: &OwnedFd) -> bool {
         match unlock(fd, b".") {
-            Some(had) => {
-                self.unlocked.all().entry(path.to_vec()).or_insert(had);
+            Some(lock) => {
+                self.unlocked.all().entry(path.to_vec()).or_insert(lock.had);
                 true
             }
             // By another thread, meanwhile.
@@ -71,22 +71,45 @@ pub(super) fn without_locks(
         Err(error) if error.kind() == ErrorKind::PermissionDenied => error,
         done => return done,
     };
-    let Some(had) = unlock(parent, name) else { return Err(refused) };
-    let done = act();
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let locked = rustix::fs::openat(parent, name, flags, Mode::empty()).and_then(|fd| {
-        let handle = Handle::Open(fd.as_fd());
-        handle.flags().and_then(|now| handle.set_flags(now | had))
-    });
-    done.and(locked.map_err(failed))
+    let Some(lock) = unlock(parent, name) else { return Err(refused) };
+    act().and(lock.put_back().map_err(failed))
 }
 
-/// Takes the locking flags off `name`; those it had, if any.
-pub(super) fn unlock(parent: &OwnedFd, name: &[u8]) -> Option<IFlags> {
+/// What lost its locking flags.
+pub(super) struct Lock {
+    fd: OwnedFd,
+    had: IFlags,
+}
+
+impl Lock {
+    /// Gives them back to what stays after all.
+    ///
+    /// # Errors
+    /// As setting them yields.
+    pub(super) fn put_back(&self) -> Result<()> {
+        let handle = Handle::Open(self.fd.as_fd());
+        handle.flags().and_then(|now| handle.set_flags(now | self.had))
+    }
+}
+
+/// Takes the locking flags off the file or directory `name`; none if it has none.
+pub(super) fn unlock(parent: &OwnedFd, name: &[u8]) -> Option<Lock> {
+    // Opening a device may do something; nor do others tell their flags.
+    let stat = rustix::fs::statx(parent, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).ok()?;
+    if !matches!(crate::source::file_type(&stat), FileType::RegularFile | FileType::Directory) {
+        return None;
+    }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).ok()?;
     let handle = Handle::Open(fd.as_fd());
     let now = handle.flags().ok()?;
     let had = now & LOCKING;
-    (!had.is_empty() && handle.set_flags(now.difference(LOCKING)).is_ok()).then_some(had)
+    let unlocked = !had.is_empty() && handle.set_flags(now.difference(LOCKING)).is_ok();
+    unlocked.then_some(Lock { fd, had })
+}
+
+/// Does `act` again without what was in its way; where it fails all the same, that has its flags again.
+pub(super) fn again<T>(lock: Option<Lock>, act: impl Fn() -> Result<T>) -> Result<T> {
+    // What cannot have them back is said by what failed already.
+    act().inspect_err(|_| lock.iter().for_each(|lock| _ = lock.put_back()))
 }

@@ -8,13 +8,17 @@
 //! |---|---|
 //! | `parents` | a few open directories |
 //! | `open` | how a file is opened for writing |
+//! | `opened` | files on their way, and that they are the same when they are opened again |
 //! | `beside` | what has not taken its place yet |
 //! | `file` | a file while it is written |
 //! | `folding` | names that a file system does not tell apart |
+//! | `settle` | the end of what was made: attributes, place |
 //! | `finish` | owner, extended attributes, times, mode, flags, in that order |
+//! | `proofs` | what file systems have shown to keep |
 //! | `owner` | who owns what is restored |
 //! | `link` | further names of a file |
 //! | `swap` | a directory that goes for something else |
+//! | `kinds` | what is known of file systems |
 //! | `remove` | taking away what stands in the way |
 //! | `locks` | flags that forbid what a restore does |
 
@@ -22,12 +26,16 @@ mod beside;
 mod file;
 mod finish;
 mod folding;
+mod kinds;
 mod link;
 mod locks;
 mod open;
+mod opened;
 mod owner;
 mod parents;
+mod proofs;
 mod remove;
+mod settle;
 mod swap;
 
 use crate::at::{Root, split};
@@ -35,20 +43,22 @@ use crate::attributes::{Handle, STAT_MASK};
 use crate::source;
 use beside::Begun;
 use decube_backup_core::entry::{Entry, EntryKind};
-use decube_backup_core::monitor::{Problem, ProblemKind};
+use decube_backup_core::monitor::Problem;
 use decube_backup_core::target::{Existing, FileMode, Target, TargetFile};
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use file::FsFile;
 use finish::Before;
 use folding::Claims;
+use kinds::Kind;
 use locks::Unlocked;
+use opened::Opened;
 use owner::Owners;
 pub use owner::Ownership;
 use parents::{Parent, Parents};
+use proofs::Proofs;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx};
 use rustix::io::Errno;
-use std::any::Any;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -82,8 +92,10 @@ pub struct FsTarget {
     owners: Owners,
     claims: Claims,
     begun: Begun,
+    opened: Opened,
     unlocked: Unlocked,
     keeps_root: bool,
+    proofs: Proofs,
 }
 
 impl FsTarget {
@@ -119,8 +131,10 @@ impl FsTarget {
             owners: Owners::new(options.ownership),
             claims: Claims::default(),
             begun: Begun::default(),
+            opened: Opened::default(),
             unlocked: Unlocked::default(),
             keeps_root,
+            proofs: Proofs::default(),
         })
     }
 
@@ -146,59 +160,7 @@ impl FsTarget {
         opened.map_err(|e| self.error("cannot open up the directory", path, e))
     }
 
-    /// Sets the attributes of `entry` on what stands at `path`, if it is of the entry's kind.
-    fn finish_path(&self, path: &EntryPath, entry: &Entry, before: Before) -> Vec<Problem> {
-        self.open_to_finish(path, entry)
-            .map(|opened| self.finish(opened.handle(), entry, before, || Ok(())))
-            .unwrap_or_else(|e| {
-                let message = format!("cannot open to set attributes: {e}");
-                vec![Problem::new(ProblemKind::Attribute, entry.path.as_bytes(), message)]
-            })
-    }
-
-    fn finish(
-        &self,
-        handle: Handle<'_>,
-        entry: &Entry,
-        before: Before,
-        then: impl FnOnce() -> Result<()>,
-    ) -> Vec<Problem> {
-        let finished = finish::finish(handle, entry, self.owners.of(&entry.meta), before, then);
-        finished.unwrap_or_else(|e| vec![Problem::from_error(ProblemKind::Unwritable, entry.path.as_bytes(), &e)])
-    }
-
-    fn open_to_finish(&self, path: &EntryPath, entry: &Entry) -> rustix::io::Result<Opened> {
-        let wanted = match entry.kind {
-            EntryKind::File { .. } => FileType::RegularFile,
-            EntryKind::Directory => FileType::Directory,
-            EntryKind::Symlink { .. } => FileType::Symlink,
-            EntryKind::Fifo => FileType::Fifo,
-            EntryKind::CharDevice { .. } => FileType::CharacterDevice,
-            EntryKind::BlockDevice { .. } => FileType::BlockDevice,
-        };
-        let (parent, name) = split(path.as_bytes());
-        let open = |flags: OFlags| {
-            if name.is_empty() {
-                return self.root.open(b"", flags, Mode::empty());
-            }
-            let parent = self.parents.open(&self.root, parent)?;
-            rustix::fs::openat(&parent.fd, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-        };
-        let readable = match wanted {
-            FileType::RegularFile => open(OFlags::RDONLY | OFlags::NONBLOCK),
-            FileType::Directory => open(OFlags::RDONLY | OFlags::DIRECTORY),
-            _ => Err(Errno::ACCESS),
-        };
-        let opened = match readable {
-            Err(Errno::ACCESS | Errno::PERM) => Opened::PathOnly(open(OFlags::PATH)?),
-            fd => Opened::Readable(fd?),
-        };
-        // What was swapped in by somebody else is theirs.
-        let stat = opened.handle().stat()?;
-        if source::file_type(&stat) == wanted { Ok(opened) } else { Err(Errno::STALE) }
-    }
-
-    fn stat(&self, path: &EntryPath) -> rustix::io::Result<(Statx, EntryKind)> {
+    fn stat(&self, path: &EntryPath) -> rustix::io::Result<(Statx, EntryKind, Kind)> {
         let (parent, name) = split(path.as_bytes());
         let parent = self.parents.open(&self.root, parent)?;
         if self.is_taken(&parent, name, path)? {
@@ -209,28 +171,15 @@ impl FsTarget {
         let link = || rustix::fs::readlinkat(&parent.fd, name, Vec::new()).map(|target| target.into_bytes());
         // A socket is in the way like any other thing of no use: like a device that no entry names.
         let kind = source::kind(&stat, link)?.unwrap_or(EntryKind::CharDevice { major: u32::MAX, minor: u32::MAX });
-        Ok((stat, kind))
-    }
-}
-
-enum Opened {
-    Readable(OwnedFd),
-    PathOnly(OwnedFd),
-}
-
-impl Opened {
-    fn handle(&self) -> Handle<'_> {
-        match self {
-            Self::Readable(fd) => Handle::Open(fd.as_fd()),
-            Self::PathOnly(fd) => Handle::Path(fd.as_fd()),
-        }
+        Ok((stat, kind, parent.kind))
     }
 }
 
 impl Target for FsTarget {
     fn existing(&self, path: &EntryPath) -> Result<Option<Existing>> {
         match self.stat(path) {
-            Ok((stat, kind)) => Ok(Some(Existing {
+            Ok((stat, kind, of)) => Ok(Some(Existing {
+                mtime_step_ns: self.proofs.step_ns(source::device(&stat), of, &stat),
                 mtime: source::timestamp(&stat.stx_mtime),
                 links: stat.stx_nlink.into(),
                 inode: inode(&stat),
@@ -292,44 +241,48 @@ impl Target for FsTarget {
         Ok(())
     }
 
+    fn narrow_directory(&self, entry: &Entry) -> Result<()> {
+        let failed = |e| self.error("cannot keep others out of the directory meanwhile", &entry.path, e);
+        let opened = self.open_to_finish(&entry.path, entry).map_err(failed)?;
+        let narrow = || finish::narrow(opened.handle(), entry, self.owners.of(&entry.meta));
+        match (narrow(), &opened) {
+            (Err(Errno::PERM), settle::Found::Readable(fd)) if self.unlock_directory(entry.path.as_bytes(), fd) => {
+                narrow().map_err(failed)
+            }
+            // Not one's own, or not to be had here: what is not set is told in the end.
+            (Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL), _) => Ok(()),
+            (narrowed, _) => narrowed.map_err(failed),
+        }
+    }
+
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>> {
         Ok(Box::new(match mode {
             FileMode::New => self.create_new(path, flags)?,
             FileMode::Beside => self.create_beside(path, flags)?,
-            FileMode::InPlace => match self.open_in_place(path)? {
-                Some(file) => file,
-                None => self.create_beside(path, flags)?,
-            },
+            FileMode::InPlace => {
+                let file = match self.open_in_place(path)? {
+                    Some(file) => file,
+                    None => self.create_beside(path, flags)?,
+                };
+                self.opened.note(&file);
+                file
+            }
             FileMode::Continue => FsFile { content_before: false, ..self.open_again(path)? },
             FileMode::ContinueInPlace => self.open_again(path)?,
         }))
     }
 
+    fn set_aside(&self, file: Box<dyn TargetFile>) -> Result<()> {
+        self.close_for_now(file)
+    }
+
     fn discard_file(&self, path: &EntryPath) -> Result<()> {
+        self.opened.forget(path);
         self.give_up(path)
     }
 
     fn finish_file(&self, file: Box<dyn TargetFile>, entry: &Entry) -> Vec<Problem> {
-        let file: Box<dyn Any> = file;
-        match file.downcast::<FsFile>() {
-            Ok(file) => {
-                // Blocks that were there before may reach the disk later than the time that vouches for them.
-                if file.content_before
-                    && let Err(e) = rustix::fs::fdatasync(&file.fd)
-                {
-                    let message = format!("cannot be made durable: {e}");
-                    return vec![Problem::new(ProblemKind::Unwritable, entry.path.as_bytes(), message)];
-                }
-                let before = if file.attributes_before { Before::Attributes } else { Before::Nothing };
-                // An immutable file could not take its place any more.
-                let place = || if file.is_beside { self.take_place(&file.path) } else { Ok(()) };
-                self.finish(Handle::Open(file.fd.as_fd()), entry, before, place)
-            }
-            Err(_) => {
-                let message = "the file was opened by another target";
-                vec![Problem::new(ProblemKind::Attribute, entry.path.as_bytes(), message)]
-            }
-        }
+        self.settle(file, entry)
     }
 
     fn create_special(&self, entry: &Entry) -> Result<Vec<Problem>> {
@@ -366,8 +319,9 @@ impl Target for FsTarget {
     }
 
     fn is_finished(&self, entry: &Entry) -> bool {
-        self.open_to_finish(&entry.path, entry)
-            .is_ok_and(|opened| finish::is_finished(opened.handle(), entry, self.owners.of(&entry.meta)))
+        let Ok(opened) = self.open_to_finish(&entry.path, entry) else { return false };
+        let step_ns = |stat: &Statx| self.proofs.step_ns(source::device(stat), opened.kind(), stat);
+        finish::is_finished(opened.handle(), entry, self.owners.of(&entry.meta), step_ns)
     }
 
     fn finish_existing(&self, entry: &Entry) -> Vec<Problem> {

@@ -1,23 +1,30 @@
 //! How a file is opened for writing.
 
 use super::FsTarget;
-use super::file::FsFile;
-use crate::attributes::Handle;
+use super::file::{FsFile, Place};
+use super::kinds::Kind;
+use super::parents::Parent;
+use crate::attributes::{Handle, STAT_MASK};
 use crate::source;
 use decube_backup_core::{EntryPath, Result};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, IFlags, Mode, OFlags, Statx};
+use rustix::fs::{AtFlags, FileType, IFlags, Mode, OFlags, Statx};
 use rustix::io::Errno;
+use std::sync::Arc;
 
 impl FsTarget {
     /// A new file where nothing stands; beside what does.
     pub(super) fn create_new(&self, path: &EntryPath, flags: u32) -> Result<FsFile> {
         let (parent, name) = self.parent(path)?;
         self.claim(&parent, path);
-        match self.doing(&parent, || new_file(&parent.fd, name, flags)) {
+        let stands = || rustix::fs::statx(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK);
+        if !parent.keeps_marks() && matches!(stands(), Err(Errno::NOENT)) {
+            return Ok(FsFile { place: Place::Unmarked, ..self.create_beside(path, flags)? });
+        }
+        match self.doing(&parent, || new_file(&parent, name, flags)) {
             Ok(fd) => {
                 let attributes_before = parent.inherits;
-                Ok(FsFile { fd, path: path.clone(), attributes_before, content_before: false, is_beside: false })
+                Ok(FsFile { attributes_before, ..FsFile::new(fd, parent.kind, path.clone(), Place::Own) })
             }
             Err(Errno::EXIST) => {
                 self.check_told_apart(&parent, name, path)?;
@@ -28,24 +35,14 @@ impl FsTarget {
     }
 
     /// The existing file at `path` and what is known of it.
-    fn open_existing(&self, path: &EntryPath) -> Result<rustix::io::Result<(FsFile, Statx)>> {
+    pub(super) fn open_existing(&self, path: &EntryPath) -> Result<rustix::io::Result<(FsFile, Statx)>> {
         let (parent, name) = self.parent(path)?;
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&parent.fd, name, flags, Mode::empty()).and_then(|fd| {
             let stat = Handle::Open(fd.as_fd()).stat()?;
-            let file =
-                FsFile { fd, path: path.clone(), attributes_before: true, content_before: true, is_beside: false };
+            let file = FsFile::existing(Arc::new(fd), parent.kind, path.clone(), Place::Own);
             if source::file_type(&stat) == FileType::RegularFile { Ok((file, stat)) } else { Err(Errno::ISDIR) }
         }))
-    }
-
-    /// The file of this restore to go on with: what stands there otherwise is somebody else's.
-    pub(super) fn open_again(&self, path: &EntryPath) -> Result<FsFile> {
-        let own = self.begun.of(path);
-        match self.open_existing(own.as_ref().unwrap_or(path))? {
-            Ok((file, _)) => Ok(FsFile { path: path.clone(), is_beside: own.is_some(), ..file }),
-            Err(e) => Err(self.error("cannot open the file again to go on with it", path, e)),
-        }
     }
 
     /// The existing file to rewrite, closed to everyone else; `None` if it has to be replaced.
@@ -69,10 +66,11 @@ impl FsTarget {
         if stat.stx_nlink != 1 {
             return Ok(None);
         }
+        file.lock()?;
         let handle = Handle::Open(file.fd.as_fd());
         let own = rustix::process::geteuid().as_raw();
         let closed = if stat.stx_uid == own { Ok(()) } else { handle.chown(Some(own), None) };
-        if closed.and_then(|()| handle.chmod(UNFINISHED)).is_err() {
+        if closed.and_then(|()| mark(handle, parent.kind)).is_err() {
             return Ok(None);
         }
         Ok(Some(file))
@@ -85,7 +83,14 @@ const UNFINISHED: u32 = 0o1600;
 
 /// Whether a mode is that of a file that was not finished.
 pub(super) fn is_unfinished(mode: u32) -> bool {
-    mode & 0o7077 == UNFINISHED & 0o7077
+    mode & 0o7777 == UNFINISHED
+}
+
+/// Gives a file the mark, where that can be told from what it shows.
+fn mark(handle: Handle<'_>, kind: Kind) -> rustix::io::Result<()> {
+    handle.chmod(UNFINISHED)?;
+    // Some take a mode and do not keep it.
+    if kind.is_plain() || is_unfinished(handle.stat()?.stx_mode.into()) { Ok(()) } else { Err(Errno::OPNOTSUPP) }
 }
 
 /// As [`UNFINISHED`], of the target's own directory, if it is to be told from one that was there.
@@ -99,13 +104,19 @@ pub(super) fn is_unfinished_root(fd: &OwnedFd) -> bool {
 }
 
 /// A new empty file, of which only the owner may know anything. Of `flags` it gets those that only an empty file takes.
-pub(super) fn new_file(dir: &OwnedFd, name: &[u8], flags: u32) -> rustix::io::Result<OwnedFd> {
+pub(super) fn new_file(parent: &Parent, name: &[u8], flags: u32) -> rustix::io::Result<OwnedFd> {
     let how = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, name, how, Mode::from_raw_mode(UNFINISHED))?;
+    let fd = rustix::fs::openat(&parent.fd, name, how, Mode::from_raw_mode(UNFINISHED))?;
+    let handle = Handle::Open(fd.as_fd());
+    if parent.inherits || !parent.kind.is_plain() {
+        // A default ACL may have taken rights from the owner.
+        let marked =
+            handle.stat().is_ok_and(|stat| is_unfinished(stat.stx_mode.into())) || mark(handle, parent.kind).is_ok();
+        parent.learn_marks(marked);
+    }
     let early = IFlags::from_bits_retain(flags) & IFlags::NOCOW;
     if !early.is_empty() {
         // What could not be set shows when the file is finished.
-        let handle = Handle::Open(fd.as_fd());
         let _ = handle.flags().and_then(|now| handle.set_flags(now | early));
     }
     Ok(fd)

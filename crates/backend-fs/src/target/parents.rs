@@ -4,6 +4,7 @@
 //! entry. They are opened without following symlinks; the last step uses one name below them, so a
 //! path that was confined when its directory was opened stays confined.
 
+use super::kinds::Kind;
 use crate::at::Root;
 use crate::attributes::{Handle, SETTABLE};
 use decube_backup_core::acl;
@@ -20,9 +21,12 @@ const PARENTS_MAX: usize = 32;
 pub(crate) struct Parent {
     pub(crate) path: Vec<u8>,
     pub(crate) fd: OwnedFd,
+    pub(super) kind: Kind,
     /// Whether new entries take attributes over from it: a default ACL or inode flags.
     pub(crate) inherits: bool,
     folds: OnceLock<bool>,
+    /// Whether a file made in it showed the mode it was made with.
+    marks: OnceLock<bool>,
 }
 
 /// The most recently used directories, latest last.
@@ -61,8 +65,18 @@ impl Parents {
 
 impl Parent {
     /// Whether it may take two names for one; `look` is asked once.
-    pub(crate) fn may_fold(&self, look: impl FnOnce(&OwnedFd) -> bool) -> bool {
-        *self.folds.get_or_init(|| look(&self.fd))
+    pub(crate) fn may_fold(&self, look: impl FnOnce() -> bool) -> bool {
+        *self.folds.get_or_init(look)
+    }
+
+    /// Whether files made in it are known to show that they are not finished.
+    pub(super) fn keeps_marks(&self) -> bool {
+        self.kind.is_plain() || self.marks.get().is_some_and(|keeps| *keeps)
+    }
+
+    /// The first file made in it says.
+    pub(super) fn learn_marks(&self, keeps: bool) {
+        self.marks.get_or_init(|| keeps);
     }
 
     fn open(root: &Root, path: &[u8]) -> Result<Self> {
@@ -71,12 +85,26 @@ impl Parent {
                 let handle = Handle::Open(fd.as_fd());
                 let flags = handle.flags().is_ok_and(|flags| flags.intersects(SETTABLE));
                 let acl = !matches!(handle.xattr(acl::DEFAULT), Ok(None));
-                Ok(Self { path: path.to_vec(), inherits: flags || acl, folds: OnceLock::new(), fd })
+                Ok(Self {
+                    path: path.to_vec(),
+                    inherits: flags || acl,
+                    folds: OnceLock::new(),
+                    marks: OnceLock::new(),
+                    kind: Kind::of(&fd),
+                    fd,
+                })
             }
             // Not readable, yet entries can be made in it.
             Err(Errno::ACCESS) => {
                 let fd = root.open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-                Ok(Self { path: path.to_vec(), inherits: true, folds: OnceLock::new(), fd })
+                Ok(Self {
+                    path: path.to_vec(),
+                    inherits: true,
+                    folds: OnceLock::new(),
+                    marks: OnceLock::new(),
+                    kind: Kind::of(&fd),
+                    fd,
+                })
             }
             Err(e) => Err(e),
         }

@@ -3,34 +3,13 @@
 use crate::at::split;
 use crate::attributes::Handle;
 use crate::target::FsTarget;
-use crate::target::locks::unlock;
-use crate::target::parents::Parent;
-use decube_backup_core::target::DIRECTORY_IN_THE_WAY;
+use crate::target::locks::{again, unlock};
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 impl FsTarget {
-    /// Unlinks the non-directory or removes the empty directory `name` in `parent`.
-    pub(crate) fn clear_the_way(&self, parent: &Parent, name: &[u8], path: &EntryPath) -> Result<()> {
-        self.check_told_apart(parent, name, path)?;
-        match self.unlink(&parent.path, &parent.fd, name) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(Errno::ISDIR) => {
-                self.parents.forget(path.as_bytes());
-                match self.rmdir(&parent.path, &parent.fd, name) {
-                    Ok(()) | Err(Errno::NOENT) => Ok(()),
-                    Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                        Err(Error::new(ErrorKind::AlreadyExists, "restore", DIRECTORY_IN_THE_WAY).with("path", path))
-                    }
-                    Err(e) => Err(self.error("cannot remove the directory in the way", path, e)),
-                }
-            }
-            Err(e) => Err(self.error("cannot remove what is in the way", path, e)),
-        }
-    }
-
     /// Removes `path` and all below it, but nothing from where something else is mounted below the root: a snapshot that
     /// stayed on one file system knows nothing of it. Directories are opened anew on the way back instead of kept
     /// open: depth costs no descriptors.
@@ -115,9 +94,12 @@ impl FsTarget {
     }
 
     fn unlinking(&self, path: &[u8], parent: &OwnedFd, name: &[u8], what: AtFlags) -> rustix::io::Result<()> {
-        let unlocked = || unlock(parent, name).is_some() | self.unlock_directory(path, parent);
-        match rustix::fs::unlinkat(parent, name, what) {
-            Err(Errno::PERM) if unlocked() => rustix::fs::unlinkat(parent, name, what),
+        let unlink = || rustix::fs::unlinkat(parent, name, what);
+        match unlink() {
+            Err(Errno::PERM) => match (unlock(parent, name), self.unlock_directory(path, parent)) {
+                (None, false) => Err(Errno::PERM),
+                (lock, _) => again(lock, unlink),
+            },
             result => result,
         }
     }

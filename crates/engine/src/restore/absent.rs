@@ -31,8 +31,14 @@ impl Target for Absent {
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         Err(refused(path))
     }
+    fn narrow_directory(&self, entry: &Entry) -> Result<()> {
+        Err(refused(&entry.path))
+    }
     fn create_file(&self, path: &EntryPath, _: FileMode, _: u32) -> Result<Box<dyn TargetFile>> {
         Err(refused(path))
+    }
+    fn set_aside(&self, _: Box<dyn TargetFile>) -> Result<()> {
+        Ok(())
     }
     fn discard_file(&self, path: &EntryPath) -> Result<()> {
         Err(refused(path))

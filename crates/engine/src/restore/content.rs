@@ -84,7 +84,9 @@ impl Planner<'_> {
                 Err(error) => self.lose(&file, &error),
             }
         }
-        drop(old);
+        if let Some(Err(error)) = old.map(|old| self.target.set_aside(old)) {
+            self.lack(&file, ProblemKind::Unwritable, error.chain());
+        }
         // Until here the file could not be finished. If none of its pieces is left to do so, a worker does.
         if file.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             file.remaining.store(1, Ordering::Relaxed);

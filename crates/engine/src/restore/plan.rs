@@ -254,7 +254,9 @@ impl<'a> Planner<'a> {
                 self.tally.monitor.advance(Progress::Entries, 1);
                 self.enter_over(path, existing.as_ref())?;
                 if real && (!path.is_root() || !self.options.subtree.is_root()) {
+                    let stood = existing.is_some().then(|| Entry { path: path.clone(), ..entry.entry.clone() });
                     self.afterwards.directories.push((path.clone(), entry.entry));
+                    stood.map_or(Ok(()), |placed| self.target.narrow_directory(&placed))?;
                 }
                 Ok(())
             }

@@ -14,7 +14,7 @@ impl Planner<'_> {
         let Some(existing) = existing else { return false };
         let stays = match self.options.overwrite {
             Overwrite::Never => true,
-            Overwrite::IfNewer => existing.mtime >= wanted.meta.mtime && !existing.is_unfinished,
+            Overwrite::IfNewer => existing.mtime >= existing.time_there(wanted.meta.mtime) && !existing.is_unfinished,
             Overwrite::IfChanged | Overwrite::Always => false,
         };
         if stays {
@@ -32,7 +32,9 @@ impl Planner<'_> {
     /// Otherwise the group's next name is the first one restored.
     pub(super) fn kept(&mut self, existing: &Existing, wanted: &Entry) {
         let Some(group) = &wanted.meta.link_group else { return };
-        let same = existing.kind == wanted.kind && existing.mtime == wanted.meta.mtime && !existing.is_unfinished;
+        let same = existing.kind == wanted.kind
+            && existing.mtime == existing.time_there(wanted.meta.mtime)
+            && !existing.is_unfinished;
         // It stands for no other file of the snapshot.
         if !same || self.same_inodes.entry(existing.inode).or_insert_with(|| group.clone()) != group {
             return;
@@ -122,7 +124,9 @@ impl Planner<'_> {
 
     /// Whether an existing file is taken for the wanted one; counts it, and sets its attributes.
     pub(super) fn is_same(&mut self, existing: &Existing, wanted: &Entry) -> bool {
-        let same = existing.kind == wanted.kind && existing.mtime == wanted.meta.mtime && !existing.is_unfinished;
+        let same = existing.kind == wanted.kind
+            && existing.mtime == existing.time_there(wanted.meta.mtime)
+            && !existing.is_unfinished;
         if !same || self.options.overwrite != Overwrite::IfChanged || !self.is_own(existing, wanted) {
             return false;
         }

@@ -226,10 +226,13 @@ impl WorkContext<'_> {
         }
         let result = shared.as_deref().map_or(Ok(()), act);
         drop(shared);
-        if self.open_files.load(Ordering::Relaxed) > OPEN_FILES_MAX
-            && file.handle.write().unwrap_or_else(PoisonError::into_inner).take().is_some()
-        {
-            self.open_files.fetch_sub(1, Ordering::Relaxed);
+        if self.open_files.load(Ordering::Relaxed) > OPEN_FILES_MAX {
+            let mut alone = file.handle.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(handle) = alone.take() {
+                self.open_files.fetch_sub(1, Ordering::Relaxed);
+                // Before anybody opens it again.
+                return result.and(self.target.set_aside(handle));
+            }
         }
         result
     }

@@ -67,9 +67,15 @@ impl<N: Nowhere> Target for Into<N> {
     fn create_directory(&self, path: &EntryPath) -> Result<()> {
         self.0.takes(path)
     }
+    fn narrow_directory(&self, _: &Entry) -> Result<()> {
+        Ok(())
+    }
     fn create_file(&self, path: &EntryPath, mode: FileMode, _: u32) -> Result<Box<dyn TargetFile>> {
         self.0.opens(path, mode)?;
         Ok(Box::new(OpenFile(self.0.clone())))
+    }
+    fn set_aside(&self, _: Box<dyn TargetFile>) -> Result<()> {
+        Ok(())
     }
     fn discard_file(&self, _: &EntryPath) -> Result<()> {
         Ok(())

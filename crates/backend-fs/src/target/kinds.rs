@@ -1,0 +1,37 @@
+//! What is known of file systems by their numbers.
+
+use rustix::fd::AsFd;
+
+/// A kind of file system; 0 if it does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kind(u64);
+
+// Source: Linux, `include/uapi/linux/magic.h`; OpenZFS, `include/sys/fs/zfs.h`; bcachefs, `fs/bcachefs/bcachefs_format.h`.
+impl Kind {
+    pub(super) const BCACHEFS: Self = Self(0xca45_1a4e);
+    pub(super) const BTRFS: Self = Self(0x9123_683e);
+    /// And its forerunners.
+    pub(super) const EXT4: Self = Self(0xef53);
+    pub(super) const F2FS: Self = Self(0xf2f5_2010);
+    pub(super) const FAT: Self = Self(0x4d44);
+    pub(super) const OVERLAY: Self = Self(0x794c_7630);
+    pub(super) const TMPFS: Self = Self(0x0102_1994);
+    pub(super) const XFS: Self = Self(0x5846_5342);
+    pub(super) const ZFS: Self = Self(0x2fc1_2fc1);
+
+    pub(super) fn of(fd: impl AsFd) -> Self {
+        Self(rustix::fs::fstatfs(fd).map_or(0, |stat| stat.f_type as u64))
+    }
+
+    /// Whether what was written to a file is on the disk before the file takes another one's name, or there is no disk.
+    pub(super) fn writes_before_renames(self) -> bool {
+        [Self::BTRFS, Self::EXT4, Self::TMPFS].contains(&self)
+    }
+
+    /// Whether it is known to take everything an inode has, and to say at once what it does not take. Servers and file systems
+    /// of programs may do so when a file is closed, or never.
+    pub(super) fn is_plain(self) -> bool {
+        [Self::BCACHEFS, Self::BTRFS, Self::EXT4, Self::F2FS, Self::OVERLAY, Self::TMPFS, Self::XFS, Self::ZFS]
+            .contains(&self)
+    }
+}
