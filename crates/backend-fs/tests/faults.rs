@@ -32,6 +32,7 @@ fn main() {
         ("content_is_on_the_disk_before_what_vouches_for_it", STRACE, durable),
         ("what_stays_has_its_flags_again", STRACE, flags_stay),
         ("flags_that_cannot_be_read_are_said", STRACE, flags_unread),
+        ("a_directory_that_may_fold_names_is_not_listed_for_every_file", STRACE, listed_once),
     ]);
 }
 
@@ -68,6 +69,14 @@ fn in_child(act: &str, root: &Path) -> String {
                 target.finish_file(file, &entry(name, EntryKind::File { size: len }, 0o600))
             });
             format!("{problems:?}")
+        }
+        "replace many" => {
+            let problems = (0..20).flat_map(|number| {
+                let name = format!("file {number}");
+                let file = target.create_file(&path(&name), FileMode::Beside, 0).unwrap();
+                target.finish_file(file, &entry(&name, EntryKind::File { size: 0 }, 0o600))
+            });
+            problems.map(|problem| problem.message).collect()
         }
         "remove it" => format!("{:?}", target.remove(&path("thing"))),
         "look at it" => {
@@ -269,4 +278,11 @@ fn flags_unread() {
         let told = with_faults(&[&format!("ioctl:error={error}")], "look at it", scratch.path());
         assert_eq!(told.contains("cannot read inode flags"), said, "{told}");
     }
+}
+
+fn listed_once() {
+    let scratch = Scratch::new();
+    (0..20).for_each(|number| drop(scratch.file(&format!("file {number}"), "old")));
+    let said = with_faults(&["fstatfs:error=ENOSYS", "getdents64:error=EIO:when=3+"], "replace many", scratch.path());
+    assert_eq!(said.trim(), "");
 }

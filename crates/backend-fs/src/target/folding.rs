@@ -99,8 +99,14 @@ impl FsTarget {
             let complete = self.claims.are_complete();
             let folded = folded(name);
             let same = |there: &[u8]| there == name || complete && self::folded(there) == folded;
+            // Of a directory with many files, each of them would list it.
+            if parent.listed(name) {
+                return Ok(());
+            }
             // A file system may fold in ways that are not known here.
-            if names(&open(&parent.fd).map_err(failed)?).map_err(failed)?.iter().any(|(there, _)| same(there)) {
+            let names = names(&open(&parent.fd).map_err(failed)?).map_err(failed)?;
+            parent.note_listed(names.iter().map(|(there, _)| there.as_slice()));
+            if names.iter().any(|(there, _)| same(there)) {
                 return Ok(());
             }
         }

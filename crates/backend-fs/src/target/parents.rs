@@ -11,6 +11,8 @@ use decube_backup_core::acl;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, Result};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Directories kept open at most.
@@ -27,6 +29,14 @@ pub(crate) struct Parent {
     folds: OnceLock<bool>,
     /// Whether a file made in it showed the mode it was made with.
     marks: OnceLock<bool>,
+    listed: Listed,
+}
+
+/// Names that a directory had when it was last listed, hashed.
+#[derive(Debug, Default)]
+struct Listed {
+    names: Mutex<HashSet<u64>>,
+    hashing: RandomState,
 }
 
 /// The most recently used directories, latest last.
@@ -69,6 +79,18 @@ impl Parent {
         *self.folds.get_or_init(look)
     }
 
+    /// Whether `name` was in it, to the byte, when it was last listed.
+    pub(super) fn listed(&self, name: &[u8]) -> bool {
+        let names = self.listed.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.contains(&self.listed.hashing.hash_one(name))
+    }
+
+    /// Notes what is in it.
+    pub(super) fn note_listed<'n>(&self, names: impl Iterator<Item = &'n [u8]>) {
+        let names = names.map(|name| self.listed.hashing.hash_one(name)).collect();
+        *self.listed.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
     /// Whether files made in it are known to show that they are not finished.
     pub(super) fn keeps_marks(&self) -> bool {
         self.kind.is_plain() || self.marks.get().is_some_and(|keeps| *keeps)
@@ -90,6 +112,7 @@ impl Parent {
                     inherits: flags || acl,
                     folds: OnceLock::new(),
                     marks: OnceLock::new(),
+                    listed: Listed::default(),
                     kind: Kind::of(&fd),
                     fd,
                 })
@@ -102,6 +125,7 @@ impl Parent {
                     inherits: true,
                     folds: OnceLock::new(),
                     marks: OnceLock::new(),
+                    listed: Listed::default(),
                     kind: Kind::of(&fd),
                     fd,
                 })
