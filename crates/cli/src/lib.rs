@@ -118,6 +118,7 @@ fn beginning(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Format
     let format = if json { Format::Json } else { Format::Text };
     panics::end_the_process(format);
     surroundings::allow_open_files();
+    signals::outlive_long_files();
     (args, format)
 }
 

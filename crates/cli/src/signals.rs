@@ -2,7 +2,7 @@
 
 use crate::exit::Exit;
 use decube_backup_core::{Error, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{SigId, flag, low_level};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -77,6 +77,13 @@ impl StopFlag {
     pub fn is_raised(&self) -> bool {
         self.raised.load(Ordering::Relaxed)
     }
+}
+
+/// A file that gets longer than the process may write (`ulimit -f`) is that file's problem, not the end of the process: with a
+/// handler for the signal, writing says so.
+pub(crate) fn outlive_long_files() {
+    // Without it, all else is as it was.
+    let _unset = flag::register(SIGXFSZ, Arc::default());
 }
 
 /// Signals wake who polls this.

@@ -308,3 +308,20 @@ fn diagnostics_are_json_for_programs() {
     }
     world.run(&["snapshots"]).expect(0).says("ERROR an object of the repository was read from its copy");
 }
+
+#[test]
+fn a_file_that_may_not_get_so_long_costs_no_other() {
+    let world = World::with_repository();
+    world.run(&["backup", "src"]).expect(0);
+    let mut limited = world.program("decube-backup");
+    let program = limited.get_program().to_owned();
+    let environment: Vec<_> =
+        limited.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+    limited = assert_cmd::Command::new("sh");
+    limited.env_clear().envs(environment).current_dir(world.path(""));
+    // 100 or 200 KiB, as the shell counts.
+    limited.args(["-c", "ulimit -f 200 && exec \"$0\" restore latest -t out"]).arg(program);
+    said(&mut limited).expect(3).says("big.bin");
+    let place = world.path("out").join(world.path("src/a/one.txt").strip_prefix("/").expect("absolute"));
+    assert_eq!(std::fs::read(place).expect("restored"), b"one\n");
+}
