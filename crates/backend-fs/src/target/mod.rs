@@ -244,6 +244,9 @@ impl Target for FsTarget {
     fn narrow_directory(&self, entry: &Entry) -> Result<()> {
         let failed = |e| self.error("cannot keep others out of the directory meanwhile", &entry.path, e);
         let opened = self.open_to_finish(&entry.path, entry).map_err(failed)?;
+        if entry.path.is_root() && (self.keeps_root || open::is_unfinished_root(opened.fd())) {
+            return Ok(());
+        }
         let narrow = || finish::narrow(opened.handle(), entry, self.owners.of(&entry.meta));
         match (narrow(), &opened) {
             (Err(Errno::PERM), settle::Found::Readable(fd)) if self.unlock_directory(entry.path.as_bytes(), fd) => {

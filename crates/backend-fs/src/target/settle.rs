@@ -107,10 +107,14 @@ pub(super) enum Found {
 }
 
 impl Found {
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn fd(&self) -> &OwnedFd {
         match self {
-            Self::Readable(fd) | Self::PathOnly(fd) => Kind::of(fd),
+            Self::Readable(fd) | Self::PathOnly(fd) => fd,
         }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        Kind::of(self.fd())
     }
 
     pub(super) fn handle(&self) -> Handle<'_> {
