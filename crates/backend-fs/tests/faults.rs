@@ -78,6 +78,7 @@ fn in_child(act: &str, root: &Path) -> String {
             });
             problems.map(|problem| problem.message).collect()
         }
+        "make a pipe" => format!("{:?}", target.create_special(&entry("thing", EntryKind::Fifo, 0o644))),
         "remove it" => format!("{:?}", target.remove(&path("thing"))),
         "look at it" => {
             let source = common::source(root);
@@ -229,6 +230,18 @@ fn killed() {
     assert_eq!(fs::metadata(&thing).unwrap().mtime(), wanted.meta.mtime.seconds);
     assert_eq!(target(scratch.path()).finish_existing(&wanted), []);
     assert_eq!(with_faults(&[], "rewrite a file", scratch.path()).trim(), "[]");
+    // Until the mark is taken off it is known by it, though an ACL changes the rest of the mode.
+    let is_unfinished = || target(scratch.path()).existing(&path("thing")).unwrap().unwrap().is_unfinished;
+    fs::set_permissions(&thing, fs::Permissions::from_mode(0o1460)).unwrap();
+    assert!(is_unfinished());
+    rustix::fs::removexattr(&thing, "system.posix_acl_access").unwrap();
+    assert!(!is_unfinished(), "somebody's own sticky file");
+    // Of what is no file nothing shows that it is not finished: it has no name before.
+    let scratch = Scratch::new();
+    with_faults(&["utimensat:signal=KILL"], "make a pipe", scratch.path());
+    assert!(!scratch.path().join("thing").exists());
+    assert_eq!(with_faults(&[], "make a pipe", scratch.path()).trim(), "Ok([])");
+    assert!(scratch.path().join("thing").exists());
 }
 
 fn durable() {

@@ -45,7 +45,7 @@ use beside::Begun;
 use decube_backup_core::entry::{Entry, EntryKind};
 use decube_backup_core::monitor::Problem;
 use decube_backup_core::target::{Existing, FileMode, Target, TargetFile};
-use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
+use decube_backup_core::{EntryPath, Error, ErrorKind, Result, acl};
 use file::FsFile;
 use finish::Before;
 use folding::Claims;
@@ -160,6 +160,17 @@ impl FsTarget {
         opened.map_err(|e| self.error("cannot open up the directory", path, e))
     }
 
+    /// Whether the file `path` of that mode was not finished. An ACL changes the mode before the mark is taken off.
+    fn is_unfinished(&self, path: &EntryPath, mode: u32) -> bool {
+        let has_acl = || {
+            let (parent, name) = self.parent(path).ok()?;
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat(&parent.fd, name, flags, Mode::empty()).ok()?;
+            Handle::Path(fd.as_fd()).xattr(acl::ACCESS).ok()?
+        };
+        open::is_unfinished(mode) || mode & open::MARK != 0 && has_acl().is_some()
+    }
+
     fn stat(&self, path: &EntryPath) -> rustix::io::Result<(Statx, EntryKind, Kind)> {
         let (parent, name) = split(path.as_bytes());
         let parent = self.parents.open(&self.root, parent)?;
@@ -183,7 +194,7 @@ impl Target for FsTarget {
                 mtime: source::timestamp(&stat.stx_mtime),
                 links: stat.stx_nlink.into(),
                 inode: inode(&stat),
-                is_unfinished: matches!(kind, EntryKind::File { .. }) && open::is_unfinished(stat.stx_mode.into()),
+                is_unfinished: matches!(kind, EntryKind::File { .. }) && self.is_unfinished(path, stat.stx_mode.into()),
                 kind,
             })),
             // Behind a link there is nothing of this target.
@@ -303,14 +314,10 @@ impl Target for FsTarget {
         let is_link = matches!(entry.kind, EntryKind::Symlink { .. });
         let failed =
             |e| self.error(if is_link { "cannot create symlink" } else { "cannot create special file" }, path, e);
-        let (parent, name) = self.parent(path)?;
+        let (parent, _) = self.parent(path)?;
         let before = if parent.inherits && !is_link { Before::Attributes } else { Before::Nothing };
         self.claim(&parent, path);
-        match self.doing(&parent, || make(&parent.fd, name)) {
-            Ok(()) => return Ok(self.finish_path(path, entry, before)),
-            Err(Errno::EXIST) => {}
-            Err(e) => return Err(failed(e)),
-        }
+        // Also where nothing stands: nothing of what is half made shows that it is.
         let ((), own) = self.make_beside(&parent, path, make)?.map_err(failed)?;
         let problems = self.finish_path(&own, entry, before);
         self.take_place(path)?;

@@ -80,6 +80,8 @@ impl FsTarget {
 /// Mode of a file until it is finished: its owner's alone, and by the sticky bit, which means nothing of a file on Linux, known
 /// for what it is, whoever was killed meanwhile.
 const UNFINISHED: u32 = 0o1600;
+/// What of it is the mark.
+pub(super) const MARK: u32 = 0o1000;
 
 /// Whether a mode is that of a file that was not finished.
 pub(super) fn is_unfinished(mode: u32) -> bool {
