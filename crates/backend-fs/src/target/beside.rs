@@ -14,7 +14,7 @@ use crate::source;
 use decube_backup_core::target::DIRECTORY_IN_THE_WAY;
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, RenameFlags};
+use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -172,24 +172,10 @@ impl FsTarget {
     /// there has another name first and is removed last. Where anything fails, all is as it was.
     fn replace(&self, parent: &Parent, own: &EntryPath, name: &[u8], path: &EntryPath) -> Result<()> {
         let failed = |e| self.error("cannot replace what stands there", path, e);
-        let rename = |from: &[u8], to: &[u8]| rustix::fs::renameat(&parent.fd, from, &parent.fd, to);
-        let swap = || rustix::fs::renameat_with(&parent.fd, own.name(), &parent.fd, name, RenameFlags::EXCHANGE);
+        let swap = || self.swap(&parent.fd, own, name);
         self.parents.forget(path.as_bytes());
-        let mut old = own.clone();
-        match self.doing(parent, swap) {
-            // Not here. What else fails, fails the other way too, or worse.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                old = self.begun.begin(own)?;
-                // Whatever comes of it, it is not this restore's to remove.
-                self.begun.end(own);
-                self.doing(parent, || rename(name, old.name())).map_err(failed)?;
-                if let Err(e) = rename(own.name(), name) {
-                    return Err(self.put_back(rename(old.name(), name), failed(e), path, &old));
-                }
-            }
-            swapped => swapped.map_err(failed)?,
-        }
-        let removed = match self.remove_named(parent, old.name()) {
+        self.doing(parent, swap).map_err(failed)?;
+        let removed = match self.remove_named(parent, own.name()) {
             Ok(()) => {
                 self.begun.end(path);
                 return Ok(());
@@ -199,20 +185,14 @@ impl FsTarget {
             }
             Err(e) => self.error("cannot remove what is in the way", path, e),
         };
-        let back = if old == *own { swap() } else { rename(name, own.name()).and_then(|()| rename(old.name(), name)) };
-        Err(self.put_back(back, removed, path, &old))
-    }
-
-    /// `error`, and where what stood at `path` is if it could not get `back`.
-    fn put_back(&self, back: rustix::io::Result<()>, error: Error, path: &EntryPath, old: &EntryPath) -> Error {
-        match back {
-            Ok(()) => error,
+        Err(match swap() {
+            Ok(()) => removed,
             Err(e) => {
                 // What has that name is not this restore's any more.
                 self.begun.end(path);
-                error.with("left", format_args!("what stood there is {old} now, it cannot be put back: {e}"))
+                removed.with("left", format_args!("what stood there is {own} now, it cannot be put back: {e}"))
             }
-        }
+        })
     }
 
     /// Removes what was begun for `path`; what stands there stays.

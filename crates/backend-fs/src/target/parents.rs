@@ -102,35 +102,25 @@ impl Parent {
     }
 
     fn open(root: &Root, path: &[u8]) -> Result<Self> {
-        match root.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+        let (fd, inherits) = match root.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
             Ok(fd) => {
                 let handle = Handle::Open(fd.as_fd());
                 let flags = handle.flags().is_ok_and(|flags| flags.intersects(SETTABLE));
                 let acl = !matches!(handle.xattr(acl::DEFAULT), Ok(None));
-                Ok(Self {
-                    path: path.to_vec(),
-                    inherits: flags || acl,
-                    folds: OnceLock::new(),
-                    marks: OnceLock::new(),
-                    listed: Listed::default(),
-                    kind: Kind::of(&fd),
-                    fd,
-                })
+                (fd, flags || acl)
             }
             // Not readable, yet entries can be made in it.
-            Err(Errno::ACCESS) => {
-                let fd = root.open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-                Ok(Self {
-                    path: path.to_vec(),
-                    inherits: true,
-                    folds: OnceLock::new(),
-                    marks: OnceLock::new(),
-                    listed: Listed::default(),
-                    kind: Kind::of(&fd),
-                    fd,
-                })
-            }
-            Err(e) => Err(e),
-        }
+            Err(Errno::ACCESS) => (root.open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?, true),
+            Err(e) => return Err(e),
+        };
+        Ok(Self {
+            path: path.to_vec(),
+            kind: Kind::of(&fd),
+            fd,
+            inherits,
+            folds: OnceLock::new(),
+            marks: OnceLock::new(),
+            listed: Listed::default(),
+        })
     }
 }

@@ -38,7 +38,7 @@ impl FsTarget {
     }
 
     /// Gives `own` and `name`, both in `dir`, each other's name.
-    fn swap(&self, dir: &OwnedFd, own: &EntryPath, name: &[u8]) -> rustix::io::Result<()> {
+    pub(super) fn swap(&self, dir: &OwnedFd, own: &EntryPath, name: &[u8]) -> rustix::io::Result<()> {
         match renameat_with(dir, own.name(), dir, name, RenameFlags::EXCHANGE) {
             // What this file system does not know.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}

@@ -150,7 +150,7 @@ impl Repository {
     /// Whether a checkpoint was met that knows of records which the log lacks, or no record names the slot that opened the
     /// repository: such a handle only reads.
     pub fn lacks_records(&self) -> bool {
-        self.lost().is_some() || self.unrecorded_text().is_some()
+        self.lost().is_some() || self.is_unrecorded()
     }
 
     /// Looks for a checkpoint named after a record that the log does not have, and holds what it proves. A host, which cannot

@@ -154,8 +154,8 @@ impl Repository {
             unlike.push(Opened { key: key.clone(), known: state.next_seq(), hash: state.hash() });
             None
         };
-        let mut named = listed.iter().rev().filter(|object| parse_seq_key(&object.key).is_some());
-        named.by_ref().take(CHECKPOINTS_TRIED_MAX).find_map(|object| open(&object.key))
+        let named = listed.iter().rev().filter(|object| parse_seq_key(&object.key).is_some());
+        named.take(CHECKPOINTS_TRIED_MAX).find_map(|object| open(&object.key))
     }
 
     /// Whether the record `state` ends with is the one in the repository.

@@ -4,15 +4,14 @@
 //! what made it did not get to its end, or the record that put it in force is lost, and then it may be the only way left to
 //! what is there. It says nothing new to anybody: who opens such a slot has the keyring key.
 
-use super::{Repository, unlock};
+use super::{Appended, NewRecord, Repository, Verdict, unlock};
 use crate::environment::Credentials;
 use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{SlotId, slot_key};
 use decube_backup_format::keyslot::KeySlot;
 use decube_backup_format::log::{AddedObject, ObjectName, Payload, SlotChange};
 use std::sync::atomic::Ordering;
-
-use super::{Appended, NewRecord, Verdict};
 
 /// What the log says of a slot.
 enum Standing {
@@ -70,7 +69,7 @@ impl Repository {
 
     /// Why nothing is written with a slot that no record names; `None` if one does.
     pub(super) fn unrecorded_slot(&self) -> Option<Error> {
-        self.unrecorded.load(Ordering::Relaxed).then(|| {
+        self.is_unrecorded().then(|| {
             Error::new(ErrorKind::Diverged, "append", "no record of the log names the key that opened this repository")
                 .with("slot", self.slot)
                 .with_hint(
@@ -81,11 +80,16 @@ impl Repository {
         })
     }
 
+    /// Whether no record names the slot that opened the repository.
+    pub(super) fn is_unrecorded(&self) -> bool {
+        self.unrecorded.load(Ordering::Relaxed)
+    }
+
     /// Says so for people.
     pub(crate) fn unrecorded_text(&self) -> Option<String> {
         let text = "it opened this repository, and no record names it: records that are lost put it in force, or what made it did \
                     not get to its end";
-        self.unrecorded.load(Ordering::Relaxed).then(|| text.to_owned())
+        self.is_unrecorded().then(|| text.to_owned())
     }
 
     /// Puts the slot that opened this repository in force if no record has; its keyring as well.
@@ -114,9 +118,8 @@ impl Repository {
             Payload::Keyring { generation }
         };
         let record = NewRecord { payload, added, reclaimed: Vec::new(), stamp: self.stamp("", "") };
-        let mut unchanged = |state: &decube_backup_format::checkpoint::State| {
-            Ok(Verdict::of(state.keyring_current() == current && !state.has_slot(&self.slot)))
-        };
+        let mut unchanged =
+            |state: &State| Ok(Verdict::of(state.keyring_current() == current && !state.has_slot(&self.slot)));
         match self.append(record, &mut unchanged)? {
             Appended::At(_) => Ok(()),
             Appended::Void => {
