@@ -7,7 +7,8 @@
 //! Host, user, program and time of a record are what its writer said; the store's own time stands beside it.
 
 use crate::options::Damage;
-use crate::repository::{Repository, WitnessStatus, record_numbers, unreadable_record};
+use crate::repository::plain::record_numbers;
+use crate::repository::{Repository, WitnessStatus, unreadable_record};
 use crate::store::is_unreadable;
 use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::{Result, Timestamp};
@@ -37,7 +38,7 @@ pub(crate) fn walk(repo: &Repository, visit: &mut dyn FnMut(Walked) -> Result<()
     let mut state = State::new(repo.id());
     let numbers = match repo.damaged_records().is_empty() {
         true => (0..repo.state().next_seq()).collect(),
-        false => record_numbers(repo, 0, repo.state().next_seq())?,
+        false => record_numbers(&repo.store, 0, repo.state().next_seq())?,
     };
     let end = numbers.last().map_or(0, |last| last.saturating_add(1));
     for seq in numbers {

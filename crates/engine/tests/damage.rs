@@ -13,7 +13,7 @@ use decube_backup_engine::gc::{self, PruneOptions};
 use decube_backup_engine::options::{RestoreOptions, VerifyReport};
 use decube_backup_engine::verify::{VerifyOptions, scrub, verify};
 use decube_backup_format::ids::{SnapshotId, log_key};
-use decube_backup_format::log::Payload;
+use decube_backup_format::log::{Envelope, ObjectName, Payload};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -199,6 +199,24 @@ fn a_damaged_key_slot_is_named_and_another_slot_still_opens() {
         assert_scrub_names(&harness, &key, &context);
         let (id, tree) = &world.trees[1];
         harness.assert_restores(id, tree.path(), &context);
+    }
+}
+
+#[test]
+fn a_scrub_goes_on_behind_a_damaged_log_record() {
+    let world = world();
+    let objects = world.harness.memory.objects();
+    let last = Envelope::decode(&objects[&log_key(2).expect("a number")]).expect("a record");
+    let pack = last.added.iter().find(|object| matches!(object.name, ObjectName::Pack(_))).expect("a pack");
+    let (record, pack) = (log_key(1).expect("a number"), pack.name.key().expect("a name"));
+    for damage in every() {
+        let harness = world.harness.on_image(objects.clone());
+        apply(&harness, &record, damage);
+        apply(&harness, &pack, Damage::Flip(500));
+        let report = scrub(&harness.environment(), &Silent).expect("scrub");
+        let named: Vec<&str> = report.damages.iter().map(|damage| damage.object.as_str()).collect();
+        assert_eq!(named, [record.as_str(), pack.as_str()], "{damage:?}");
+        assert_eq!(report.records, 2, "{damage:?}");
     }
 }
 

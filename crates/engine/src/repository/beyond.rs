@@ -10,6 +10,7 @@
 
 use super::{Repository, read_record};
 use crate::segments::is_damage;
+use decube_backup_core::sink::ObjectMeta;
 use decube_backup_core::{Error, ErrorKind, Key, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
@@ -153,16 +154,16 @@ impl Repository {
         self.lost().is_some() || self.is_unrecorded()
     }
 
-    /// Looks for a checkpoint named after a record that the log does not have, and holds what it proves. A host, which cannot
-    /// open it, believes the name: a record is there before any checkpoint of it.
+    /// Looks for a checkpoint named after a record that the log does not have, among those `listed` if that was done already,
+    /// and holds what it proves. A host, which cannot open it, believes the name: a record is there before any checkpoint of it.
     ///
     /// # Errors
     /// The store does not answer.
-    pub(super) fn look_beyond_end(&self) -> Result<()> {
+    pub(super) fn look_beyond_end(&self, listed: Option<Vec<ObjectMeta>>) -> Result<()> {
         if !self.damaged_records().is_empty() || self.lost().is_some() {
             return Ok(());
         }
-        let listed = self.store.list("ckpt/")?;
+        let listed = listed.map_or_else(|| self.store.list("ckpt/"), Ok)?;
         let named = listed.into_iter().filter_map(|object| Some((parse_seq_key(&object.key)?, object.key)));
         let mut end = self.state().next_seq();
         for (seq, key) in named {

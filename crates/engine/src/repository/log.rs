@@ -10,6 +10,7 @@ use super::{Repository, cache, no_log};
 use crate::rules;
 use crate::store::is_unreadable;
 use decube_backup_core::limits::LOG_APPEND_ATTEMPTS_MAX;
+use decube_backup_core::sink::ObjectMeta;
 use decube_backup_core::{Error, ErrorKind, Key, PutMode, PutOutcome, Result, Timestamp};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
@@ -93,8 +94,11 @@ impl Repository {
         let cached = self.cached_state();
         // Who knows nothing of a log looks at all of its names once.
         let names = if cached.is_some() { Names::NearTheEnd } else { Names::All };
+        // A listing from before the log is folded does for both: a checkpoint is stored after its records.
+        let checkpoints = if cached.is_none() { self.store.list("ckpt/").ok() } else { None };
         let mut unlike = Vec::new();
-        if let Some(state) = cached.or_else(|| self.stored_checkpoint(&mut unlike)) {
+        let listed = checkpoints.as_deref().unwrap_or_default();
+        if let Some(state) = cached.or_else(|| self.stored_checkpoint(listed, &mut unlike)) {
             self.set_state(state);
         }
         let from = self.state().next_seq();
@@ -121,7 +125,7 @@ impl Repository {
                 return Ok(());
             }
         }
-        self.look_beyond_end()?;
+        self.look_beyond_end(checkpoints)?;
         if self.lost().is_none() {
             if self.state().next_seq() > from {
                 self.save_state();
@@ -138,13 +142,12 @@ impl Repository {
         self.continues(&state).then_some(state)
     }
 
-    /// The newest stored one that the log continues; `unlike` gets those before it that open and do not seem to be continued.
-    fn stored_checkpoint(&self, unlike: &mut Vec<Opened>) -> Option<State> {
+    /// The newest of the stored ones `listed` that the log continues; `unlike` gets those before it that open and do not seem to be continued.
+    fn stored_checkpoint(&self, listed: &[ObjectMeta], unlike: &mut Vec<Opened>) -> Option<State> {
         if self.host().is_some() {
             return None;
         }
         // The listing is only a hint at which names to try; what counts is the sealed content.
-        let listed = self.store.list("ckpt/").ok()?;
         let mut open = |key: &Key| {
             let bytes = self.store.get(key).ok()??;
             let state = State::decode(&bytes, self.log_keys.log_key(), &self.id()).ok()?;

@@ -58,7 +58,7 @@ pub(crate) use cache::{Temporary, write_atomically};
 pub(crate) use host::{Host, Owners, host_index_key_of};
 pub(crate) use indexes::{index_associated, index_segment, indexed_footer, keep_segment, open_segment};
 pub use log::{Appended, NewRecord, Verdict};
-pub(crate) use salvage::{fold_readable, read_record, record_numbers, unreadable_record};
+pub(crate) use salvage::{fold_readable, read_record, unreadable_record};
 pub use witness::WitnessStatus;
 
 /// An open repository.

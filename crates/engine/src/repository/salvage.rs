@@ -6,13 +6,13 @@
 //! Such a handle reads only: appending to a log with a hole could contradict what the hole said.
 
 use super::Repository;
+use super::plain::record_numbers;
 use crate::segments::is_damage;
 use crate::store::is_unreadable;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
-use decube_backup_format::ids::{IndexId, log_key, parse_index_key, parse_seq_key};
+use decube_backup_format::ids::{IndexId, log_key, parse_index_key};
 use decube_backup_format::log::{Envelope, ObjectName, Payload};
-use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 impl Repository {
@@ -64,25 +64,6 @@ impl Repository {
     }
 }
 
-/// Numbers of lost records that are told one by one, of those that are missing in a row: who may write can store something
-/// under any number.
-const MISSING_TOLD_MAX: u64 = 1024;
-
-/// Numbers from `from` on of records that are there, or missing before one that is or before `end`, ascending.
-pub(crate) fn record_numbers(repo: &Repository, from: u64, end: u64) -> Result<Vec<u64>> {
-    let listed = repo.store.list("log/")?;
-    let there: BTreeSet<u64> =
-        listed.iter().filter_map(|object| parse_seq_key(&object.key)).filter(|seq| *seq >= from).collect();
-    let (mut numbers, mut next) = (Vec::new(), from);
-    for seq in there {
-        numbers.extend((next..seq).take(MISSING_TOLD_MAX as usize));
-        numbers.push(seq);
-        next = seq.saturating_add(1);
-    }
-    numbers.extend((next..end).take(MISSING_TOLD_MAX as usize));
-    Ok(numbers)
-}
-
 /// What to say of a record that the store does not give.
 pub(crate) fn unreadable_record(why: &Error) -> String {
     format!("log record cannot be read: {}", why.chain())
@@ -96,7 +77,7 @@ pub(crate) fn unreadable_record(why: &Error) -> String {
 pub(crate) fn fold_readable(repo: &Repository, state: &mut State) -> Result<(u64, Vec<u64>)> {
     let (mut folded, mut damaged, mut unread) = (0, Vec::new(), None);
     // The listing says where to look; what counts is what each record says under its seal.
-    for seq in record_numbers(repo, state.next_seq(), 0)? {
+    for seq in record_numbers(&repo.store, state.next_seq(), 0)? {
         let read = match record_at(repo, state, seq) {
             Err(error) if error.kind() == ErrorKind::Io => {
                 unread.get_or_insert(error);

@@ -6,7 +6,7 @@ use super::parity;
 use super::pass::Pass;
 use crate::environment::Environment;
 use crate::options::{Damage, VerifyReport};
-use crate::repository::plain::{fold_plain, gives_a_record};
+use crate::repository::plain::{fold_plain, fold_plain_rest, gives_a_record};
 use crate::repository::{Repository, copies, fold_readable, no_log, unreadable_record};
 use crate::store::{Store, is_unreadable};
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
@@ -48,24 +48,23 @@ pub(super) fn check_log(repo: &Repository, findings: &mut Findings) -> Result<()
         if fresh.hash() != state.hash() {
             findings.damage(log_key(state.next_seq().saturating_sub(1))?, "the log is not the one read before");
         }
-        return name_damaged(repo, repo.damaged_records(), findings);
+        return repo.damaged_records().into_iter().try_for_each(|seq| name_damaged(&repo.store, seq, findings));
     }
     // Behind the first damage every record is judged by its own seal.
     let (folded, damaged) = fold_readable(repo, &mut fresh)?;
     findings.report.records += folded;
-    name_damaged(repo, damaged, findings)
+    damaged.into_iter().try_for_each(|seq| name_damaged(&repo.store, seq, findings))
 }
 
-fn name_damaged(repo: &Repository, records: Vec<u64>, findings: &mut Findings) -> Result<()> {
-    for seq in records {
-        let key = log_key(seq)?;
-        if !findings.report.damages.iter().any(|d| d.object == key.as_str()) {
-            let what = match repo.store.get(&key) {
-                Err(error) if is_unreadable(&error) => unreadable_record(&error),
-                _ => "log record is damaged or missing: what it recorded is unknown".to_owned(),
-            };
-            findings.damage(&key, what);
-        }
+/// Names log record `seq` unless it is named already.
+fn name_damaged(store: &Store, seq: u64, findings: &mut Findings) -> Result<()> {
+    let key = log_key(seq)?;
+    if !findings.report.damages.iter().any(|d| d.object == key.as_str()) {
+        let what = match store.get(&key) {
+            Err(error) if is_unreadable(&error) => unreadable_record(&error),
+            _ => "log record is damaged or missing: what it recorded is unknown".to_owned(),
+        };
+        findings.damage(&key, what);
     }
     Ok(())
 }
@@ -230,6 +229,9 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
         }
         findings.damage(log_key(state.next_seq())?, error.chain());
     }
+    let (folded, damaged) = fold_plain_rest(&store, &mut state)?;
+    findings.report.records += folded;
+    damaged.into_iter().try_for_each(|seq| name_damaged(&store, seq, &mut findings))?;
     let odd = presence(&store, &state, &mut findings, monitor)?;
     let by_now = if odd.is_empty() { state.clone() } else { plain_state(&store, state.clone())?.0 };
     for odd in odd.iter().filter(|odd| !by_now.is_out_of_force(&odd.name)) {
