@@ -58,6 +58,13 @@ fn a_slot_that_cannot_be_read_shuts_nobody_else_out() {
         }
         assert_eq!(names(&scrub(&reader.environment(), &Silent).expect("scrub")), bad, "{kind:?}");
     }
+    // One that only its owner may read is no way in, and no damage.
+    let reader = || without(&harness, ErrorKind::PermissionDenied, &bad);
+    assert!(Repository::open(reader().environment(), &key_file(3)).is_ok());
+    assert_eq!(refusal(&reader(), &key_file(2)).kind(), ErrorKind::WrongKey);
+    let error = refusal(&reader(), &password("a password"));
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert!(error.hint().is_some_and(|hint| hint.contains("access")), "{error:?}");
     // A storage that does not answer is something else.
     let reader = without(&harness, ErrorKind::Unavailable, &bad);
     assert_eq!(refusal(&reader, &key_file(2)).kind(), ErrorKind::Unavailable);

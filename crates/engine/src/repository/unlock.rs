@@ -174,7 +174,7 @@ impl Refusals {
                 let error = if passed_over == 0 { error } else { error.with("slots_not_of_this_log", passed_over) };
                 Ok(match damaged {
                     Some(_) => error.with("slots_damaged", names.join(", ")).with_hint(
-                        "check the password source; if it is right, its slot is a damaged one: open with another key, or \
+                        "check the password source; if it is right, its slot is a damaged or unreadable one: open with another key, or \
                          put the slot back from a replica of this repository",
                     ),
                     None => error.with_hint(
@@ -190,6 +190,11 @@ impl Refusals {
 fn hinted(damage: Error) -> Error {
     if damage.hint().is_some() {
         return damage;
+    }
+    if damage.kind() == ErrorKind::PermissionDenied {
+        return damage.with_hint(
+            "give this user access to the repository's files, all of `keys/` among them, or try another key",
+        );
     }
     damage.with_hint(
         "a key slot, or the keyring with its copy, is damaged; try another password or key file, or put them back from a \
@@ -233,7 +238,8 @@ pub(super) fn unlock(
         let (slot, hash) = match read {
             Ok(Some(slot)) => slot,
             Ok(None) => continue,
-            Err(error) if is_unreadable(&error) => {
+            // What another user added may not be readable for this one.
+            Err(error) if is_unreadable(&error) || error.kind() == ErrorKind::PermissionDenied => {
                 trial.refusals.damaged.push((id, error));
                 continue;
             }
