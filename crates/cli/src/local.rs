@@ -84,8 +84,10 @@ pub(crate) enum Top {
 /// Who owns what is restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owners {
-    /// As recorded.
-    Recorded,
+    /// The recorded numbers.
+    Ids,
+    /// The recorded names where this system knows them, else the numbers.
+    Names,
     /// Whoever runs the restore.
     Keep,
 }

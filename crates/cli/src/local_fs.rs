@@ -39,7 +39,8 @@ pub(crate) fn source(paths: &Paths) -> Result<Box<dyn Source>> {
 /// It cannot be made.
 pub(crate) fn target(path: &Path, owners: Owners, top: Top) -> Result<Box<dyn Target>> {
     let ownership = match owners {
-        Owners::Recorded => Ownership::default(),
+        Owners::Ids => Ownership::Numeric,
+        Owners::Names => Ownership::ByName,
         Owners::Keep => Ownership::Keep,
     };
     let existing_root = match top {

@@ -179,6 +179,18 @@ pub enum OverwriteArg {
     Never,
 }
 
+/// Who owns what is restored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OwnerArg {
+    /// The recorded numbers
+    #[default]
+    Ids,
+    /// The recorded names where this system knows them, else the numbers: for a system that gives them out anew. ACLs keep numbers
+    Names,
+    /// Whoever runs the restore
+    Keep,
+}
+
 /// Where holes are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SparseArg {
@@ -222,8 +234,11 @@ pub struct RestoreArgs {
     /// Make holes of zeros
     #[arg(long, value_enum, value_name = "WHERE", default_value = "recorded", default_missing_value = "zeros", num_args = 0..=1, require_equals = true)]
     pub sparse: SparseArg,
-    /// Do not set owner and group
-    #[arg(long)]
+    /// Who owns what is restored
+    #[arg(long, value_enum, value_name = "WHO", default_value = "ids")]
+    pub owner: OwnerArg,
+    /// The same as --owner keep
+    #[arg(long, conflicts_with = "owner")]
     pub no_owner: bool,
     /// Say what would be done, write nothing
     #[arg(short = 'n', long)]

@@ -28,7 +28,7 @@ mod small;
 mod space;
 
 pub use data::{
-    BackupArgs, Compression, DumpArgs, ExcludeArgs, OverwriteArg, RestoreArgs, RunArgs, SparseArg, TimeArgs,
+    BackupArgs, Compression, DumpArgs, ExcludeArgs, OverwriteArg, OwnerArg, RestoreArgs, RunArgs, SparseArg, TimeArgs,
 };
 pub use global::GlobalArgs;
 pub use keep::{CipherArg, InitArgs, SinkArgs, SinkCommand, TagArgs};

@@ -1,6 +1,6 @@
 //! `restore`.
 
-use crate::args::{OverwriteArg, RestoreArgs, SparseArg};
+use crate::args::{OverwriteArg, OwnerArg, RestoreArgs, SparseArg};
 use crate::commands::report::{failing, rate, short, warn_of_problems};
 use crate::exit::{Exit, Outcome};
 use crate::globs::{Globs, Letters};
@@ -69,7 +69,7 @@ pub(super) fn run(session: &Session, args: &RestoreArgs) -> Outcome {
     };
     let target: Box<dyn Target> = match args.target.symlink_metadata() {
         Err(missing) if args.dry_run && missing.kind() == std::io::ErrorKind::NotFound => Box::new(Absent),
-        _ => local::target(&args.target, if args.no_owner { Owners::Keep } else { Owners::Recorded }, top)?,
+        _ => local::target(&args.target, owners(args), top)?,
     };
     let reporter = session.reporter("restore", Bar::Shown)?;
     let report = restore::restore(&repository, &snapshot, &options, &*target, &reporter)?;
@@ -125,6 +125,15 @@ fn sparing(places: Vec<EntryPath>, filter: Option<EntryFilter>) -> Option<EntryF
     Some(Arc::new(move |entry: &Entry| {
         !places.iter().any(|place| entry.path.is_within(place)) && filter.as_ref().is_none_or(|wanted| wanted(entry))
     }))
+}
+
+fn owners(args: &RestoreArgs) -> Owners {
+    match args.owner {
+        OwnerArg::Keep => Owners::Keep,
+        _ if args.no_owner => Owners::Keep,
+        OwnerArg::Names => Owners::Names,
+        OwnerArg::Ids => Owners::Ids,
+    }
 }
 
 /// What --include covers, without what --exclude covers; `None` for everything.

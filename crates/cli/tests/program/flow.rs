@@ -1,7 +1,8 @@
 //! The main job from init to restore.
 
-use crate::world::{World, contents, said};
+use crate::world::{NOBODY, World, contents, said};
 use serde_json::json;
+use std::os::unix::fs::MetadataExt;
 
 #[test]
 fn what_is_backed_up_comes_back() {
@@ -78,6 +79,25 @@ fn a_target_that_was_there_keeps_its_own_mode() {
     world.run(&["restore", &format!("{part}/one.txt"), "-t", "of a file"]).expect(0);
     world.run(&["restore", "latest", "-t", "whole"]).expect(0);
     assert_eq!(["there", "made", "of a file", "whole"].map(mode), [0o755, 0o711, 0o700, 0o700]);
+}
+
+#[test]
+fn owners_come_back_by_number_by_name_or_not_at_all() {
+    let world = World::with_repository();
+    world.write("tree/file", "content");
+    let own = std::fs::metadata(world.path("tree/file")).expect("there").uid();
+    // Only root gives files away.
+    let given = std::os::unix::fs::lchown(world.path("tree/file"), Some(NOBODY), None).map_or(own, |()| NOBODY);
+    let tree = world.shown("tree");
+    world.run(&["backup", &tree]).expect(0);
+    let owners =
+        [vec![], vec!["--owner", "ids"], vec!["--owner", "names"], vec!["--owner", "keep"], vec!["--no-owner"]];
+    for (owner, expected) in owners.iter().zip([given, given, given, own, own]) {
+        let to = format!("to-{}", owner.concat());
+        world.run(&[&["restore", &format!("latest:{tree}"), "-t", &to], owner.as_slice()].concat()).expect(0);
+        assert_eq!(std::fs::metadata(world.path(&to).join("file")).expect("there").uid(), expected, "{owner:?}");
+    }
+    world.run(&["restore", "latest", "-t", "to", "--owner", "ids", "--no-owner"]).expect(1).says("cannot be used with");
 }
 
 #[test]
