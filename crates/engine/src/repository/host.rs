@@ -10,8 +10,8 @@ use decube_backup_format::checkpoint::State;
 use decube_backup_format::hash::Key32;
 use decube_backup_format::header::Access;
 use decube_backup_format::host::{HostMark, HostRing, host_index_key};
-use decube_backup_format::ids::{IndexId, PackName};
-use decube_backup_format::log::{Envelope, Payload, Stamp, WriterId};
+use decube_backup_format::ids::{IndexId, PackName, log_key};
+use decube_backup_format::log::{Envelope, ObjectName, Payload, Stamp, WriterId};
 use decube_backup_format::reading::{RunKeys, SealedToReader, Shared};
 use decube_backup_format::seal::Cipher;
 use decube_backup_format::sealed;
@@ -112,6 +112,14 @@ impl Repository {
         let Some(host) = &self.host else { return Ok(()) };
         if state.has_slot(&self.slot) && state.host(&host.writer).is_some_and(|known| known.slot == self.slot) {
             return Ok(());
+        }
+        if let Some(seq) = self.damaged_records().first().copied()
+            && !state.is_retired(&ObjectName::KeySlot(self.slot))
+        {
+            let what = "the log is damaged: no record that can be read admits this write-only key";
+            return Err(Error::new(ErrorKind::Corrupt, "open", what).with("key", log_key(seq)?).with_hint(
+                "nothing was added; put the record back from a replica, or ask whoever holds the other keys",
+            ));
         }
         Err(Error::new(ErrorKind::WrongKey, "open", "this write-only key was removed from the repository")
             .with("slot", self.slot)

@@ -9,6 +9,7 @@ use decube_backup_core::monitor::Silent;
 use decube_backup_engine::keys::{self, Others};
 use decube_backup_engine::options::Effect;
 use decube_backup_engine::repair::{self, RepairOptions};
+use decube_backup_format::ids::log_key;
 use decube_backup_testkit::RecordingSink;
 use decube_backup_testkit::recording::Op;
 use std::sync::Arc;
@@ -145,5 +146,18 @@ fn a_hosts_damaged_index_segment_is_made_anew_wherever_it_is_damaged() {
         let again = back_up(&host, &source_of(world.tree.path()), "tree").expect(&context);
         assert_eq!((again.bytes_new, again.chunks_new), (0, 0), "{context}");
         admin.assert_restores(&id, world.tree.path(), &context);
+    }
+}
+
+#[test]
+fn a_damaged_record_that_admitted_the_host_is_no_wrong_key() {
+    let world = world();
+    world.back_up();
+    // The record with the key is 1; a cache keeps what it said.
+    for seq in [0, 1, 2] {
+        let host = world.host.somebody_else().on_image(world.admin.memory.objects());
+        host.memory.flip_byte(&log_key(seq).expect("a number"), 100).expect("there");
+        let error = back_up(&host, &world.source(), "tree").expect_err("nothing is added to a damaged log");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "record {seq}: {error:?}");
     }
 }
