@@ -169,7 +169,7 @@ fn foreign_files() -> Tested {
     assert!(on_runtime(sink.list_sorted(""))?.iter().all(|m| m.key.as_str().ends_with("/a")));
     assert_eq!(on_runtime(sink.get(&key("dangling"), ByteRange::Full))?, None);
     let error = on_runtime(sink.get(&key("fifo"), ByteRange::Full)).expect_err("not an object");
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
     Ok(())
 }
 

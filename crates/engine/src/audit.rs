@@ -36,10 +36,8 @@ pub(crate) struct Walked {
 /// Shows every record of the log to `visit`, in order, checked; returns the number of records and the last one's hash.
 pub(crate) fn walk(repo: &Repository, visit: &mut dyn FnMut(Walked) -> Result<()>) -> Result<(u64, [u8; 32])> {
     let mut state = State::new(repo.id());
-    let numbers = match repo.damaged_records().is_empty() {
-        true => (0..repo.state().next_seq()).collect(),
-        false => record_numbers(&repo.store, 0, repo.state().next_seq())?,
-    };
+    // A name behind the end tells that records before it are lost.
+    let numbers = record_numbers(&repo.store, 0, repo.state().next_seq())?;
     let end = numbers.last().map_or(0, |last| last.saturating_add(1));
     for seq in numbers {
         let lost = |what: String| Walked { seq, record: None, host: None, damage: Some(what) };

@@ -8,7 +8,7 @@
 
 use crate::repository::Repository;
 use crate::segments::{is_damage, locked};
-use crate::store::Store;
+use crate::store::{Store, is_unreadable};
 use decube_backup_core::{Error, ErrorKind, Key, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{PackName, pack_key, parity_key};
@@ -43,10 +43,10 @@ pub(crate) fn rebuild(store: &Store, state: &State, pack: &PackName) -> Result<O
 /// What can be read of an object of `len` bytes, zeros for the rest of it; `None` if it is absent.
 ///
 /// # Errors
-/// That the store does not answer. What a disk does not give back is no error.
+/// That the store does not answer. What it does not give back of an object is no error.
 fn read_around(store: &Store, key: &Key, len: usize) -> Result<Option<Vec<u8>>> {
     match store.get(key) {
-        Err(error) if error.kind() == ErrorKind::Io => {}
+        Err(error) if is_unreadable(&error) => {}
         whole => return Ok(whole?.map(Vec::from)),
     }
     let mut bytes = vec![0; len];
@@ -69,7 +69,7 @@ fn read_piece(store: &Store, key: &Key, from: usize, into: &mut [u8]) -> Result<
             into.iter_mut().zip(bytes.unwrap_or_default()).for_each(|(to, byte)| *to = byte);
             Ok(true)
         }
-        Err(error) if error.kind() == ErrorKind::Io => Ok(false),
+        Err(error) if is_unreadable(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -94,3 +94,47 @@ fn a_prune_that_fills_the_disk_while_it_copies_harms_nothing() {
         fresh.assert_restores(&earlier, before.path(), context);
     });
 }
+
+#[test]
+fn a_prune_without_room_to_copy_frees_what_needs_no_copying() {
+    let (harness, before, earlier) = with_a_snapshot();
+    let dropped = |seed: u64| {
+        let tree = tempfile::tempdir().expect("temp");
+        plant(tree.path(), seed);
+        // With what the first has: its packs are half needed once that is forgotten.
+        let id = harness.backup(tree.path(), "gone").snapshot.expect("a snapshot");
+        common::records::forget(&harness, id);
+    };
+    dropped(33);
+    let half = tempfile::tempdir().expect("temp");
+    std::fs::create_dir(half.path().join("b")).expect("directory");
+    std::fs::copy(before.path().join("b/007"), half.path().join("b/007")).expect("copied");
+    let left = harness.backup(half.path(), "half").snapshot.expect("a snapshot");
+    common::records::forget(&harness, earlier);
+
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+    let full = HookedSink::new(harness.sink.clone(), |moment, op, key: &Key| {
+        let pack = key.as_str().starts_with("packs/");
+        let full = (moment, op, pack) == (Moment::Before, Op::Put, true);
+        if full { Err(Error::new(ErrorKind::NoSpace, "put", "no space left on device")) } else { Ok(()) }
+    });
+    let stored =
+        |harness: &Harness| harness.memory.objects().keys().filter(|k| k.as_str().starts_with("packs/")).count();
+    let packs = stored(&harness);
+    let plan = *gc::plan(&harness.repository(), &options, &Silent).expect("a plan").summary();
+    assert!(plan.packs_sparse.count > 0 && plan.packs_dead.count > 0, "{plan:?}");
+    let without_room = harness.through(Arc::new(full));
+    let error =
+        gc::plan(&without_room.repository(), &options, &Silent).expect("a plan").run(&Silent).expect_err("full");
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("run prune again")), "{error:?}");
+    assert_eq!(stored(&harness) as u64, packs as u64 - plan.packs_dead.count);
+    harness.somebody_else().assert_restores(&left, half.path(), "full");
+    // Nothing more goes without copying: it says how to do without.
+    let error =
+        gc::plan(&without_room.repository(), &options, &Silent).expect("a plan").run(&Silent).expect_err("full");
+    assert!(error.hint().is_some_and(|hint| hint.contains("--max-unused unlimited")), "{error:?}");
+    gc::plan(&harness.repository(), &options, &Silent).expect("a plan").run(&Silent).expect("there is room");
+    harness.somebody_else().assert_restores(&left, half.path(), "pruned");
+    harness.somebody_else().assert_sound("pruned");
+}

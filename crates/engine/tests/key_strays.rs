@@ -152,10 +152,27 @@ fn a_key_whose_record_is_lost_still_reads_and_can_be_put_in_force() {
                 user.assert_restores(&id, tree.path(), &context);
                 user.assert_restores(&snapshot, tree.path(), &context);
             }
+            // What the lost record ended is no damage for ever; a password that was replaced is a key to be removed.
+            let damages = user.verify(VerifyDepth::Structure).damages;
+            assert_eq!(damages.len(), usize::from(what == "passwd"), "{context}: {damages:?}");
+            assert!(damages.iter().all(|damage| damage.object.starts_with("keys/")), "{context}: {damages:?}");
             keys::change_password(&mut user.repository(), &key_file(8), None).expect("changed");
             assert_eq!(refusal(&user, &key_file(9)).kind(), ErrorKind::WrongKey);
         }
     }
+}
+
+#[test]
+fn a_removed_key_opens_nothing_under_another_name() {
+    let harness = backed_up();
+    let slot = keys::add(&harness.repository(), &key_file(2), "").expect("added").slot;
+    let (old, bytes) = (key(&format!("keys/{slot}")), harness.memory.objects()[&key(&format!("keys/{slot}"))].clone());
+    keys::remove(&harness.repository(), &slot).expect("removed");
+    for name in [old, key("keys/0000000000000001")] {
+        put(&harness, &name, bytes.clone());
+        assert_eq!(refusal(&harness.somebody_else(), &key_file(2)).kind(), ErrorKind::WrongKey, "{name}");
+    }
+    harness.somebody_else().repository();
 }
 
 #[test]

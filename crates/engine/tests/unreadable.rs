@@ -7,7 +7,8 @@ use common::{ALL_DATA, Harness, key_file, password, small_packs, source_of, two_
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::{Error, ErrorKind, Key};
 use decube_backup_engine::audit::{AuditFilter, audit};
-use decube_backup_engine::options::{VerifyDepth, VerifyReport};
+use decube_backup_engine::options::{Effect, VerifyDepth, VerifyReport};
+use decube_backup_engine::repair::{self, Content, RepairOptions};
 use decube_backup_engine::verify::{VerifyOptions, scrub, verify};
 use decube_backup_engine::{Credentials, Environment, Repository, keys};
 use decube_backup_format::ids::log_key;
@@ -109,6 +110,56 @@ fn a_record_that_cannot_be_read_costs_what_it_said_and_nothing_else() {
         let scrubbed = scrub(&stranger().environment(), &Silent).expect(&context);
         assert!(scrubbed.damages.iter().any(|damage| damage.object == bad), "{context}: {:?}", scrubbed.damages);
     }
+}
+
+#[test]
+fn an_object_that_cannot_be_read_stops_neither_a_look_at_the_others_nor_its_repair() {
+    let harness = Harness::with_repository(&small_packs()).with_parity(10);
+    two_trees(&harness);
+    let first = |harness: &Harness, prefix: &str| {
+        let key = harness.memory.objects().into_keys().find(|key| key.as_str().starts_with(prefix));
+        key.expect("there").to_string()
+    };
+    let options = RepairOptions { effect: Effect::Real, content: Content::Read, ..RepairOptions::default() };
+    for kind in KINDS {
+        let plain = Harness::with_repository(&small_packs());
+        two_trees(&plain);
+        let bad = first(&harness, "parity/");
+        let reader = || without(&harness, kind, std::slice::from_ref(&bad));
+        for report in [reader().verify(ALL_DATA), scrub(&reader().environment(), &Silent).expect("scrub")] {
+            assert_eq!(names(&report), [bad.as_str()], "{kind:?}");
+        }
+        assert_eq!(repair::packs(&reader().repository(), &options, &Silent).expect("repaired").damaged, 0);
+
+        let bad = first(&plain, "packs/d/");
+        let reader = without(&plain, kind, std::slice::from_ref(&bad)).with_parity(10);
+        let unreadable = repair::parity(&reader.repository(), &options, &Silent).expect("made").unreadable;
+        assert_eq!(unreadable.iter().map(|damage| &damage.object).collect::<Vec<_>>(), [&bad], "{kind:?}");
+
+        let bad = first(&harness, "index/");
+        let reader = without(&harness, kind, std::slice::from_ref(&bad));
+        let report = repair::index(&reader.repository(), &options, &Silent).expect("repaired");
+        // A bad sector may be read another time.
+        assert_eq!((report.damaged.len(), report.kept.len()), if kind == ErrorKind::Io { (0, 1) } else { (1, 0) });
+        assert_eq!(report.retired, report.damaged.len() as u64);
+    }
+    harness.assert_sound("repaired");
+}
+
+#[test]
+fn something_that_is_no_object_in_the_place_of_the_next_record_is_damage_and_reading_goes_on() {
+    let harness = Harness::with_repository(&small_packs());
+    let trees = two_trees(&harness);
+    let next = log_key(harness.repository().state().next_seq()).expect("a key").to_string();
+    let reader = || without(&harness, ErrorKind::Corrupt, std::slice::from_ref(&next));
+    for (id, tree) in &trees {
+        reader().assert_restores(id, tree.path(), "beside it");
+    }
+    for report in [reader().verify(VerifyDepth::Structure), scrub(&reader().environment(), &Silent).expect("scrub")] {
+        assert_eq!(names(&report), [next.as_str()]);
+    }
+    let refused = reader().backup_source(&source_of(trees[0].1.path()), "again").expect_err("nothing is added");
+    assert!(refused.hint().is_some_and(|hint| hint.contains("audit --accept")), "{refused:?}");
 }
 
 #[test]

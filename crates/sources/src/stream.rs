@@ -34,6 +34,15 @@ pub struct Attributes {
     pub mtime: Timestamp,
 }
 
+/// What becomes of an input in which nothing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyInput {
+    /// It ends the scan with an error: a program that died before it wrote anything leaves just that.
+    Refused,
+    /// It is an empty file.
+    Stored,
+}
+
 /// A stream as a source of one file, readable by its owner alone. Folders above it are made up.
 pub struct StreamSource {
     path: EntryPath,
@@ -49,12 +58,13 @@ impl StreamSource {
     ///
     /// # Errors
     /// `Invalid` if `path` is the root.
-    pub fn new(path: EntryPath, attributes: Attributes, input: OwnedFd, stop: Stop) -> Result<Self> {
+    pub fn new(path: EntryPath, attributes: Attributes, input: OwnedFd, empty: EmptyInput, stop: Stop) -> Result<Self> {
         if path.is_root() {
             return Err(Error::new(ErrorKind::Invalid, "source", "a stream needs a file name"));
         }
         let (failed, end) = channel();
-        let content = StreamContent { input, failed: Some(failed), stop: stop.clone() };
+        let content =
+            StreamContent { input, failed: Some(failed), refused: empty == EmptyInput::Refused, stop: stop.clone() };
         Ok(Self { path, attributes, stop, end: Mutex::new(Some(end)), content: Mutex::new(Some(content)) })
     }
 
@@ -126,6 +136,8 @@ fn interrupted() -> Error {
 struct StreamContent {
     input: OwnedFd,
     failed: Option<Sender<Error>>,
+    /// Whether it is an error if it ends here.
+    refused: bool,
     stop: Stop,
 }
 
@@ -153,8 +165,14 @@ impl StreamContent {
 impl Content for StreamContent {
     fn read(&mut self, buf: &mut [u8]) -> Result<Piece> {
         let error = match self.read_some(buf) {
+            Ok(Some(0)) if self.refused => Error::new(ErrorKind::Invalid, "read", "nothing came in").with_hint(
+                "no snapshot was made: whatever should have written here failed; --force backs up an empty input",
+            ),
             Ok(Some(0)) => return Ok(Piece::End),
-            Ok(Some(n)) => return Ok(Piece::Data(n)),
+            Ok(Some(n)) => {
+                self.refused = false;
+                return Ok(Piece::Data(n));
+            }
             Ok(None) => interrupted(),
             Err(error) => Error::io("read", "cannot read the input to its end", error.into())
                 .with_hint("no snapshot was made; run the backup again with its input"),

@@ -3,7 +3,7 @@
 use decube_backup_core::entry::EntryKind;
 use decube_backup_core::source::{Content, Piece, SIZE_UNKNOWN, Scan, ScanItem, Scanned, Source};
 use decube_backup_core::{EntryPath, ErrorKind, Timestamp};
-use decube_backup_sources::stream::{Attributes, Stop, StreamSource};
+use decube_backup_sources::stream::{Attributes, EmptyInput, Stop, StreamSource};
 use futures::executor::block_on;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -12,7 +12,8 @@ use std::sync::Arc;
 fn source(path: &str, input: impl Into<OwnedFd>, stop: Stop) -> StreamSource {
     let mtime = Timestamp { seconds: 7, nanoseconds: 0 };
     let path = EntryPath::new(path.as_bytes()).expect("legal");
-    StreamSource::new(path, Attributes { uid: 1, gid: 2, mtime }, input.into(), stop).expect("source")
+    StreamSource::new(path, Attributes { uid: 1, gid: 2, mtime }, input.into(), EmptyInput::Refused, stop)
+        .expect("source")
 }
 
 fn never() -> Stop {

@@ -40,9 +40,9 @@ pub(super) fn error(operation: &'static str, what: &'static str, path: &Path, so
     if hint.is_empty() { error } else { error.with_hint(hint) }
 }
 
-/// A name that is taken by something other than an object.
-pub(super) fn not_an_object(operation: &'static str, path: &Path) -> Error {
-    Error::new(ErrorKind::Invalid, operation, "something other than an object has this name")
+/// A name that is taken by something other than an object: `kind` is `Corrupt` for who reads, and finds none there.
+pub(super) fn not_an_object(kind: ErrorKind, operation: &'static str, path: &Path) -> Error {
+    Error::new(kind, operation, "something other than an object has this name")
         .with("path", path.display())
         .with_hint("a directory or special file is in the place of an object: move it out of the repository")
 }

@@ -48,7 +48,7 @@ fn is_object(operation: &'static str, path: &Path, metadata: &Metadata) -> Resul
     match (metadata.is_file(), metadata.is_dir()) {
         (true, _) => Ok(true),
         (_, true) => Ok(false),
-        _ => Err(fault::not_an_object(operation, path)),
+        _ => Err(fault::not_an_object(ErrorKind::Corrupt, operation, path)),
     }
 }
 

@@ -153,12 +153,12 @@ impl Store {
                 Err(Errno::EXIST) => {
                     return match self.stat(key)? {
                         Some(_) => Ok(PutOutcome::AlreadyExists),
-                        None if path.is_dir() => Err(fault::not_an_object("put", path)),
+                        None if path.is_dir() => Err(fault::not_an_object(ErrorKind::Invalid, "put", path)),
                         // Lost to an object that has been deleted since.
                         None => Ok(PutOutcome::AlreadyExists),
                     };
                 }
-                Err(Errno::ISDIR) => return Err(fault::not_an_object("put", path)),
+                Err(Errno::ISDIR) => return Err(fault::not_an_object(ErrorKind::Invalid, "put", path)),
                 Err(Errno::NOENT) => self.make_folders(key)?,
                 Err(Errno::OPNOTSUPP) if mode == PutMode::CreateNew => {
                     return Err(Error::new(ErrorKind::Unsupported, "put", "file system cannot create exclusively")
@@ -221,7 +221,9 @@ impl Store {
         for folder in name.match_indices('/').filter_map(|(at, _)| name.get(..at)) {
             let path = self.root.join(folder);
             match make_folder(&path) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(fault::not_an_object("put", &path)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(fault::not_an_object(ErrorKind::Invalid, "put", &path));
+                }
                 // Removed by a `delete` elsewhere between two steps: the caller comes round again.
                 Err(e) if e.kind() == io::ErrorKind::NotFound && self.root.exists() => return Ok(()),
                 Err(e) => return Err(fault::error("put", "cannot make directory", &path, e)),

@@ -83,7 +83,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "SNAPSHOT")]
     pub parent: Option<String>,
     /// Read every file, even if size, times and inode say it is unchanged, and rely on no pack that is missing from the repository;
-    /// a path in which nothing is any more is right so
+    /// a path in which nothing is any more is right so, and so is an empty standard input
     #[arg(short, long)]
     pub force: bool,
     /// Say what would be done, write nothing; with -v also which files are new or changed

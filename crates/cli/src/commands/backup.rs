@@ -15,7 +15,7 @@ use decube_backup_engine::options::{BackupOptions, BackupReport, ChangeDetection
 use decube_backup_engine::repository::Repository;
 use decube_backup_engine::select::parse_path;
 use decube_backup_format::codec::Effort;
-use decube_backup_sources::stream::{Attributes, StreamSource};
+use decube_backup_sources::stream::{Attributes, EmptyInput, StreamSource};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -66,7 +66,8 @@ fn standard_input(session: &Session, args: &BackupArgs) -> Result<Box<dyn Source
     let (uid, gid) = surroundings::owner();
     let attributes = Attributes { uid, gid, mtime: args.time.unwrap_or_else(|| session.clock.now()) };
     let stop = session.stop.clone();
-    Ok(Box::new(StreamSource::new(path, attributes, input, Arc::new(move || stop.is_raised()))?))
+    let empty = if args.force { EmptyInput::Stored } else { EmptyInput::Refused };
+    Ok(Box::new(StreamSource::new(path, attributes, input, empty, Arc::new(move || stop.is_raised()))?))
 }
 
 /// `source` of a dry run, whose new and changed files are listed with -v.

@@ -40,7 +40,9 @@ fn what_is_piped_in_comes_out_again() {
     let long: Vec<u8> = (0..1_500_000u32).flat_map(u32::to_le_bytes).collect();
     let name = ["--stdin", "--stdin-filename", "db/dump.sql"];
     for (number, content) in [&long[..], b"", b"x", &long[..300], &long[..1 << 20], &long].into_iter().enumerate() {
-        let said = piped(&world, &[&["backup", "--name", "db", "--json"], &name[..]].concat(), content).expect(0);
+        let force = if content.is_empty() { &["--force"][..] } else { &[] };
+        let said =
+            piped(&world, &[&["backup", "--name", "db", "--json"], &name[..], force].concat(), content).expect(0);
         let summary = said.summary();
         assert_eq!((&summary["total_bytes_processed"], &summary["error_count"]), (&content.len().into(), &0.into()));
         assert!(dumped(&world, "db:/db/dump.sql") == content, "input {number}");
@@ -71,6 +73,17 @@ fn an_input_that_cannot_be_read_makes_no_snapshot() {
 }
 
 #[test]
+fn an_input_in_which_nothing_is_makes_no_snapshot() {
+    let world = World::with_repository();
+    for args in [&["backup", "--stdin"][..], &["backup", "--stdin", "--json"]] {
+        piped(&world, args, b"").expect(1).says("nothing came in").says("--force");
+    }
+    assert_eq!(world.run(&["snapshots", "--json"]).expect(0).json(), [serde_json::json!([])]);
+    piped(&world, &["backup", "--stdin", "--force"], b"").expect(0);
+    assert_eq!(dumped(&world, "latest:stdin"), b"");
+}
+
+#[test]
 fn a_closed_input_is_not_an_empty_one() {
     let world = World::with_repository();
     let closed = |input: &str| {
@@ -86,10 +99,12 @@ fn a_closed_input_is_not_an_empty_one() {
         command.env("DECUBE_BACKUP_KEY_FILE", world.path("key"));
         said(&mut assert_cmd::Command::from_std(command))
     };
-    closed("<&-").expect(1).says("standard input is closed").says("hint: no snapshot was made");
+    for input in ["<&-", "--force <&-"] {
+        closed(input).expect(1).says("standard input is closed").says("hint: no snapshot was made");
+    }
     assert_eq!(world.run(&["snapshots", "--json"]).expect(0).json(), [serde_json::json!([])]);
     // Redirected on purpose it is as good as any other file.
-    closed("</dev/null").expect(0);
+    closed("--force </dev/null").expect(0);
 }
 
 #[test]

@@ -70,20 +70,31 @@ impl PrunePlan<'_> {
         advise(repo, &condemn, &stamp)?;
 
         let planned = going.clone();
-        let mut copied = Copied::default();
+        let (mut copied, mut full) = (Copied::default(), None);
         if !sources.is_empty() {
             let repack = Repack { repo, index: &marks.index, kept: &kept, monitor };
             let outcome = repack.run(&sources, &mut copied);
             report.packs_written += copied.packs;
             report.bytes_written += copied.bytes;
-            outcome?;
+            match outcome {
+                // What needs no copying goes all the same: that makes room for the next prune.
+                Err(error) if error.kind() == ErrorKind::NoSpace => full = Some(error),
+                outcome => outcome?,
+            }
             going.retain(|name| !copied.damaged.contains(name));
         }
         let orphan_names: Vec<ObjectName> = orphans.iter().map(|(name, _)| *name).collect();
         // Parity goes with its pack, and afterwards no record says what it was called.
         let before = marks.state.clone();
         let mut proof = Proof::new(repo, std::mem::take(&mut copied.written), monitor);
-        let gone = reclaim::reclaim(repo, marks, going, orphan_names, &mut proof, &stamp, monitor)?;
+        let gone = match (reclaim::reclaim(repo, marks, going, orphan_names, &mut proof, &stamp, monitor), full.take())
+        {
+            (Err(error), Some(first)) if error.kind() == ErrorKind::NoSpace => return Err(no_room(first, 0)),
+            (gone, first) => {
+                full = first;
+                gone?
+            }
+        };
         let state = repo.state();
         report.packs_spared = planned.iter().filter(|pack| state.is_in_force(pack)).count() as u64;
         report.packs_damaged = copied.damaged.len() as u64 + proof.damaged();
@@ -101,6 +112,9 @@ impl PrunePlan<'_> {
         report.bytes_deleted += checkpoints.iter().map(|(_, len)| len).sum::<u64>();
         reclaim::delete_keys(repo, checkpoints.into_iter().map(|(key, _)| key).collect(), monitor)?;
 
+        if let Some(error) = full {
+            return Err(no_room(error, report.bytes_deleted));
+        }
         let due = compact::due(&repo.state(), staying.0, staying.1);
         if !due.is_empty() {
             let compacted = compact::compact(repo, &due, stamp(), monitor)?;
@@ -132,6 +146,27 @@ fn advise(repo: &Repository, condemn: &[PackName], stamp: &dyn Fn() -> Stamp) ->
         repo.append(record, &mut |_| Ok(Verdict::Stands))?;
     }
     Ok(())
+}
+
+/// What to do when there is no room to copy; `freed` bytes went without.
+fn no_room(error: Error, freed: u64) -> Error {
+    let hint = match freed {
+        0 => {
+            "every snapshot is whole; free some space there, or let `decube-backup prune --max-unused unlimited` take what needs \
+             no copying, with `--leftovers-older-than 0` what stopped runs left as well"
+        }
+        _ => {
+            "every snapshot is whole, and what needs no copying is deleted; run prune again to go on in the room it left"
+        }
+    };
+    Error::new(
+        ErrorKind::NoSpace,
+        "prune",
+        "the storage is full: what is still needed of half-empty packs cannot be copied",
+    )
+    .with("bytes_freed", freed)
+    .with_hint(hint)
+    .with_source(error)
 }
 
 fn explain(error: Error) -> Error {

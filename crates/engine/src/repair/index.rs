@@ -10,6 +10,7 @@ use crate::options::{Damage, Effect};
 use crate::publish;
 use crate::repository::{Appended, Repository, Verdict, open_segment};
 use crate::segments::{SegmentReader, is_damage};
+use crate::store::is_unreadable;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_core::{ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
@@ -111,7 +112,11 @@ fn plan(repo: &Repository, monitor: &dyn Monitor) -> Result<Plan> {
                     damaged.push(ObjectName::Index { level, id });
                 }
             },
-            Err(error) if error.kind() == ErrorKind::Io => report.kept.push(found(error.chain())),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                report.damaged.push(found(error.chain()));
+                damaged.push(ObjectName::Index { level, id });
+            }
+            Err(error) if is_unreadable(&error) => report.kept.push(found(error.chain())),
             Err(error) => return Err(error),
         }
         monitor.advance(Progress::Objects, 1);

@@ -7,6 +7,7 @@
 use super::{Content, RepairOptions};
 use crate::options::{Damage, Effect};
 use crate::repository::{Repository, Verdict};
+use crate::store::is_unreadable;
 use crate::verify;
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -149,7 +150,7 @@ impl Maker<'_> {
             Ok(Some(bytes)) if *blake3::hash(&bytes).as_bytes() == info.hash => bytes,
             Ok(Some(_)) => return damaged("content differs from what was written".into()),
             Ok(None) => return damaged("object is missing".into()),
-            Err(error) if error.kind() == ErrorKind::Io => return damaged(error.chain()),
+            Err(error) if is_unreadable(&error) => return damaged(error.chain()),
             Err(error) => return Err(error),
         };
         let (mut id, mut object) = (ParityId::default(), Vec::new());

@@ -29,20 +29,34 @@ impl Repository {
         if let Some(error) = self.unrecorded_slot() {
             return Err(error);
         }
-        let Some(seq) = self.damaged_records().first().copied() else { return Ok(()) };
+        let damaged = self.damaged_records();
+        let Some(seq) = damaged.first().copied() else { return Ok(()) };
+        // Nothing that could be read comes behind it.
+        let is_last = damaged.len() == 1 && self.state().next_seq() == seq;
+        let hint = match is_last {
+            true => {
+                "restoring still works; put the record back from a replica. If there is none: it is the log's last one, so moving \
+                 it away and `decube-backup audit --accept` goes on without what it said, such as the newest snapshot"
+            }
+            false => "restoring still works; put the record back from a replica, or start a new repository",
+        };
         Err(Error::new(ErrorKind::Corrupt, "append", "the log is damaged: nothing can be added to this repository")
             .with("key", log_key(seq)?)
-            .with_hint("restoring still works; put the record back from a replica, or start a new repository"))
+            .with_hint(hint))
     }
 
     /// Folds every readable record from where the state stands; `why` ended the sound part.
     pub(super) fn salvage(&self, why: Error) -> Result<()> {
         tracing::warn!(error = %why.chain(), "the log is damaged; reading what is left of it: there may be newer snapshots than are seen");
         let mut state = (*self.state()).clone();
-        let (_, damaged) = fold_readable(self, &mut state)?;
-        // Read the second time, or not even listed: the store does not know what it has.
+        let (_, mut damaged) = fold_readable(self, &mut state)?;
         if damaged.is_empty() {
-            return Err(why);
+            match self.store.get(&log_key(state.next_seq())?) {
+                // Something that is no object, which is not listed.
+                Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(state.next_seq()),
+                // Read the second time, or not even listed: the store does not know what it has.
+                _ => return Err(why),
+            }
         }
         *self.damaged.lock().unwrap_or_else(PoisonError::into_inner) = damaged;
         self.set_state(state);

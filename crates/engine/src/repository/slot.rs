@@ -4,6 +4,7 @@
 //! what made it did not get to its end, or the record that put it in force is lost, and then it may be the only way left to
 //! what is there. It says nothing new to anybody: who opens such a slot has the keyring key.
 
+use super::plain::fold_plain;
 use super::{Appended, NewRecord, Repository, Verdict, unlock};
 use crate::environment::Credentials;
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -11,6 +12,7 @@ use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{SlotId, slot_key};
 use decube_backup_format::keyslot::KeySlot;
 use decube_backup_format::log::{AddedObject, ObjectName, Payload, SlotChange};
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 /// What the log says of a slot.
@@ -36,6 +38,7 @@ impl Repository {
         match self.standing() {
             Standing::InForce => {}
             Standing::Removed => return Err(self.removed()),
+            Standing::Unknown if self.was_removed()? => return Err(self.removed()),
             // A log with holes is not written to either.
             Standing::Unknown if !self.damaged_records().is_empty() => {}
             Standing::Unknown => {
@@ -59,6 +62,22 @@ impl Repository {
             false if state.is_retired(&ObjectName::KeySlot(self.slot)) => Standing::Removed,
             false => Standing::Unknown,
         }
+    }
+
+    /// Whether the slot is a copy, under another name, of one that was taken out of force.
+    fn was_removed(&self) -> Result<bool> {
+        let bytes = self.store.get_existing(&slot_key(&self.slot.to_hex())?)?;
+        let (hash, now) = (*blake3::hash(&bytes).as_bytes(), self.state());
+        let mut removed = false;
+        let broken = fold_plain(&self.store, &mut State::new(self.id()), &mut |envelope| {
+            let slots = envelope.added.iter().filter(|added| matches!(added.name, ObjectName::KeySlot(_)));
+            removed |= slots.filter(|added| added.hash == hash).any(|added| now.is_retired(&added.name));
+            Ok(if removed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        if let Some(why) = broken {
+            tracing::debug!(error = %why.chain(), "who added the slot cannot be told of records behind a damaged one");
+        }
+        Ok(removed)
     }
 
     fn removed(&self) -> Error {
@@ -109,15 +128,17 @@ impl Repository {
         let bytes = self.store.get_existing(&slot_key(&self.slot.to_hex())?)?;
         let mut added = vec![AddedObject::of(ObjectName::KeySlot(self.slot), &bytes)];
         let (generation, current) = (self.held_keyring()?.generation, self.state().keyring_current());
+        let mut reclaimed = Vec::new();
         let payload = if generation == current {
             Payload::KeySlot(SlotChange::Added { slot: self.slot, label: KeySlot::decode(&bytes)?.label })
         } else {
             for name in [ObjectName::Keyring(generation), ObjectName::KeyringCopy(generation)] {
                 added.extend(self.store.get(&name.key()?)?.map(|bytes| AddedObject::of(name, &bytes)));
             }
+            reclaimed = self.ended_by_lost(generation)?;
             Payload::Keyring { generation }
         };
-        let record = NewRecord { payload, added, reclaimed: Vec::new(), stamp: self.stamp("", "") };
+        let record = NewRecord { payload, added, reclaimed, stamp: self.stamp("", "") };
         let mut unchanged =
             |state: &State| Ok(Verdict::of(state.keyring_current() == current && !state.has_slot(&self.slot)));
         match self.append(record, &mut unchanged)? {
@@ -127,5 +148,29 @@ impl Repository {
                     .with_hint("nothing was changed by this command; run it again"))
             }
         }
+    }
+
+    /// What the lost record that made the keyring `generation` took out of force, as far as that shows: keyrings before it
+    /// that are gone with their copies, and then the slots that are gone, which led to them. The keyring holds all their keys.
+    fn ended_by_lost(&self, generation: u32) -> Result<Vec<ObjectName>> {
+        let state = self.state();
+        let is_gone = |name: &ObjectName| Ok::<_, Error>(self.store.stat(&name.key()?)?.is_none());
+        let (mut keyrings, mut slots) = (Vec::new(), Vec::new());
+        for (name, _) in state.objects() {
+            match name {
+                ObjectName::Keyring(older) if older < generation => {
+                    let twice = [name, ObjectName::KeyringCopy(older)];
+                    if is_gone(&twice[0])? && is_gone(&twice[1])? {
+                        keyrings.extend(twice);
+                    }
+                }
+                ObjectName::KeySlot(_) if is_gone(&name)? => slots.push(name),
+                _ => {}
+            }
+        }
+        if !keyrings.is_empty() {
+            keyrings.append(&mut slots);
+        }
+        Ok(keyrings)
     }
 }

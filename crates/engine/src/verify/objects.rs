@@ -149,11 +149,10 @@ fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn
         }
         monitor.advance(Progress::Objects, 1);
     }
-    let next = log_key(state.next_seq())?;
     // A later record without this one: it is missing, unless it was appended since we looked.
     let mut records = listed.keys().filter(|key| key.as_str().starts_with("log/")).filter_map(parse_seq_key);
-    if records.any(|seq| seq > state.next_seq()) && store.stat(&next)?.is_none() {
-        findings.damage(&next, "log record is missing");
+    if records.any(|seq| seq > state.next_seq()) && store.stat(&log_key(state.next_seq())?)?.is_none() {
+        name_damaged(store, state.next_seq(), findings)?;
     }
     let known: HashSet<&str> = ["format", "hint"].into();
     findings.report.orphans = listed

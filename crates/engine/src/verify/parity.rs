@@ -6,9 +6,9 @@ use super::pass::Pass;
 use crate::options::{Damage, Repairable};
 use crate::parity::rebuild;
 use crate::segments::is_damage;
-use crate::store::Store;
+use crate::store::{Store, is_unreadable};
+use decube_backup_core::Result;
 use decube_backup_core::monitor::{Monitor, check_stop};
-use decube_backup_core::{ErrorKind, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::ids::{PackName, pack_key, parity_key};
 use decube_backup_format::parity::Parity;
@@ -25,7 +25,7 @@ pub(crate) fn check(store: &Store, state: &State, pack: &PackName) -> Result<(Op
         Ok(_) if pass.absent => return Ok((None, 0)),
         Ok(hash) if hash == info.hash => return Ok((None, pass.at)),
         Ok(_) => what_is_left(store, &name)?,
-        Err(error) if error.kind() == ErrorKind::Io => format!("object cannot be read: {}", error.chain()),
+        Err(error) if is_unreadable(&error) => format!("object cannot be read: {}", error.chain()),
         Err(error) => return Err(error),
     };
     Ok((Some(Damage { object: key.to_string(), what }), pass.at))
@@ -36,9 +36,13 @@ pub(crate) fn check(store: &Store, state: &State, pack: &PackName) -> Result<(Op
 /// # Errors
 /// The store does not answer.
 pub(super) fn what_is_left(store: &Store, name: &decube_backup_format::ids::ParityName) -> Result<String> {
-    let object = store.get(&parity_key(name)?)?.unwrap_or_default();
-    let left = match Parity::decode(&object) {
-        Ok(parity) => format!("{} of its {} shards are whole", parity.usable(), parity.head().recovery.len()),
+    let object = match store.get(&parity_key(name)?) {
+        Err(error) if is_unreadable(&error) => Err(error),
+        read => Ok(read?.unwrap_or_default()),
+    };
+    let left = match object.as_deref().map(Parity::decode) {
+        Ok(Ok(parity)) => format!("{} of its {} shards are whole", parity.usable(), parity.head().recovery.len()),
+        Ok(Err(error)) => error.chain(),
         Err(error) => error.chain(),
     };
     Ok(format!("parity is damaged, which costs no data: {left}"))
