@@ -15,11 +15,22 @@ use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_format::tree::{Content, Extent, ListBuilder, TreeBuilder, TreeEntry, TreeRoot};
 use std::collections::HashMap;
 
-/// A group of hard links: what the first of its names that could be read held.
+/// A group of hard links: what the name of it that was read last held.
 struct LinkGroup {
     kind: EntryKind,
     content: Content,
     meta: Metadata,
+    identity: Option<Identity>,
+    /// When it was looked at: what is known of all names is from then.
+    seen: Timestamp,
+}
+
+impl LinkGroup {
+    /// Whether what was read, of `kind`, `content` and `meta`, is one file with it.
+    fn is(&self, kind: &EntryKind, content: &Content, meta: &Metadata) -> bool {
+        let alike = |group: &Option<EntryPath>| Metadata { link_group: group.clone(), ..meta.clone() };
+        self.kind == *kind && self.content == *content && self.meta == alike(&self.meta.link_group)
+    }
 }
 
 pub(super) struct Builder<'a> {
@@ -32,6 +43,8 @@ pub(super) struct Builder<'a> {
     hashers: Sender<HashJob>,
     /// By the name that the planner met first.
     links: HashMap<EntryPath, LinkGroup>,
+    /// What the planner met first, of a name that is read again.
+    again: Option<EntryPath>,
     list: ListBuilder,
     /// What is backed up.
     roots: Vec<EntryPath>,
@@ -48,7 +61,7 @@ impl<'a> Builder<'a> {
     ) -> Self {
         let (report, links, monitor) = (BackupReport::default(), HashMap::new(), readers.monitor);
         let roots = readers.source.describe().roots;
-        Self { dedup, report, tree, stat, monitor, readers, hashers, links, list, roots }
+        Self { dedup, report, tree, stat, monitor, readers, hashers, links, again: None, list, roots }
     }
 
     /// Takes all work; returns when the planner is done.
@@ -176,10 +189,19 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         if scanned.entry.kind != EntryKind::Directory && scanned.identity.is_some_and(|identity| identity.links > 1) {
-            let path = scanned.entry.path.clone();
-            scanned.entry.meta.link_group = Some(path.clone());
-            let kind = scanned.entry.kind.clone();
-            self.links.insert(path, LinkGroup { kind, content: content.clone(), meta: scanned.entry.meta.clone() });
+            let (path, kind) = (scanned.entry.path.clone(), scanned.entry.kind.clone());
+            let first = self.again.take();
+            let before = first.as_ref().and_then(|first| self.links.get(first));
+            let joined = before.filter(|group| group.is(&kind, &content, &scanned.entry.meta));
+            let group = joined.and_then(|group| group.meta.link_group.clone());
+            if let (Some(first), Some(_), None) = (&first, before, joined) {
+                let message = format!("was {first} too, and changed after that was read: here they are two files");
+                self.problem(Problem::new(ProblemKind::Changed, path.as_bytes(), message));
+            }
+            scanned.entry.meta.link_group = group.or_else(|| Some(path.clone()));
+            let (meta, identity) = (scanned.entry.meta.clone(), scanned.identity);
+            let known = LinkGroup { kind, content: content.clone(), meta, identity, seen };
+            self.links.insert(first.unwrap_or(path), known);
         }
         let entry = TreeEntry { entry: scanned.entry, content };
         if let Content::Inline(bytes) = &entry.content
@@ -191,9 +213,10 @@ impl<'a> Builder<'a> {
         self.push(entry, scanned.identity, seen)
     }
 
-    /// Reads a name of an inode whose names before it could not be read. Here and now: its place in the order has come.
+    /// Reads a name of an inode whose names before it could not be read, or were read before it changed. Here and now: its
+    /// place in the order has come.
     fn read_link(&mut self, scanned: Scanned, relation: Relation, first: &EntryPath, seen: Timestamp) -> Result<()> {
-        let path = scanned.entry.path.clone();
+        self.again = Some(first.clone());
         if scanned.entry.kind.size() > BATCH_BYTES {
             let (readers, hashers) = (self.readers, self.hashers.clone());
             let (blocks, result) = bounded(BLOCKS_WAITING);
@@ -209,16 +232,16 @@ impl<'a> Builder<'a> {
             readers.batch(vec![Item::Read(Box::new(scanned), relation)], |part| read = self.batch(part, seen));
             read?;
         }
-        if let Some(group) = self.links.remove(&path) {
-            self.links.insert(first.clone(), group);
-        }
+        self.again = None;
         Ok(())
     }
 
     fn link(&mut self, mut scanned: Scanned, relation: Relation, first: &EntryPath, seen: Timestamp) -> Result<()> {
-        let Some(group) = self.links.get(first) else {
+        // The same number is the same file only with the same ctime: numbers are given again, and a file changes.
+        let Some(group) = self.links.get(first).filter(|group| group.identity == scanned.identity) else {
             return self.read_link(scanned, relation, first, seen);
         };
+        let seen = group.seen;
         scanned.entry.kind = group.kind.clone();
         scanned.entry.meta = group.meta.clone();
         let entry = TreeEntry { entry: scanned.entry, content: group.content.clone() };
@@ -231,8 +254,8 @@ impl<'a> Builder<'a> {
             && !self.links.contains_key(group)
         {
             let TreeEntry { entry, content } = &entry;
-            let known = LinkGroup { kind: entry.kind.clone(), content: content.clone(), meta: entry.meta.clone() };
-            self.links.insert(entry.path.clone(), known);
+            let (kind, content, meta) = (entry.kind.clone(), content.clone(), entry.meta.clone());
+            self.links.insert(entry.path.clone(), LinkGroup { kind, content, meta, identity: Some(identity), seen });
         }
         match entry.entry.kind {
             EntryKind::File { .. } => self.report.files_unchanged += 1,
