@@ -18,6 +18,7 @@ fn main() {
         ("case_can_be_ignored", Needs::Nothing, case),
         ("pattern_files_are_named_with_their_line", Needs::Nothing, pattern_files),
         ("ignore_files_in_the_tree_hold_below_them", Needs::Nothing, ignore_files),
+        ("an_ignore_file_too_large_to_be_read_whole_leaves_nothing_out", Needs::Nothing, large_ignore_file),
         ("a_tagged_cache_keeps_directory_and_tag", Needs::Nothing, caches),
         ("a_named_file_empties_its_directory", Needs::Nothing, if_present),
         ("large_and_no_dump_files_stay_out", Needs::Nothing, large_and_nodump),
@@ -121,7 +122,7 @@ const ODD_NAMES: [&str; 28] = [
     "z",
 ];
 
-const ODD_LINES: [&str; 50] = [
+const ODD_LINES: [&str; 60] = [
     "{a,b}",
     "*.{o,c}",
     "{a",
@@ -172,6 +173,16 @@ const ODD_LINES: [&str; 50] = [
     "[/a]",
     "**/a[/b]",
     "a[/b",
+    "**//",
+    "/**//",
+    "//**//",
+    "d//",
+    "\\/**.*",
+    "\\/d",
+    "***/a",
+    "***",
+    "!***",
+    "d****a",
 ];
 
 /// The files of `ODD_NAMES` that git does not ignore, with `line` as the only rule.
@@ -250,6 +261,18 @@ fn pattern_files() {
     assert!(kept.to_string().ends_with(":4"), "{kept}");
     let outside = source.explain("/somewhere/else".as_ref()).unwrap();
     assert_eq!((outside.verdict, outside.rule), (Verdict::OutsideRoots, None));
+}
+
+fn large_ignore_file() {
+    let tree = tree();
+    let comments = "# of no meaning\n".repeat((1 << 20) / 16);
+    // Its last line goes beyond what is read.
+    tree.file(".gitignore", format!("{}/doc/keep.log\n", &comments[..comments.len() - 7]));
+    let mut options = options(tree.path());
+    options.exclude.ignore_files = vec![".gitignore".into()];
+    let (entries, problems) = below(tree.path(), scan(&FsSource::new(options).unwrap()));
+    assert!(problems.len() == 1 && problems[0].message.contains("too large"), "{problems:?}");
+    assert!(TREE.iter().all(|file| entries.iter().any(|(path, _)| path.as_bytes() == file.as_bytes())));
 }
 
 fn ignore_files() {

@@ -28,6 +28,10 @@ pub fn line(text: &str) -> Line {
     }
     let (not, body) = text.strip_prefix('!').map_or(("", text), |body| ("!", body));
     let (body, directory) = body.strip_suffix('/').map_or((body, ""), |body| (body, "/"));
+    // No path begins or ends with a slash.
+    if body.ends_with('/') || body.starts_with("\\/") {
+        return Line::Nothing;
+    }
     let mut backwards = false;
     match translated(body, &mut backwards) {
         Some(glob) if !glob.is_empty() => {
@@ -36,7 +40,7 @@ pub fn line(text: &str) -> Line {
             let depth = match (body.contains('/'), glob.contains('/')) {
                 (true, true) => "",
                 (true, false) => "/",
-                (false, _) if body == "**" => "",
+                (false, _) if glob == "**" => "",
                 (false, _) => "**/",
             };
             let pattern = format!("{not}{depth}{glob}{directory}");
@@ -65,7 +69,13 @@ fn translated(body: &str, backwards: &mut bool) -> Option<String> {
         match c {
             '\\' => literal(chars.next()?, &mut glob),
             '[' => glob.push_str(&Class::read(&mut chars, backwards)?.written()?),
-            '*' | '?' | '/' => glob.push(c),
+            '*' => {
+                // Of more than two git makes two.
+                let many = chars.next_if_eq(&'*').is_some();
+                while chars.next_if_eq(&'*').is_some() {}
+                glob.push_str(if many { "**" } else { "*" });
+            }
+            '?' | '/' => glob.push(c),
             c => literal(c, &mut glob),
         }
     }
@@ -241,6 +251,10 @@ mod tests {
             ("/a/", "/a/"),
             ("!a/b", "!a/b"),
             ("**", "**"),
+            ("!***", "!**"),
+            ("***/a", "**/a"),
+            ("a****b", "**/a**b"),
+            ("a\\/b", "a/b"),
             ("{a,b}", "**/\\{a,b\\}"),
             ("*.{o,c}", "**/*.\\{o,c\\}"),
             ("{a", "**/\\{a"),
@@ -263,7 +277,24 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(line(text), Line::Pattern(expected.to_owned()), "{text:?}");
         }
-        for text in ["", "#a", "!", "/", "a\\", "a\\/", "[a", "[", "[]", "[[:nonsense:]]", "[/]", "  "] {
+        for text in [
+            "",
+            "#a",
+            "!",
+            "/",
+            "a\\",
+            "a\\/",
+            "**//",
+            "a//",
+            "\\/**.*",
+            "!//",
+            "[a",
+            "[",
+            "[]",
+            "[[:nonsense:]]",
+            "[/]",
+            "  ",
+        ] {
             assert_eq!(line(text), Line::Nothing, "{text:?}");
         }
         assert_eq!(line("[z-a]"), Line::Backwards("**/[z]".to_owned()));

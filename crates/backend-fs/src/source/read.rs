@@ -7,10 +7,10 @@ use crate::source::exclude::{CacheDirectories, NoDumpFlag, Rule, Scope, Verdict,
 use crate::source::names::{DirectoryNames, DirectoryReader};
 use crate::source::schedule::{Directory, Rest, Slice};
 use crate::source::{Shared, absolute};
-use decube_backup_core::EntryPath;
 use decube_backup_core::limits::BATCH_ENTRIES_MAX;
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::source::ScanItem;
+use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
@@ -184,19 +184,19 @@ impl Shared {
     }
 
     /// The scope inside `directory`: with the ignore files that are in it.
-    pub(crate) fn scope_in(
-        &self,
-        directory: &Directory,
-        fd: &OwnedFd,
-        names: &DirectoryNames,
-    ) -> decube_backup_core::Result<Scope> {
+    pub(crate) fn scope_in(&self, directory: &Directory, fd: &OwnedFd, names: &DirectoryNames) -> Result<Scope> {
         let mut patterns = Vec::new();
         let base = std::path::PathBuf::from(std::ffi::OsString::from_vec(absolute(directory.path.as_bytes())));
         for name in self.options.exclude.ignore_files.iter().filter(|name| names.contains(name.as_bytes())) {
-            let content = read_small(fd, name.as_bytes(), IGNORE_FILE_BYTES_MAX).map_err(|e| {
-                decube_backup_core::Error::io("scan", "cannot read ignore file", e.into())
-                    .with("file", base.join(name).display())
-            })?;
+            let file = || base.join(name).display().to_string();
+            let content = read_small(fd, name.as_bytes(), IGNORE_FILE_BYTES_MAX + 1)
+                .map_err(|e| Error::io("scan", "cannot read ignore file", e.into()).with("file", file()))?;
+            // Its last line would be cut, and mean something else.
+            if content.len() > IGNORE_FILE_BYTES_MAX {
+                return Err(Error::new(ErrorKind::Invalid, "scan", "ignore file is too large")
+                    .with("file", file())
+                    .with("bytes_max", IGNORE_FILE_BYTES_MAX));
+            }
             patterns.extend(lines_of(&base.join(name), &content)?);
         }
         if patterns.is_empty() { Ok(directory.scope.clone()) } else { directory.scope.with_found(&base, &patterns) }
