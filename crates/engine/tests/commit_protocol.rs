@@ -5,14 +5,18 @@ mod common;
 use common::records::{append, forget, packs};
 use common::source::Interrupting;
 use common::{Harness, noise, series, small_packs, source_of};
+use decube_backup_core::Timestamp;
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::world::Entropy;
-use decube_backup_engine::backup;
 use decube_backup_engine::options::{BackupOptions, BackupReport};
+use decube_backup_engine::{Environment, Repository, backup};
 use decube_backup_format::ids::{PackName, pack_key};
 use decube_backup_format::log::{ObjectName, Payload};
+use decube_backup_testkit::StepClock;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Takes packs out of force, as a collector does before it deletes them.
 fn reclaim(harness: &Harness, packs: &BTreeSet<PackName>) {
@@ -231,6 +235,28 @@ fn a_killed_backup_goes_on_from_its_recorded_progress() {
     assert!(report.bytes_new < report.bytes / 2, "{} of {} stored again", report.bytes_new, report.bytes);
     resumed.assert_restores(&report.snapshot.expect("a snapshot"), tree.path(), "resumed");
     resumed.assert_sound("resumed");
+}
+
+#[test]
+fn progress_is_recorded_every_ten_minutes_however_little_it_is() {
+    let tree = Tree::new();
+    for n in 0..8 {
+        tree.write(&format!("b{n}"), 90 + n, 1_200_000);
+    }
+    let records = |step: u64| {
+        let harness = Harness::with_repository(&small_packs());
+        let start = Timestamp { seconds: 2_000_000_000, nanoseconds: 0 };
+        let clock = Arc::new(StepClock::stepping(start, Duration::from_millis(step)));
+        let repo =
+            Repository::open(Environment { clock, ..harness.environment() }, &harness.credentials).expect("opens");
+        let before = repo.state().next_seq();
+        let report = backup::backup(&repo, &source_of(tree.path()), &series("tree"), &Silent).expect("backup");
+        harness.assert_restores(&report.snapshot.expect("a snapshot"), tree.path(), "slow");
+        harness.repository().state().next_seq() - before
+    };
+    // The snapshot's own; with minutes between any two looks at the clock, one for nearly every file.
+    assert_eq!(records(1), 1);
+    assert!(records(300_000) > 3);
 }
 
 /// Runs out of fresh names only if randomness is not random: two harnesses never share one.

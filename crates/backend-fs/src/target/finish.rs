@@ -300,7 +300,10 @@ impl Task<'_> {
         if mode.is_none() && owner.is_none() && !time {
             return;
         }
-        let Ok(stat) = self.handle.stat() else { return };
+        let stat = match self.handle.stat() {
+            Ok(stat) => stat,
+            Err(e) => return self.problem(format!("cannot read back what was set: {e}")),
+        };
         let mut new = Proof::default();
         if let Some(mode) = mode {
             let got = u32::from(stat.stx_mode) & 0o7777;

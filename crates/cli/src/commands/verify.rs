@@ -172,9 +172,13 @@ fn print_text(session: &Session, args: &VerifyArgs, report: &VerifyReport) -> Re
         })?;
     }
     if report.damages.is_empty() {
-        let what = match (args.scrub, args.read_data, args.read_data_subset.is_some() || args.within.is_some()) {
+        let partly = args.read_data_subset.is_some() || args.within.is_some();
+        let what = match (args.scrub, args.read_data, partly) {
             (true, ..) => "every object is as it was written",
             (_, true, _) => "the repository is sound, all content was read",
+            (.., true) if report.packs_read == 0 => {
+                "the repository's structure is sound; no pack was to be read, and no content was"
+            }
             (.., true) => "the repository is sound, part of the content was read",
             _ => "the repository's structure is sound; --read-data reads the content too",
         };

@@ -4,15 +4,19 @@ use super::kept_tree::Keeper;
 use crate::index::LocalIndex;
 use crate::pipeline::{AddedPack, ChunkWriter, Lane};
 use decube_backup_core::Result;
+use decube_backup_core::world::Clock;
 use decube_backup_format::codec::looks_incompressible;
 use decube_backup_format::ids::{ChunkId, PackName, ShortId};
 use decube_backup_format::tree::NodeWriter;
 use hashbrown::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// New raw bytes after which what was uploaded so far is recorded in the log, so that a killed backup
 /// resumes from there.
 pub(crate) const CHECKPOINT_BYTES: u64 = 4 << 30;
+/// Time after which the same happens, if anything is new: so much at most is uploaded twice over a slow line.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(600);
 /// New chunks after which the same happens: bounds the set of pending ids.
 const CHECKPOINT_CHUNKS: usize = 512 << 10;
 
@@ -34,6 +38,8 @@ pub(crate) struct Dedup<'a> {
     pending: HashSet<ShortId>,
     since_checkpoint: u64,
     checkpoint_bytes: u64,
+    /// With the time of the last record.
+    clock: Option<(&'a dyn Clock, Duration)>,
     pub(crate) chunks_new: u64,
     pub(crate) chunks_reused: u64,
     pub(crate) bytes_new: u64,
@@ -60,6 +66,7 @@ impl<'a> Dedup<'a> {
             pending: HashSet::new(),
             since_checkpoint: 0,
             checkpoint_bytes,
+            clock: None,
             chunks_new: 0,
             chunks_reused: 0,
             bytes_new: 0,
@@ -69,6 +76,12 @@ impl<'a> Dedup<'a> {
     /// Also keeps every node in the cache.
     pub(super) fn keeping(mut self, keeper: Option<&'a Keeper<'a>>) -> Self {
         self.keeper = keeper;
+        self
+    }
+
+    /// Also records progress every so often by `clock`.
+    pub(super) fn pacing(mut self, clock: &'a dyn Clock) -> Self {
+        self.clock = Some((clock, clock.monotonic()));
         self
     }
 
@@ -118,7 +131,11 @@ impl<'a> Dedup<'a> {
 
     /// Records progress in the log if enough was uploaded.
     pub(crate) fn checkpoint_if_due(&mut self) -> Result<()> {
-        let due = self.since_checkpoint >= self.checkpoint_bytes || self.pending.len() >= CHECKPOINT_CHUNKS;
+        let is_late =
+            |(clock, last): (&dyn Clock, Duration)| clock.monotonic().saturating_sub(last) >= CHECKPOINT_EVERY;
+        let due = self.since_checkpoint >= self.checkpoint_bytes
+            || self.pending.len() >= CHECKPOINT_CHUNKS
+            || self.since_checkpoint > 0 && self.clock.is_some_and(is_late);
         let Some(checkpoint) = self.checkpoint.as_mut().filter(|_| due) else { return Ok(()) };
         let added = self.writer.flush()?;
         // Recorded packs are no longer our own, but no snapshot keeps them yet: the tree relies on them.
@@ -126,6 +143,7 @@ impl<'a> Dedup<'a> {
         self.index = Some(checkpoint(added)?);
         self.pending.clear();
         self.since_checkpoint = 0;
+        self.clock = self.clock.map(|(clock, _)| (clock, clock.monotonic()));
         Ok(())
     }
 

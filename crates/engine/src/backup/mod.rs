@@ -297,7 +297,8 @@ fn run_pass<'a>(
             (!dry).then_some(checkpoint),
             options.progress_bytes.unwrap_or(dedup::CHECKPOINT_BYTES),
         )
-        .keeping(keeper.as_ref());
+        .keeping(keeper.as_ref())
+        .pacing(repo.env.clock.as_ref());
         let tree = TreeBuilder::new(repo.hasher.clone(), &repo.cut_key);
         let list = ListBuilder::new(repo.hasher.clone(), &repo.cut_key);
         let mut builder = build::Builder::new(dedup, tree, stat, readers, hashers, list);
