@@ -42,11 +42,14 @@ pub struct Author {
     pub username: String,
 }
 
+/// Workers of a machine with more cores: each holds three segments more, and memory is bounded.
+const WORKERS_MAX: usize = 32;
+
 impl Environment {
-    /// Worker threads per CPU-bound stage, at least 1.
+    /// Worker threads per CPU-bound stage, at least 1; unless a number was asked for, at most [`WORKERS_MAX`].
     pub fn workers(&self) -> usize {
         match self.threads {
-            0 => std::thread::available_parallelism().map_or(2, usize::from),
+            0 => std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MAX),
             n => n,
         }
     }

@@ -74,7 +74,7 @@ pub struct GlobalArgs {
         hide_env_values = true
     )]
     pub parity: Option<u8>,
-    /// Worker threads, at most 256; 0 for as many as there are cores
+    /// Worker threads, at most 256; 0 for as many as there are cores, but no more than 32
     #[arg(
         long,
         global = true,

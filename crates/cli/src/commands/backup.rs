@@ -170,7 +170,7 @@ fn summary_text(session: &Session, report: &BackupReport, options: &BackupOption
     if let Some(problems) = failing(&report.problems) {
         console.warn(format_args!("problems: {problems}; the snapshot lacks what they say"));
     }
-    let speed = rate(report.bytes, report.seconds);
+    let speed = rate(report.bytes_read, report.seconds);
     let took = units::duration(report.seconds);
     match report.snapshot {
         Some(id) => console.summary(format_args!(
