@@ -268,7 +268,7 @@ impl<'a> Planner<'a> {
     fn special(&mut self, path: &EntryPath, entry: Entry) -> Result<()> {
         let existing = self.existing(path)?;
         let placed = Entry { path: path.clone(), ..entry };
-        if self.leaves_alone(existing.as_ref(), &placed) {
+        if self.keeps(existing.as_ref(), &placed) {
             return Ok(());
         }
         self.tally.monitor.advance(Progress::Entries, 1);
@@ -297,10 +297,7 @@ impl<'a> Planner<'a> {
     fn file(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
         let existing = self.existing(path)?;
         let placed = Entry { path: path.clone(), ..entry.entry };
-        if self.leaves_alone(existing.as_ref(), &placed) {
-            if let Some(existing) = &existing {
-                self.kept(existing, &placed);
-            }
+        if self.keeps(existing.as_ref(), &placed) {
             return Ok(());
         }
         let over_directory = self.over_directory(path, existing.as_ref())?;
