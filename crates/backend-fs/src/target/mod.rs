@@ -155,9 +155,14 @@ impl FsTarget {
     /// Gives the directory `name` a mode its owner can work with.
     fn open_up(&self, parent: &Parent, name: &[u8], path: &EntryPath, mode: u32) -> Result<()> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&parent.fd, name, flags, Mode::empty());
-        let opened = fd.and_then(|fd| Handle::Path(fd.as_fd()).chmod(mode));
-        opened.map_err(|e| self.error("cannot open up the directory", path, e))
+        let failed = |e| self.error("cannot open up the directory", path, e);
+        let fd = rustix::fs::openat(&parent.fd, name, flags, Mode::empty()).map_err(failed)?;
+        let chmod = || Handle::Path(fd.as_fd()).chmod(mode);
+        match chmod() {
+            Err(Errno::PERM) if self.unlock_directory(path.as_bytes(), &fd) => chmod(),
+            opened => opened,
+        }
+        .map_err(failed)
     }
 
     /// Whether the file `path` of that mode was not finished. An ACL changes the mode before the mark is taken off.
@@ -345,7 +350,6 @@ impl Target for FsTarget {
         if entry.path.is_root() && self.keeps_root {
             return Vec::new();
         }
-        self.unlocked.forget(entry.path.as_bytes());
         let problems = self.finish_path(&entry.path, entry, Before::Attributes);
         self.parents.forget(entry.path.as_bytes());
         problems
