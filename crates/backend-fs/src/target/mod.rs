@@ -63,6 +63,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Unfinished files kept open at most, where the process may open so many.
+const OPEN_FILES_MAX: usize = 256;
+
 /// What becomes of the attributes of a target's own directory that was there before.
 ///
 /// One that a restore made and did not finish was not: its mode is 01700, as that of a file is 01600.
@@ -127,7 +130,7 @@ impl FsTarget {
         let keeps_root = options.existing_root == ExistingRoot::Kept && !open::is_unfinished_root(&fd);
         Ok(Self {
             root: Root::new(fd),
-            parents: Parents::default(),
+            parents: Parents::new(open::share_of_descriptors()),
             owners: Owners::new(options.ownership),
             claims: Claims::default(),
             begun: Begun::default(),
@@ -289,6 +292,10 @@ impl Target for FsTarget {
             FileMode::Continue => FsFile { content_before: false, ..self.open_again(path)? },
             FileMode::ContinueInPlace => self.open_again(path)?,
         }))
+    }
+
+    fn open_files_max(&self) -> usize {
+        open::share_of_descriptors().min(OPEN_FILES_MAX)
     }
 
     fn set_aside(&self, file: Box<dyn TargetFile>) -> Result<()> {

@@ -181,6 +181,7 @@ pub fn restore(
         index: index.clone(),
         segments: crate::segments::SegmentReader::new(repo),
         open_files: Default::default(),
+        open_files_max: target.open_files_max(),
     };
     let pass = |plan: &dyn Fn(plan::Planner<'_>) -> Result<afterwards::Afterwards>| {
         let (tasks, queue) = crossbeam_channel::bounded(repo.env.workers().max(FETCHES_AHEAD_MIN));

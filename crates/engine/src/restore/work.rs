@@ -16,9 +16,6 @@ use decube_backup_format::pack::SegmentEntry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
-/// Unfinished files kept open by all workers together; beyond, they are reopened for each piece.
-const OPEN_FILES_MAX: usize = 256;
-
 /// A chunk in a decoded segment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Chunk {
@@ -83,6 +80,8 @@ pub(super) struct WorkContext<'a> {
     pub segments: SegmentReader<'a>,
     /// Unfinished files open now.
     pub open_files: AtomicUsize,
+    /// How many of them all workers together keep open; beyond, they are reopened for each piece.
+    pub open_files_max: usize,
 }
 
 pub(super) fn run(context: &WorkContext<'_>, queue: &Receiver<Task>) {
@@ -236,7 +235,7 @@ impl WorkContext<'_> {
         }
         let result = shared.as_deref().map_or(Ok(()), act);
         drop(shared);
-        if self.open_files.load(Ordering::Relaxed) > OPEN_FILES_MAX {
+        if self.open_files.load(Ordering::Relaxed) > self.open_files_max {
             let mut alone = file.handle.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(handle) = alone.take() {
                 self.open_files.fetch_sub(1, Ordering::Relaxed);
