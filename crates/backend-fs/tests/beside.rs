@@ -203,6 +203,47 @@ fn what_cannot_be_rewritten_in_place_is_replaced_when_the_new_file_is_whole() {
 }
 
 #[test]
+fn an_immutable_directory_that_is_closed_to_its_owner_is_worked_in() {
+    let scratch = Scratch::new();
+    let root = scratch.path();
+    for (at, flag) in [("immutable", IFlags::IMMUTABLE), ("append", IFlags::APPEND)] {
+        let closed = root.join(at);
+        fs::create_dir(&closed).unwrap();
+        fs::write(closed.join("file"), "old").unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
+        let directory = fs::File::open(&closed).unwrap();
+        let before = rustix::fs::ioctl_getflags(&directory);
+        if before.and_then(|before| rustix::fs::ioctl_setflags(&directory, before | flag)).is_err() {
+            // Not root, or a file system without flags: then there is no such directory.
+            return;
+        }
+        let is_locked = || rustix::fs::ioctl_getflags(&directory).unwrap().contains(flag);
+        let write = |target: &FsTarget, content: &[u8]| {
+            target.create_directory(&path(at)).unwrap();
+            let name = format!("{at}/file");
+            let file = target.create_file(&path(&name), FileMode::Beside, 0).unwrap();
+            file.write_at(0, content).unwrap();
+            assert_eq!(target.finish_file(file, &entry(&name, EntryKind::File { size: 3 }, 0o600)), []);
+            assert_eq!(fs::read(closed.join("file")).unwrap(), content);
+        };
+        // One that nothing finishes has the flag that it had, one that is finished that of its entry.
+        let ours = target(root);
+        write(&ours, b"one");
+        drop(ours);
+        assert!(is_locked(), "{at}");
+        for flags in [flag, IFlags::empty()] {
+            let ours = target(root);
+            write(&ours, b"two");
+            let mut wanted = entry(at, EntryKind::Directory, 0o500);
+            wanted.meta.flags = flags.bits();
+            assert_eq!(ours.finish_directory(&wanted), []);
+            drop(ours);
+            assert_eq!((is_locked(), fs::metadata(&closed).unwrap().mode() & 0o7777), (!flags.is_empty(), 0o500));
+        }
+    }
+}
+
+#[test]
 fn in_an_immutable_directory_everything_is_made_and_replaced() {
     let scratch = Scratch::new();
     let root = scratch.path();

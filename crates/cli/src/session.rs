@@ -139,8 +139,9 @@ impl Session {
     /// The world of an engine call on `place`.
     ///
     /// # Errors
-    /// As [`Session::sink`] and [`Session::runtime`].
+    /// As [`Session::sink`] and [`Session::runtime`]; `Invalid` if the process may open too few files.
     pub(crate) fn environment(&self, place: &Place) -> Result<Environment> {
+        surroundings::check_open_files()?;
         let cache_dir = self.cache_directory();
         Ok(Environment {
             sink: self.sink(place)?,

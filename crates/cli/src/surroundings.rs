@@ -100,6 +100,25 @@ pub(crate) fn user() -> String {
 /// Files that this program and its libraries may have open at once; a shell often allows fewer than the system does.
 const OPEN_FILES: u64 = 4096;
 
+/// With fewer than these what a command opens at once does not fit: it would wait for descriptors that nobody gives back.
+const OPEN_FILES_MIN: u64 = 64;
+
+/// That enough files may be open.
+///
+/// # Errors
+/// `Invalid` if not.
+pub(crate) fn check_open_files() -> Result<()> {
+    match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        Some(limit) if limit < OPEN_FILES_MIN => {
+            Err(Error::new(ErrorKind::Invalid, "start", "this process may open too few files")
+                .with("limit", limit)
+                .with("needed", OPEN_FILES_MIN)
+                .with_hint("nothing was done; raise the limit (ulimit -n) and run it again"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Raises the number of files that may be open, as far as the system lets it.
 pub(crate) fn allow_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -138,6 +138,11 @@ pub trait Target: Send + Sync + 'static {
     /// `NoSpace`, `PermissionDenied`, `Io`.
     fn create_file(&self, path: &EntryPath, mode: FileMode, flags: u32) -> Result<Box<dyn TargetFile>>;
 
+    /// How many files a restore may keep open at once; what is more is set aside.
+    fn open_files_max(&self) -> usize {
+        256
+    }
+
     /// Closes an open file that is gone on with later, with [`FileMode::Continue`] or [`FileMode::ContinueInPlace`].
     ///
     /// # Errors

@@ -5,7 +5,7 @@ mod common;
 use common::nowhere::{Into, Nowhere};
 use common::{Harness, inside, noise, plant, small_packs};
 use decube_backup_core::entry::{EntryKind, EntryPath};
-use decube_backup_core::monitor::Silent;
+use decube_backup_core::monitor::{ProblemKind, Silent};
 use decube_backup_core::target::{Existing, FileMode};
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_engine::options::{InitOptions, RestoreOptions};
@@ -189,4 +189,30 @@ fn files_that_failed_in_the_end_are_not_counted_as_open() {
     let report = restore::restore(&repo, &snapshot, &RestoreOptions::default(), &target, &Silent).expect("restore");
     assert_eq!(report.problems.values().sum::<u64>(), 400, "{:?}", report.problem_list.first());
     assert_eq!(target.0.0.load(Ordering::SeqCst), 0, "opened for each piece");
+}
+
+/// Makes files and has no room for what is in them.
+struct Full;
+
+impl Nowhere for Full {
+    fn takes_content(&self) -> Result<()> {
+        Err(Error::new(ErrorKind::NoSpace, "test", "full"))
+    }
+}
+
+#[test]
+fn names_of_what_found_no_space_are_not_called_damaged() {
+    let tree = tempfile::tempdir().expect("temp");
+    for (file, len) in [("inline", 100), ("packed", 100_000)] {
+        std::fs::write(tree.path().join(file), noise(1, len)).expect("file");
+        for n in 1..20 {
+            std::fs::hard_link(tree.path().join(file), tree.path().join(format!("{file} {n:02}"))).expect("link");
+        }
+    }
+    let harness = Harness::with_repository(&small_packs());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let (repo, snapshot) = (harness.repository(), harness.snapshot(&id));
+    let options = RestoreOptions::default();
+    let report = restore::restore(&repo, &snapshot, &options, &Into(Arc::new(Full)), &Silent).expect("restore");
+    assert_eq!(report.problems, BTreeMap::from([(ProblemKind::Unwritable, 40)]));
 }

@@ -83,6 +83,39 @@ fn missing_names_become_those_of_a_kept_file_that_is_the_snapshots() {
 }
 
 #[test]
+fn missing_names_become_those_of_kept_links_and_pipes() {
+    let (harness, tree, id) = world(|root| {
+        std::os::unix::fs::symlink("nowhere", root.join("link1")).expect("link");
+        let mode = rustix::fs::Mode::from_raw_mode(0o640);
+        rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe1"), rustix::fs::FileType::Fifo, mode, 0).expect("pipe");
+        for kind in ["link", "pipe"] {
+            let name = |number: u8| root.join(format!("{kind}{number}"));
+            [2, 3].iter().for_each(|further| fs::hard_link(name(1), name(*further)).expect("one more name"));
+        }
+    });
+    for overwrite in [Overwrite::Never, Overwrite::IfNewer, Overwrite::IfChanged] {
+        let (to, _) = harness.restore(&id, tree.path());
+        let inode = |name: &str| fs::symlink_metadata(to.path().join(name)).expect("there").ino();
+        for kind in ["link", "pipe"] {
+            [2, 3].iter().for_each(|n| fs::remove_file(to.path().join(format!("{kind}{n}"))).expect("removed"));
+        }
+        let (link, pipe) = (inode("link1"), inode("pipe1"));
+        let report = harness.restore_to(&id, &with(tree.path(), overwrite), to.path());
+        assert!(report.problems.is_empty(), "{overwrite:?} {report:?}");
+        assert_eq!(["link1", "link2", "link3"].map(inode), [link; 3], "{overwrite:?}");
+        assert_eq!(["pipe1", "pipe2", "pipe3"].map(inode), [pipe; 3], "{overwrite:?}");
+        common::assert_same(tree.path(), to.path(), "one again");
+        // What was restored before them is another; what stands there stays, and is named.
+        for kind in ["link", "pipe"] {
+            fs::remove_file(to.path().join(format!("{kind}1"))).expect("removed");
+        }
+        let report = harness.restore_to(&id, &with(tree.path(), overwrite), to.path());
+        let told = if overwrite == Overwrite::IfChanged { 0 } else { 4 };
+        assert_eq!(report.problems.values().sum::<u64>(), told, "{overwrite:?} {report:?}");
+    }
+}
+
+#[test]
 fn a_dry_run_calls_names_of_one_file_the_same() {
     let (harness, tree, id) = world(five);
     let (to, _) = harness.restore(&id, tree.path());

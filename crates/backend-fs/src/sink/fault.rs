@@ -32,11 +32,14 @@ pub(super) fn error(operation: &'static str, what: &'static str, path: &Path, so
         _ => "",
     };
     // Shortages that pass; everything else answers the same again.
-    let retry = match errno {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Retry::Now,
-        _ => Retry::Never,
+    let error = match errno {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {
+            // Of the object they say nothing: any other kind could be taken for damage.
+            Error::new(ErrorKind::Unavailable, operation, what).with_source(source).with_retry(Retry::Now)
+        }
+        _ => Error::io(operation, what, source),
     };
-    let error = Error::io(operation, what, source).with("path", path.display()).with_retry(retry);
+    let error = error.with("path", path.display());
     if hint.is_empty() { error } else { error.with_hint(hint) }
 }
 
@@ -45,4 +48,18 @@ pub(super) fn not_an_object(kind: ErrorKind, operation: &'static str, path: &Pat
     Error::new(kind, operation, "something other than an object has this name")
         .with("path", path.display())
         .with_hint("a directory or special file is in the place of an object: move it out of the repository")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_this_process_is_no_fault_of_the_object() {
+        let kind = |errno: Errno| super::error("get", "cannot open", Path::new("pack"), errno).kind();
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR] {
+            assert_eq!(kind(errno), ErrorKind::Unavailable, "{errno:?}");
+        }
+        assert_eq!((kind(Errno::IO), kind(Errno::NOSPC)), (ErrorKind::Io, ErrorKind::NoSpace));
+    }
 }

@@ -63,6 +63,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Unfinished files kept open at most, where the process may open so many.
+const OPEN_FILES_MAX: usize = 256;
+
 /// What becomes of the attributes of a target's own directory that was there before.
 ///
 /// One that a restore made and did not finish was not: its mode is 01700, as that of a file is 01600.
@@ -127,7 +130,7 @@ impl FsTarget {
         let keeps_root = options.existing_root == ExistingRoot::Kept && !open::is_unfinished_root(&fd);
         Ok(Self {
             root: Root::new(fd),
-            parents: Parents::default(),
+            parents: Parents::new(open::share_of_descriptors()),
             owners: Owners::new(options.ownership),
             claims: Claims::default(),
             begun: Begun::default(),
@@ -155,9 +158,14 @@ impl FsTarget {
     /// Gives the directory `name` a mode its owner can work with.
     fn open_up(&self, parent: &Parent, name: &[u8], path: &EntryPath, mode: u32) -> Result<()> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&parent.fd, name, flags, Mode::empty());
-        let opened = fd.and_then(|fd| Handle::Path(fd.as_fd()).chmod(mode));
-        opened.map_err(|e| self.error("cannot open up the directory", path, e))
+        let failed = |e| self.error("cannot open up the directory", path, e);
+        let fd = rustix::fs::openat(&parent.fd, name, flags, Mode::empty()).map_err(failed)?;
+        let chmod = || Handle::Path(fd.as_fd()).chmod(mode);
+        match chmod() {
+            Err(Errno::PERM) if self.unlock_directory(path.as_bytes(), &fd) => chmod(),
+            opened => opened,
+        }
+        .map_err(failed)
     }
 
     /// Whether the file `path` of that mode was not finished. An ACL changes the mode before the mark is taken off.
@@ -286,6 +294,10 @@ impl Target for FsTarget {
         }))
     }
 
+    fn open_files_max(&self) -> usize {
+        open::share_of_descriptors().min(OPEN_FILES_MAX)
+    }
+
     fn set_aside(&self, file: Box<dyn TargetFile>) -> Result<()> {
         self.close_for_now(file)
     }
@@ -345,7 +357,6 @@ impl Target for FsTarget {
         if entry.path.is_root() && self.keeps_root {
             return Vec::new();
         }
-        self.unlocked.forget(entry.path.as_bytes());
         let problems = self.finish_path(&entry.path, entry, Before::Attributes);
         self.parents.forget(entry.path.as_bytes());
         problems

@@ -12,6 +12,12 @@ use rustix::fs::{AtFlags, FileType, IFlags, Mode, OFlags, Statx};
 use rustix::io::Errno;
 use std::sync::Arc;
 
+/// A quarter of the descriptors that the process may have: so many for files, so many for directories, and the rest for all else.
+pub(super) fn share_of_descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit / 4).unwrap_or(usize::MAX))
+}
+
 impl FsTarget {
     /// A new file where nothing stands; beside what does.
     pub(super) fn create_new(&self, path: &EntryPath, flags: u32) -> Result<FsFile> {

@@ -13,9 +13,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, Result};
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Directories kept open at most.
+/// Directories kept open at most, where the process may open so many.
 const PARENTS_MAX: usize = 32;
 
 /// An open directory.
@@ -40,23 +40,43 @@ struct Listed {
 }
 
 /// The most recently used directories, latest last.
-#[derive(Debug, Default)]
-pub(crate) struct Parents(Mutex<Vec<Arc<Parent>>>);
+#[derive(Debug)]
+pub(crate) struct Parents {
+    open: Mutex<Vec<Arc<Parent>>>,
+    max: usize,
+}
 
 impl Parents {
+    /// None yet, and never more than `max`.
+    pub(super) fn new(max: usize) -> Self {
+        Self { open: Mutex::default(), max: max.clamp(1, PARENTS_MAX) }
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Parent>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The directory `path`, opened if it is not open.
     pub(crate) fn open(&self, root: &Root, path: &[u8]) -> Result<Arc<Parent>> {
         {
-            let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut open = self.all();
             if let Some(at) = open.iter().rposition(|p| p.path == path) {
                 let parent = open.remove(at);
                 open.push(parent.clone());
                 return Ok(parent);
             }
         }
-        let parent = Arc::new(Parent::open(root, path)?);
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= PARENTS_MAX {
+        let opened = match Parent::open(root, path) {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                // What is kept only saves time.
+                self.all().clear();
+                Parent::open(root, path)
+            }
+            opened => opened,
+        };
+        let parent = Arc::new(opened?);
+        let mut open = self.all();
+        if open.len() >= self.max {
             open.remove(0);
         }
         open.push(parent.clone());
@@ -65,8 +85,7 @@ impl Parents {
 
     /// Forgets `path` and all below it: it is removed or replaced, or what it hands down changes.
     pub(crate) fn forget(&self, path: &[u8]) {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|p| {
+        self.all().retain(|p| {
             let rest = p.path.strip_prefix(path);
             !rest.is_some_and(|rest| path.is_empty() || rest.is_empty() || rest.starts_with(b"/"))
         });

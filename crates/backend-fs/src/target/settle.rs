@@ -50,7 +50,13 @@ impl FsTarget {
     /// Sets the attributes of `entry` on what stands at `path`, if it is of the entry's kind.
     pub(super) fn finish_path(&self, path: &EntryPath, entry: &Entry, before: Before) -> Vec<Problem> {
         self.open_to_finish(path, entry)
-            .map(|opened| self.finish(opened.handle(), entry, before, |_| Ok(()), || Ok(())))
+            .map(|opened| {
+                // One that cannot be opened now may be in the end, and has the flags it had then.
+                if entry.kind == EntryKind::Directory {
+                    self.unlocked.forget(path.as_bytes());
+                }
+                self.finish(opened.handle(), entry, before, |_| Ok(()), || Ok(()))
+            })
             .unwrap_or_else(|e| {
                 let message = format!("cannot open to set attributes: {e}");
                 vec![Problem::new(ProblemKind::Attribute, entry.path.as_bytes(), message)]

@@ -1,7 +1,7 @@
 //! What goes wrong, by exit code.
 
-use crate::world::{Said, World, said};
-use std::os::unix::fs::PermissionsExt;
+use crate::world::{Said, World, contents, said};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 #[test]
 fn every_failure_has_its_code_and_says_what_to_do() {
@@ -313,15 +313,33 @@ fn diagnostics_are_json_for_programs() {
 fn a_file_that_may_not_get_so_long_costs_no_other() {
     let world = World::with_repository();
     world.run(&["backup", "src"]).expect(0);
-    let mut limited = world.program("decube-backup");
-    let program = limited.get_program().to_owned();
-    let environment: Vec<_> =
-        limited.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
-    limited = assert_cmd::Command::new("sh");
-    limited.env_clear().envs(environment).current_dir(world.path(""));
     // 100 or 200 KiB, as the shell counts.
-    limited.args(["-c", "ulimit -f 200 && exec \"$0\" restore latest -t out"]).arg(program);
-    said(&mut limited).expect(3).says("big.bin");
+    world.run_limited("-f 200", &["restore", "latest", "-t", "out"]).expect(3).says("big.bin");
     let place = world.path("out").join(world.path("src/a/one.txt").strip_prefix("/").expect("absolute"));
     assert_eq!(std::fs::read(place).expect("restored"), b"one\n");
+}
+
+#[test]
+fn with_too_few_open_files_it_does_nothing_and_with_few_everything() {
+    let world = World::with_repository();
+    // More files than stay open: all begin alike, so that one piece is written to each.
+    for n in 0..200u64 {
+        let file = std::fs::File::create(world.path(&format!("src/{n:03}"))).expect("file");
+        file.write_all_at(&[7; 20_000], 0).expect("written");
+        // What no compression makes small: it lies in other segments.
+        let step = |x: &u64| Some(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+        let odd: Vec<u8> = std::iter::successors(Some(n), step).skip(1).take(20_000).map(|x| (x >> 56) as u8).collect();
+        file.write_all_at(&odd, 1 << 20).expect("written");
+        world.write(&format!("src/d{n:03}/file"), "content\n");
+    }
+    world.run(&["backup", "src"]).expect(0);
+    for command in [&["restore", "latest", "-t", "out"][..], &["backup", "src"], &["verify", "--read-data"]] {
+        world.run_limited("-n 16", command).expect(1).says("ulimit -n");
+        assert!(!world.path("out").exists());
+    }
+    for command in [&["restore", "latest", "-t", "out"][..], &["backup", "src"], &["verify", "--read-data"]] {
+        world.run_limited("-n 64", command).expect(0);
+    }
+    let restored = world.path("out").join(world.path("src").strip_prefix("/").expect("absolute"));
+    assert!(contents(&restored) == contents(&world.path("src")));
 }

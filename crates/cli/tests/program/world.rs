@@ -90,6 +90,16 @@ impl World {
         said(&mut Command::from_std(command))
     }
 
+    /// Runs `decube-backup` under the `limit` that the shell's `ulimit` sets.
+    pub fn run_limited(&self, limit: &str, args: &[&str]) -> Said {
+        let unlimited = self.program("decube-backup");
+        let variables = unlimited.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let mut limited = Command::new("sh");
+        limited.env_clear().envs(variables).current_dir(self.path(""));
+        limited.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")]).arg(unlimited.get_program()).args(args);
+        said(&mut limited)
+    }
+
     /// Runs `decube-backup`.
     pub fn run(&self, args: &[&str]) -> Said {
         said(self.program("decube-backup").args(args))

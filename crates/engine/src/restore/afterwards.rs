@@ -86,37 +86,36 @@ impl Round<'_> {
         let lacking = self.tally.lacking(original);
         // What stands here may be better than what came back, or may be all there is.
         let stays = match lacking {
-            None => false,
+            None => None,
             Some(Lacking::Space) if self.is_one_file_system(original, path) => {
                 let message = format!("another name of {original}, for which there is no space; left as it was");
                 return self.problem(ProblemKind::Unwritable, path, message);
             }
             Some(Lacking::Place | Lacking::Space) => return self.again(link, None),
-            Some(Lacking::Everything) => true,
-            Some(Lacking::Parts) => !matches!(self.target.existing(path), Ok(None)),
+            Some(Lacking::Everything(why)) => Some(why),
+            Some(Lacking::Parts(why)) => Some(why).filter(|_| !matches!(self.target.existing(path), Ok(None))),
         };
-        if stays {
+        if let Some(why) = stays {
             let message = format!("another name of {original}, which could not be restored; left as it was");
-            return self.problem(ProblemKind::Damaged, path, message);
+            return self.problem(why, path, message);
         }
         let linked = self.target.link(original, path);
         if *over_directory && linked.is_ok() {
             self.tally.deleted(path, Effect::Real);
         }
-        match linked {
-            Ok(()) if lacking == Some(Lacking::Parts) => {
-                let message = format!("another name of {original}, of which parts are missing");
-                self.problem(ProblemKind::Damaged, path, message);
+        match (linked, lacking) {
+            (Ok(()), Some(Lacking::Parts(why))) => {
+                self.problem(why, path, format!("another name of {original}, of which parts are missing"));
             }
-            Ok(()) => self.tally.update(|r| match kind {
+            (Ok(()), _) => self.tally.update(|r| match kind {
                 EntryKind::File { .. } => r.files_restored += 1,
                 _ => r.others += 1,
             }),
             // Its content would need more.
-            Err(error) if error.kind() == ErrorKind::NoSpace => {
+            (Err(error), _) if error.kind() == ErrorKind::NoSpace => {
                 self.problem(ProblemKind::Unwritable, path, error.chain());
             }
-            Err(error) => self.again(link, Some(&error)),
+            (Err(error), _) => self.again(link, Some(&error)),
         }
     }
 

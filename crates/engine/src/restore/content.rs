@@ -1,13 +1,14 @@
 //! The content of one file, planned: what is written whole, what is fetched piece by piece, what stays as it stands there.
 
 use super::file::{FileJob, Length};
+use super::loss;
 use super::plan::Planner;
 use super::window::Fill;
 use super::work::{Task, WholeFile};
 use crate::options::Sparse;
 use crate::segments::{Fetch, locate};
 use decube_backup_core::entry::{Entry, EntryPath};
-use decube_backup_core::monitor::{ProblemKind, Progress, check_stop};
+use decube_backup_core::monitor::{ProblemKind, Progress};
 use decube_backup_core::target::{FileMode, TargetFile};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Domain;
@@ -53,7 +54,7 @@ impl Planner<'_> {
         let nodes = Rc::clone(&self.nodes);
         let mut list = ListCursor::new(&*nodes, content);
         loop {
-            check_stop(self.tally.monitor)?;
+            self.tally.check()?;
             match list.next() {
                 Ok(None) => break,
                 Ok(Some((offset, Extent::Hole { len }))) => {
@@ -78,10 +79,10 @@ impl Planner<'_> {
                             let error = Error::new(ErrorKind::Corrupt, "restore", "chunk has another length");
                             self.lose(&file, &error.with("chunk", id));
                         }
-                        Err(error) => self.lose(&file, &error),
+                        Err(error) => self.lose(&file, &self.tally.answered(error)?),
                     }
                 }
-                Err(error) => self.lose(&file, &error),
+                Err(error) => self.lose(&file, &self.tally.answered(error)?),
             }
         }
         if let Some(Err(error)) = old.map(|old| self.target.set_aside(old)) {
@@ -103,7 +104,7 @@ impl Planner<'_> {
     }
 
     fn lose(&self, file: &FileJob, error: &Error) {
-        self.lack(file, ProblemKind::Damaged, format!("part of its content is missing: {}", error.chain()));
+        self.lack(file, loss(error), format!("part of its content is missing: {}", error.chain()));
     }
 
     /// Counts `file` as one that is not whole; says why once.

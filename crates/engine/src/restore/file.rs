@@ -6,8 +6,8 @@ use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::target::{FileMode, TargetFile};
 use std::borrow::Cow;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{OnceLock, RwLock};
 
 /// How much earlier than recorded the time of a file is that is not whole, seconds: told apart by every file system, and still
 /// older than the snapshot's.
@@ -32,8 +32,8 @@ pub(super) struct FileJob {
     /// Whether it was opened before: later opens keep what is there.
     pub opened: AtomicBool,
     pub failed: AtomicBool,
-    /// Whether it failed because the repository lacks content.
-    pub damaged: AtomicBool,
+    /// Why the repository does not give all of its content, if it failed for that.
+    pub lost: OnceLock<ProblemKind>,
     /// Whether it failed for lack of space.
     pub no_space: AtomicBool,
     /// Whether a directory stands in its place, which goes with all that is in it once the file is whole.
@@ -55,7 +55,7 @@ impl FileJob {
             remaining: AtomicU64::new(1),
             opened: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            damaged: AtomicBool::new(false),
+            lost: OnceLock::new(),
             no_space: AtomicBool::new(false),
             over_directory: false,
             has_holes: AtomicBool::new(false),
@@ -74,19 +74,26 @@ impl FileJob {
 
     /// Notes that it is not whole; whether that is news.
     pub(super) fn fail(&self, kind: ProblemKind) -> bool {
-        if kind == ProblemKind::Damaged {
-            self.damaged.store(true, Ordering::Relaxed);
+        if kind != ProblemKind::Unwritable {
+            // The first reason is the one that is told.
+            let _ = self.lost.set(kind);
         }
         !self.failed.swap(true, Ordering::Relaxed)
     }
 
     /// What its other names have to know if none of it is in its place.
     pub(super) fn nothing(&self) -> Lacking {
-        match self.damaged.load(Ordering::Relaxed) {
-            true => Lacking::Everything,
-            false if self.no_space.load(Ordering::Relaxed) => Lacking::Space,
-            false => Lacking::Place,
+        match self.lost.get() {
+            Some(why) => Lacking::Everything(*why),
+            None if self.no_space.load(Ordering::Relaxed) => Lacking::Space,
+            None => Lacking::Place,
         }
+    }
+
+    /// What they have to know if some of it is.
+    pub(super) fn parts(&self) -> Lacking {
+        // Where the repository gave everything, it is the destination that did not take it.
+        Lacking::Parts(self.lost.get().copied().unwrap_or(ProblemKind::Unwritable))
     }
 
     /// What is said of it if it is not whole.

@@ -20,10 +20,11 @@ mod work;
 
 use crate::options::{Effect, RestoreOptions, RestoreReport, Snapshot};
 use crate::repository::Repository;
+use crate::segments::is_damage;
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
-use decube_backup_core::monitor::{Monitor, Problem, Progress, check_stop};
+use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_core::target::Target;
-use decube_backup_core::{EntryPath, ErrorKind, Result};
+use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use file::FileJob;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -37,15 +38,17 @@ pub(crate) struct Tally<'a> {
     report: Mutex<RestoreReport>,
     /// Members of hard-link groups that did not come back whole.
     lacking: Mutex<HashMap<EntryPath, Lacking>>,
+    /// Why it ends before it is done, if nobody asked for that.
+    ended: Mutex<Option<Error>>,
 }
 
 /// What a file lacks that could not be restored whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lacking {
-    /// Some of its content.
-    Parts,
-    /// It is not there, or what stood there before is: the repository lacks content.
-    Everything,
+    /// Some of its content, and for what reason.
+    Parts(ProblemKind),
+    /// It is not there, or what stood there before is: the repository does not give content, for this reason.
+    Everything(ProblemKind),
     /// As [`Self::Everything`], but only because it cannot be written where it belongs.
     Place,
     /// As [`Self::Place`], for lack of space: what it needs its other names would need.
@@ -54,7 +57,43 @@ pub(crate) enum Lacking {
 
 impl<'a> Tally<'a> {
     pub(crate) fn new(monitor: &'a dyn Monitor) -> Self {
-        Self { monitor, report: Mutex::default(), lacking: Mutex::default() }
+        Self { monitor, report: Mutex::default(), lacking: Mutex::default(), ended: Mutex::default() }
+    }
+
+    /// Passes on why something could not be read, unless it ends the restore: a store that does not answer says of no object
+    /// that it is damaged, and may take minutes to say it of each.
+    ///
+    /// # Errors
+    /// `Interrupted` once the restore ends.
+    fn answered(&self, error: Error) -> Result<Error> {
+        if error.kind() == ErrorKind::Unavailable {
+            self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            return Err(stopped());
+        }
+        Ok(error)
+    }
+
+    /// As [`check_stop`]; also once the store does not answer.
+    ///
+    /// # Errors
+    /// `Interrupted`.
+    fn check(&self) -> Result<()> {
+        check_stop(self.monitor)?;
+        match *self.ended.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(_) => Err(stopped()),
+            None => Ok(()),
+        }
+    }
+
+    /// What ends the restore, after `done` of it.
+    fn outcome<T>(&self, done: Result<T>) -> Result<T> {
+        let went_on = "what was restored stays; run the same command again: it goes on with what is missing";
+        let stopped = check_stop(self.monitor).map_err(|error| error.with_hint(went_on));
+        if let Some(error) = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let hint = error.hint().map_or_else(|| went_on.to_owned(), |hint| format!("{hint}; {went_on}"));
+            return stopped.and(Err(error.with_hint(hint)));
+        }
+        stopped.and(done)
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut RestoreReport)) {
@@ -108,10 +147,19 @@ impl<'a> Tally<'a> {
     }
 }
 
+fn stopped() -> Error {
+    Error::new(ErrorKind::Interrupted, "restore", "the repository's storage does not answer")
+}
+
+/// What kind of problem it is that content could not be read.
+fn loss(error: &Error) -> ProblemKind {
+    if is_damage(error) { ProblemKind::Damaged } else { ProblemKind::Unreadable }
+}
+
 /// Restores `snapshot` into `target`.
 ///
 /// # Errors
-/// The destination as a whole cannot be written, the snapshot's root cannot be read, or the user
+/// The destination as a whole cannot be written, the snapshot's root cannot be read, the store does not answer, or the user
 /// stopped it. Problems with single entries are in the report.
 pub fn restore(
     repo: &Repository,
@@ -133,6 +181,7 @@ pub fn restore(
         index: index.clone(),
         segments: crate::segments::SegmentReader::new(repo),
         open_files: Default::default(),
+        open_files_max: target.open_files_max(),
     };
     let pass = |plan: &dyn Fn(plan::Planner<'_>) -> Result<afterwards::Afterwards>| {
         let (tasks, queue) = crossbeam_channel::bounded(repo.env.workers().max(FETCHES_AHEAD_MIN));
@@ -145,10 +194,7 @@ pub fn restore(
             plan(plan::Planner::new(repo, snapshot, options, target, &tally, tasks, index.clone())?)
         });
         // Workers that were told to stop left the rest undone.
-        check_stop(monitor).and(after).map_err(|error| {
-            let hint = "what was restored stays; run the same command again: it goes on with what is missing";
-            error.with_hint_if(ErrorKind::Interrupted, hint)
-        })
+        tally.outcome(after)
     };
     let mut after = pass(&|planner| planner.run())?;
     if options.effect == Effect::Real {

@@ -4,14 +4,14 @@ use super::afterwards::{Afterwards, Alone};
 use super::extraneous::Sweeper;
 use super::window::Window;
 use super::work::{Task, WholeFile};
-use super::{Lacking, Tally};
+use super::{Lacking, Tally, loss};
 use crate::index::LocalIndex;
 use crate::options::{Effect, Extraneous, RestoreOptions, Snapshot};
 use crate::repository::Repository;
 use crate::segments::Nodes;
 use crossbeam_channel::Sender;
 use decube_backup_core::entry::{Entry, EntryKind, EntryPath};
-use decube_backup_core::monitor::{Problem, ProblemKind, Progress, check_stop};
+use decube_backup_core::monitor::{Problem, ProblemKind, Progress};
 use decube_backup_core::target::{Existing, FileMode, Target};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::tree::{TreeCursor, TreeEntry};
@@ -100,7 +100,7 @@ impl<'a> Planner<'a> {
             TreeCursor::within(&nodes, tree, &self.options.subtree).unwrap_or_else(|_| TreeCursor::new(&nodes, tree));
         let mut found = false;
         loop {
-            check_stop(self.tally.monitor)?;
+            self.tally.check()?;
             match cursor.next() {
                 Ok(None) => break,
                 Ok(Some(entry)) if entry.entry.path.is_within(&self.options.subtree) => {
@@ -109,11 +109,12 @@ impl<'a> Planner<'a> {
                 }
                 Ok(Some(_)) => {}
                 Err(error) => {
+                    let error = self.tally.answered(error)?;
                     found = true;
                     let from = cursor.gap().map(|g| g.from.as_bytes().to_vec()).unwrap_or_default();
                     let lost = cursor.gap().map_or(0, |g| g.entries);
                     let message = format!("{lost} entries from here on cannot be read: {}", error.chain());
-                    self.tally.problem(Problem::new(ProblemKind::Damaged, from, message));
+                    self.tally.problem(Problem::new(loss(&error), from, message));
                     if let Some(sweeper) = &mut self.sweeper {
                         sweeper.stop("the snapshot's names cannot all be read");
                     }
@@ -139,7 +140,7 @@ impl<'a> Planner<'a> {
         // They are in path order.
         let mut cursor = TreeCursor::new(&nodes, &crate::browse::root(self.snapshot));
         for alone in all {
-            check_stop(self.tally.monitor)?;
+            self.tally.check()?;
             let found = alone
                 .path
                 .below(&self.options.subtree)
@@ -148,8 +149,8 @@ impl<'a> Planner<'a> {
             match found {
                 Ok(entry) => self.entry(entry)?,
                 Err(error) => {
-                    let path = alone.path.as_bytes();
-                    self.tally.problem(Problem::from_error(ProblemKind::Damaged, path, &error));
+                    let error = self.tally.answered(error)?;
+                    self.tally.problem(Problem::from_error(loss(&error), alone.path.as_bytes(), &error));
                 }
             }
         }
@@ -268,7 +269,7 @@ impl<'a> Planner<'a> {
     fn special(&mut self, path: &EntryPath, entry: Entry) -> Result<()> {
         let existing = self.existing(path)?;
         let placed = Entry { path: path.clone(), ..entry };
-        if self.leaves_alone(existing.as_ref(), &placed) {
+        if self.keeps(existing.as_ref(), &placed) {
             return Ok(());
         }
         self.tally.monitor.advance(Progress::Entries, 1);
@@ -297,10 +298,7 @@ impl<'a> Planner<'a> {
     fn file(&mut self, path: &EntryPath, entry: TreeEntry) -> Result<()> {
         let existing = self.existing(path)?;
         let placed = Entry { path: path.clone(), ..entry.entry };
-        if self.leaves_alone(existing.as_ref(), &placed) {
-            if let Some(existing) = &existing {
-                self.kept(existing, &placed);
-            }
+        if self.keeps(existing.as_ref(), &placed) {
             return Ok(());
         }
         let over_directory = self.over_directory(path, existing.as_ref())?;

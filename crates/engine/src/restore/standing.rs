@@ -28,9 +28,18 @@ impl Planner<'_> {
         stays
     }
 
+    /// As [`Self::leaves_alone`], of what may have other names.
+    pub(super) fn keeps(&mut self, existing: Option<&Existing>, wanted: &Entry) -> bool {
+        let stays = self.leaves_alone(existing, wanted);
+        if let Some(existing) = existing.filter(|_| stays) {
+            self.kept(existing, wanted);
+        }
+        stays
+    }
+
     /// What stands at the place of `wanted` stays. If it is the snapshot's it is one of its group: other names become its own.
     /// Otherwise the group's next name is the first one restored.
-    pub(super) fn kept(&mut self, existing: &Existing, wanted: &Entry) {
+    fn kept(&mut self, existing: &Existing, wanted: &Entry) {
         let Some(group) = &wanted.meta.link_group else { return };
         let same = existing.kind == wanted.kind
             && existing.mtime == existing.time_there(wanted.meta.mtime)

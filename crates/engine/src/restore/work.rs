@@ -1,7 +1,7 @@
 //! The restore workers: fetch, decode, check, write.
 
 use super::file::FileJob;
-use super::{Lacking, Tally};
+use super::{Tally, loss};
 use crate::index::LocalIndex;
 use crate::options::{Effect, RestoreOptions, Sparse};
 use crate::repository::Repository;
@@ -15,9 +15,6 @@ use decube_backup_format::ids::{ChunkId, PackName};
 use decube_backup_format::pack::SegmentEntry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
-
-/// Unfinished files kept open by all workers together; beyond, they are reopened for each piece.
-const OPEN_FILES_MAX: usize = 256;
 
 /// A chunk in a decoded segment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +80,8 @@ pub(super) struct WorkContext<'a> {
     pub segments: SegmentReader<'a>,
     /// Unfinished files open now.
     pub open_files: AtomicUsize,
+    /// How many of them all workers together keep open; beyond, they are reopened for each piece.
+    pub open_files_max: usize,
 }
 
 pub(super) fn run(context: &WorkContext<'_>, queue: &Receiver<Task>) {
@@ -120,7 +119,7 @@ impl WorkContext<'_> {
     fn pack(&self, pack: &PackName, segments: Vec<SegmentTask>, fetch: Result<Fetch>, scratch: &mut Scratch) {
         let fetched = fetch.and_then(|fetch| self.segments.arrived(pack, fetch)).ok();
         for segment in segments {
-            if self.tally.monitor.stop_requested() {
+            if self.tally.check().is_err() {
                 return;
             }
             let decoded = match fetched.as_ref().and_then(|fetched| fetched.segment(&segment.entry)) {
@@ -135,7 +134,10 @@ impl WorkContext<'_> {
                         self.recover(pack, mismatched, &mismatch().with("pack", pack.id), scratch);
                     }
                 }
-                Err(error) => self.recover(pack, &segment.pieces, &error.with("pack", pack.id), scratch),
+                Err(error) => match self.tally.answered(error.with("pack", pack.id)) {
+                    Ok(error) => self.recover(pack, &segment.pieces, &error, scratch),
+                    Err(_ended) => return,
+                },
             }
         }
     }
@@ -151,6 +153,10 @@ impl WorkContext<'_> {
         // Neighbours here are mostly neighbours there.
         let mut decoded = None;
         for piece in pieces {
+            // A copy that does not come soon costs as much time as the first one.
+            if self.tally.check().is_err() {
+                return;
+            }
             let found = self.segments.read_other_copy(&self.index, &piece.chunk.id, pack, |at| {
                 if decoded != Some((at.pack, at.segment)) {
                     decoded = None;
@@ -165,7 +171,10 @@ impl WorkContext<'_> {
             match found {
                 Ok(Some(())) => {}
                 Ok(None) => self.lose(piece, why),
-                Err(error) => self.lose(piece, &error),
+                Err(error) => match self.tally.answered(error) {
+                    Ok(error) => self.lose(piece, &error),
+                    Err(_ended) => return,
+                },
             }
         }
     }
@@ -209,7 +218,7 @@ impl WorkContext<'_> {
     }
 
     fn lose(&self, piece: &Piece, error: &Error) {
-        self.piece_done(&piece.file, 1, Some(error), ProblemKind::Damaged);
+        self.piece_done(&piece.file, 1, Some(error), loss(error));
     }
 
     /// Runs `act` on the open file, opening it if need be.
@@ -226,7 +235,7 @@ impl WorkContext<'_> {
         }
         let result = shared.as_deref().map_or(Ok(()), act);
         drop(shared);
-        if self.open_files.load(Ordering::Relaxed) > OPEN_FILES_MAX {
+        if self.open_files.load(Ordering::Relaxed) > self.open_files_max {
             let mut alone = file.handle.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(handle) = alone.take() {
                 self.open_files.fetch_sub(1, Ordering::Relaxed);
@@ -280,7 +289,7 @@ impl WorkContext<'_> {
         let failed = file.failed.load(Ordering::Relaxed);
         match handle {
             Ok(handle) if !(failed && handle.is_beside()) => {
-                let lacking = if handle.is_beside() { file.nothing() } else { Lacking::Parts };
+                let lacking = if handle.is_beside() { file.nothing() } else { file.parts() };
                 let problems = self.target.finish_file(handle, &file.attributes());
                 let whole = !failed && problems.iter().all(|problem| problem.kind != ProblemKind::Unwritable);
                 self.tally.problems(problems);

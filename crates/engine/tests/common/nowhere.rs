@@ -22,6 +22,10 @@ pub trait Nowhere: Send + Sync + 'static {
     }
     /// Before each write.
     fn write(&self) {}
+    /// Before each write, which it may refuse.
+    fn takes_content(&self) -> Result<()> {
+        Ok(())
+    }
     /// Before a file gets its length.
     fn settles(&self) -> Result<()> {
         Ok(())
@@ -40,7 +44,7 @@ struct OpenFile<N>(Arc<N>);
 impl<N: Nowhere> TargetFile for OpenFile<N> {
     fn write_at(&self, _: u64, _: &[u8]) -> Result<()> {
         self.0.write();
-        Ok(())
+        self.0.takes_content()
     }
     fn read_at(&self, _: u64, _: &mut [u8]) -> Result<usize> {
         Ok(0)
