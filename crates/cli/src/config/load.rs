@@ -1,8 +1,8 @@
 //! Finding, reading and overriding.
 
-use crate::config::check;
 use crate::config::locate::{Lines, Path};
 use crate::config::model::{Backup, Document};
+use crate::config::{bounds, check};
 use crate::surroundings;
 use config::{Config, File, FileFormat};
 use decube_backup_core::{Error, ErrorKind, Result, Secret};
@@ -62,8 +62,7 @@ pub(crate) fn load(given: Option<&std::path::Path>) -> Result<Option<Configurati
             None => return Ok(None),
         },
     };
-    let text = std::fs::read_to_string(&file)
-        .map_err(|e| Error::io("config", "cannot read the configuration file", e).with("file", file.display()))?;
+    let text = bounds::read(&file)?;
     Configuration::parse(file, &text, &surroundings::variables_with(OVERRIDE_PREFIX)).map(Some)
 }
 
@@ -76,6 +75,9 @@ impl Configuration {
     /// Reads `text` of `file` with `variables` overriding.
     pub(super) fn parse(file: PathBuf, text: &str, variables: &[(String, String)]) -> Result<Self> {
         let toml = file.extension().is_some_and(|extension| extension == "toml");
+        if !toml {
+            bounds::check_yaml(text).map_err(|e| e.with("file", file.display()))?;
+        }
         let (format, lines) =
             if toml { (FileFormat::Toml, Lines::of_toml(text)) } else { (FileFormat::Yaml, Lines::of_yaml(text)) };
         let read = Config::builder().add_source(File::from_str(text, format)).build();

@@ -10,6 +10,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`model`] | the types, and with them the JSON Schema |
+//! | `bounds` | how much a file may ask for |
 //! | `load` | finding, reading, overriding |
 //! | `locate` | the line of every key |
 //! | `check` | what types cannot say |
@@ -21,6 +22,7 @@
 //! *Deliberately absent*: a configuration in the working directory is never picked up by itself,
 //! because a configuration may run commands.
 
+mod bounds;
 mod check;
 mod load;
 mod locate;
