@@ -2,7 +2,7 @@
 
 use crate::config::locate::{Lines, Path};
 use crate::config::model::{Backup, Document};
-use crate::config::{bounds, check};
+use crate::config::{bounds, check, shape};
 use crate::surroundings;
 use config::{Config, File, FileFormat};
 use decube_backup_core::{Error, ErrorKind, Result, Secret};
@@ -95,8 +95,12 @@ impl Configuration {
                 .with("file", file.display())
                 .with_hint("everything about backups stands below the root key `backup:`"));
         }
-        let overrides = override_values(&mut value, variables).map_err(|e| e.with("file", file.display()))?;
-        let mut this = Self { file, backup: Backup::default(), overrides, lines };
+        let mut this = Self { file, backup: Backup::default(), overrides: BTreeMap::new(), lines };
+        // Before: a variable puts a mapping where none is.
+        this.shaped(&value)?;
+        let overridden = override_values(&mut value, variables).map_err(|e| e.with("file", this.file.display()));
+        this.overrides = overridden?;
+        this.shaped(&value)?;
         this.backup = this.typed(&mut value)?;
         let findings = check::findings(&this.backup);
         match findings.split_first() {
@@ -110,6 +114,17 @@ impl Configuration {
                 } else {
                     error.with_hint(format!("also wrong: {}", others.join("; ")))
                 })
+            }
+        }
+    }
+
+    /// Refuses a list where the schema has a mapping: the types would take its items for their fields, in order.
+    fn shaped(&self, value: &Value) -> Result<()> {
+        match shape::list_for_mapping(value) {
+            None => Ok(()),
+            Some(path) => {
+                let finding = Finding { path, message: "keys and values are wanted here, not a list".to_owned() };
+                Err(Error::new(ErrorKind::Invalid, "config", self.say(&finding)))
             }
         }
     }

@@ -13,6 +13,7 @@
 //! | `bounds` | how much a file may ask for |
 //! | `load` | finding, reading, overriding |
 //! | `locate` | the line of every key |
+//! | `shape` | where a list stands for a mapping |
 //! | `check` | what types cannot say |
 //! | `naming` | what snapshots of pipelines are called |
 //! | `retention` | a pipeline's retention as a policy |
@@ -30,6 +31,7 @@ pub mod model;
 mod naming;
 pub(crate) mod retention;
 mod secrets;
+mod shape;
 mod show;
 
 pub(crate) use check::{cipher, effort};
