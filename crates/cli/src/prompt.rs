@@ -1,6 +1,6 @@
 //! Asking a person at the terminal for what nobody else shall see.
 //!
-//! However the asking ends, by a line, by Ctrl-C or by SIGTERM, the terminal is left as it was found: a signal only wakes who
+//! However the asking ends, by a line, by Ctrl-C, SIGTERM or SIGHUP, the terminal is left as it was found: a signal only wakes who
 //! waits for the line. Ctrl-Z and Ctrl-\ mean nothing meanwhile: whoever stops or ends a program so finds a terminal without echo.
 
 use crate::signals::{StopFlag, Watch};
@@ -20,31 +20,55 @@ const LINE_BYTES_MAX: usize = 4096;
 /// What a special character is set to that shall not be special.
 const NO_CHARACTER: u8 = 0;
 
-/// The line a person types at the terminal after seeing `text`, without echo and without control characters.
+/// How often a line that cannot be meant is asked for.
+const TRIES_MAX: usize = 3;
+
+/// The line a person types at the terminal after seeing `text`, without echo. One with a control character, which nobody sees and
+/// a completing shell would have taken for itself, is asked for again: left out, another password would be set than the one typed.
 ///
 /// # Errors
-/// `Interrupted` if `stop` is raised; there is no terminal, the input ends, or the line is no UTF-8.
+/// `Interrupted` if `stop` is raised; there is no terminal, the input ends, or the line is no UTF-8; `Invalid` if each has such
+/// a character.
 pub(crate) fn hidden(text: &str, stop: &StopFlag) -> Result<Zeroizing<String>> {
+    let control =
+        || Error::new(ErrorKind::Invalid, "prompt", "what was typed holds a control character, such as a tab");
+    for left in (0..TRIES_MAX).rev() {
+        let typed = once(text, stop)?;
+        if !typed.chars().any(char::is_control) {
+            return Ok(typed);
+        }
+        if left > 0 {
+            let _ = writeln!(io::stderr(), "{}; type it again", control());
+        }
+    }
+    Err(control().with_hint("a password that holds one is given by a file or a command"))
+}
+
+/// The line, whatever is in it, without its end.
+fn once(text: &str, stop: &StopFlag) -> Result<Zeroizing<String>> {
     let failed = |e| Error::io("prompt", "cannot ask at the terminal", e);
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(failed)?;
     let watch = stop.watch()?;
     let silenced = Silenced::new(&terminal).map_err(failed)?;
     (&terminal).write_all(text.as_bytes()).map_err(failed)?;
-    let line = line(&terminal, &watch).map_err(failed)?;
+    let line = line(&terminal, &watch);
     drop(watch);
+    if line.is_err() || stop.is_raised() {
+        // What is said next does not stand behind the question.
+        let _ = (&terminal).write_all(b"\n");
+    }
     if stop.is_raised() {
         // What was typed is for no other program either.
         let _ = tcflush(&terminal, QueueSelector::IFlush);
-        let _ = (&terminal).write_all(b"\n");
         return Err(
             Error::new(ErrorKind::Interrupted, "prompt", "interrupted while asking").with_hint("nothing was changed")
         );
     }
     drop(silenced);
+    let line = line.map_err(failed)?;
     let line = std::str::from_utf8(&line).map_err(|e| failed(io::Error::new(io::ErrorKind::InvalidData, e)))?;
-    let mut typed = Zeroizing::new(String::with_capacity(line.len()));
-    typed.extend(line.chars().filter(|c| !c.is_control()));
-    Ok(typed)
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    Ok(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
 }
 
 /// A line and its end; less if a signal comes.

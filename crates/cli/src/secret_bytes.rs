@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use zeroize::Zeroizing;
 
-/// Bytes of a key file, identity file, recovery sheet or password; with room for comments and other keys.
+/// Bytes of a key file, identity file, recovery sheet, password or configuration; with room for comments and other keys.
 const BYTES_MAX: usize = 1 << 20;
 
 /// All of `from`.
@@ -16,7 +16,7 @@ pub(crate) fn read(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     if bytes.len() > BYTES_MAX {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "larger than 1 MiB, which nothing is that opens a repository",
+            "larger than 1 MiB, which no configuration is, nor anything that opens a repository",
         ));
     }
     Ok(bytes)

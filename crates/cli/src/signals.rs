@@ -1,8 +1,9 @@
-//! Ctrl-C and SIGTERM: the first asks to stop, the second ends the process at once.
+//! Ctrl-C and SIGTERM: the first asks to stop, the second ends the process at once. A terminal that hangs up ends it too, once
+//! what was changed of the terminal is put back.
 
 use crate::exit::Exit;
 use decube_backup_core::{Error, Result};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{SigId, flag, low_level};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -21,6 +22,8 @@ pub struct StopFlag {
     watched: Arc<AtomicBool>,
     /// What these do is what signals do without.
     by_default: Arc<AtomicBool>,
+    /// The same for a terminal that hangs up, which is watched for only by [`Self::watch`].
+    hang_up_by_default: Arc<AtomicBool>,
 }
 
 impl StopFlag {
@@ -55,21 +58,26 @@ impl StopFlag {
     /// # Errors
     /// `Io` if the handlers cannot be set.
     pub(crate) fn watch(&self) -> Result<Watch<'_>> {
+        let hang_up = (!ignores(SIGHUP)).then_some(SIGHUP);
         if !self.watched.swap(true, Ordering::SeqCst) {
             // A signal that has had a handler never again does by itself what it does by default.
             for signal in SIGNALS {
                 flag::register_conditional_default(signal, self.by_default.clone()).map_err(unwatchable)?;
             }
+            if let Some(signal) = hang_up {
+                flag::register_conditional_default(signal, self.hang_up_by_default.clone()).map_err(unwatchable)?;
+            }
         }
         let (woken, waker) = UnixStream::pair().map_err(unwatchable)?;
         let mut watch = Watch { stop: self, woken, actions: Vec::new() };
-        for signal in SIGNALS {
+        for signal in SIGNALS.into_iter().chain(hang_up) {
             // In this order: who is woken finds the flag raised.
             watch.actions.push(flag::register(signal, self.raised.clone()).map_err(unwatchable)?);
             let waker = waker.try_clone().map_err(unwatchable)?;
             watch.actions.push(low_level::pipe::register(signal, waker).map_err(unwatchable)?);
         }
         self.by_default.store(false, Ordering::SeqCst);
+        self.hang_up_by_default.store(false, Ordering::SeqCst);
         Ok(watch)
     }
 
@@ -84,6 +92,14 @@ impl StopFlag {
 pub(crate) fn outlive_long_files() {
     // Without it, all else is as it was.
     let _unset = flag::register(SIGXFSZ, Arc::default());
+}
+
+/// Whether whoever started the process had it ignore `signal` (`nohup`, `trap '' HUP`): it goes on so.
+fn ignores(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    ignored >> (signal - 1) & 1 == 1
 }
 
 /// Signals wake who polls this.
@@ -110,6 +126,7 @@ impl Drop for Watch<'_> {
     fn drop(&mut self) {
         let listening = self.stop.listening.load(Ordering::SeqCst);
         self.stop.by_default.store(!listening, Ordering::SeqCst);
+        self.stop.hang_up_by_default.store(true, Ordering::SeqCst);
         for action in self.actions.drain(..) {
             low_level::unregister(action);
         }

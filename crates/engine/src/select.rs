@@ -163,7 +163,7 @@ impl Repository {
         let selector = selector.as_ref();
         let all = self.dated_snapshots(&SnapshotFilter::default());
         // A name may hold ':', a path may too: the longest left part that names something wins.
-        let mut first_error = None;
+        let mut missed = Missed::default();
         let colons = selector.iter().enumerate().rev().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
         for cut in std::iter::once(selector.len()).chain(colons) {
             let (left, path) = (selector.get(..cut).unwrap_or_default(), selector.get(cut + 1..).unwrap_or_default());
@@ -173,11 +173,37 @@ impl Repository {
                 Ok(snapshot) => return Ok((snapshot, parse_path(path)?)),
                 // What may mean several is not taken for something else.
                 Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
-                // The leftmost cut is what a person most likely meant.
-                Err(error) => first_error = Some(error),
+                Err(error) => missed.add(&all, left, error),
             }
         }
-        Err(first_error.unwrap_or_else(|| not_found("no such snapshot", &String::from_utf8_lossy(selector))))
+        Err(missed.told().unwrap_or_else(|| not_found("no such snapshot", &String::from_utf8_lossy(selector))))
+    }
+}
+
+/// Why no left part of a selector names a snapshot. Of parts of the same name the longest counts: the hour of
+/// `home@2024-01-15T10:30` is a time too, and nobody meant it.
+#[derive(Default)]
+struct Missed<'s> {
+    /// Of a name that is there: only its time or count is wrong.
+    of_a_name: Option<Error>,
+    /// Of the shortest part, with its name: the leftmost cut is what a person most likely meant.
+    leftmost: Option<(&'s str, Error)>,
+}
+
+impl<'s> Missed<'s> {
+    /// That `left` names nothing of `all`; from the longest part to the shortest.
+    fn add(&mut self, all: &[(Timestamp, Snapshot)], left: &'s str, error: Error) {
+        let name = parts(left).name;
+        let there = || series(all, name).is_ok_and(|versions| !versions.is_empty());
+        if self.of_a_name.is_none() && there() {
+            self.of_a_name = Some(error);
+        } else if self.leftmost.as_ref().is_none_or(|(before, _)| *before != name) {
+            self.leftmost = Some((name, error));
+        }
+    }
+
+    fn told(self) -> Option<Error> {
+        self.of_a_name.or(self.leftmost.map(|(_, error)| error))
     }
 }
 
@@ -202,18 +228,29 @@ fn filtered<'s>(
     all
 }
 
-/// `all` with the time each counts for, in that order.
-fn pick(all: &[(Timestamp, Snapshot)], selector: &str, as_of: Option<Timestamp>) -> Result<Snapshot> {
+/// What a selector asks for: `NAME`, `NAME~BACK`, `NAME@AT`, or both.
+struct Parts<'s> {
+    base: &'s str,
+    name: &'s str,
+    at: Option<Timestamp>,
+    back: usize,
+}
+
+fn parts(selector: &str) -> Parts<'_> {
     let (base, back) = match selector.rsplit_once('~') {
         Some((base, n)) if !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) => {
             (base, n.parse().unwrap_or(usize::MAX))
         }
         _ => (selector, 0),
     };
-    let (name, at) = match base.rsplit_once('@') {
-        Some((name, time)) if parse_time(time).is_ok() => (name, Some(parse_time(time)?)),
-        _ => (base, None),
-    };
+    let timed = base.rsplit_once('@').and_then(|(name, time)| Some((name, parse_time(time).ok()?)));
+    let (name, at) = timed.map_or((base, None), |(name, time)| (name, Some(time)));
+    Parts { base, name, at, back }
+}
+
+/// `all` with the time each counts for, in that order.
+fn pick(all: &[(Timestamp, Snapshot)], selector: &str, as_of: Option<Timestamp>) -> Result<Snapshot> {
+    let Parts { base, name, at, back } = parts(selector);
     let until = match (at, as_of) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
@@ -284,98 +321,5 @@ fn nearest(versions: &[&(Timestamp, Snapshot)], selector: &str, until: Option<Ti
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use decube_backup_format::checkpoint::{Pin, Visibility};
-    use decube_backup_format::ids::SnapshotId;
-
-    fn snapshots() -> Vec<(Timestamp, Snapshot)> {
-        let make = |n: u8, name: &str, seconds| Snapshot {
-            id: SnapshotId([n; 32]),
-            seq: u64::from(n),
-            manifest: SnapshotManifest {
-                name: name.into(),
-                begun: Timestamp { seconds, nanoseconds: 0 },
-                ..SnapshotManifest::default()
-            },
-            pin: Pin::None,
-            visibility: Visibility::Live,
-        };
-        let all = [make(0x1a, "db", 100), make(0x1b, "web", 200), make(0x2c, "db", 300)];
-        all.map(|snapshot| (snapshot.manifest.begun, snapshot)).into()
-    }
-
-    #[test]
-    fn selectors_pick_what_they_say() {
-        let all = snapshots();
-        let cases = [
-            ("latest", Some(0x2c)),
-            ("latest~1", Some(0x1b)),
-            ("latest~3", None),
-            ("db", Some(0x2c)),
-            ("db~1", Some(0x1a)),
-            ("db@1970-01-01T00:02:00Z", Some(0x1a)),
-            ("db@1970-01-01T00:00:02Z", None),
-            ("1a1a", Some(0x1a)),
-            ("2C2C2C", Some(0x2c)),
-            ("ffff", None),
-            ("nothing", None),
-        ];
-        for (selector, expected) in cases {
-            assert_eq!(pick(&all, selector, None).ok().map(|s| s.id.0[0]), expected, "{selector}");
-        }
-        let at = Some(Timestamp { seconds: 250, nanoseconds: 0 });
-        assert_eq!(pick(&all, "latest", at).expect("found").id.0[0], 0x1b);
-    }
-
-    #[test]
-    fn one_hosts_tree_is_never_taken_for_anothers() {
-        let mut all = snapshots();
-        for (at, host) in ["alpha", "alpha", "beta"].into_iter().enumerate() {
-            all[at].1.manifest.host = host.into();
-        }
-        let picked = |selector: &str| pick(&all, selector, None).map(|s| s.id.0[0]).map_err(|e| e.kind());
-        assert_eq!(picked("db"), Err(ErrorKind::Invalid));
-        assert_eq!(picked("db~1"), Err(ErrorKind::Invalid));
-        assert_eq!(picked("alpha:db"), Ok(0x1a));
-        assert_eq!(picked("beta:db"), Ok(0x2c));
-        assert_eq!(picked("alpha:latest"), Ok(0x1b));
-        assert_eq!(picked("alpha:latest~1"), Ok(0x1a));
-        assert_eq!(picked("web"), Ok(0x1b));
-        assert_eq!(picked("beta:web"), Err(ErrorKind::NotFound));
-        assert_eq!(picked("latest"), Ok(0x2c));
-        // A name that looks as if it were another host's.
-        all[1].1.manifest.name = "beta:db".into();
-        assert_eq!(pick(&all, "beta:db", None).map_err(|e| e.kind()).err(), Some(ErrorKind::Invalid));
-    }
-
-    #[test]
-    fn a_time_shown_without_fractions_names_what_it_was_shown_for() {
-        let mut all = snapshots();
-        all[0].0.nanoseconds = 700_000_000;
-        assert_eq!(pick(&all, "db@1970-01-01T00:01:40Z", None).map(|s| s.id.0[0]).ok(), Some(0x1a));
-        let told = |selector| pick(&all, selector, None).expect_err("none").to_string();
-        assert!(told("db@garbage").contains("is not a time"), "{}", told("db@garbage"));
-        assert!(!told("web@1969-01-01").contains("is not a time"), "{}", told("web@1969-01-01"));
-    }
-
-    #[test]
-    fn names_that_no_selector_means_are_refused() {
-        for name in ["", " ", "latest", "alpha:latest", "a~1", "a@2024-01-15", "a@2024-01-15T10:30:00Z"] {
-            assert_eq!(check_name(name).map_err(|e| e.kind()), Err(ErrorKind::Invalid), "{name:?}");
-        }
-        for name in ["a", "/home/ann", "a~", "~a", "ann@host", "a:b", "latest-db", "1a2b"] {
-            assert!(check_name(name).is_ok(), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn times_are_read_as_people_write_them() {
-        let seconds = |text| parse_time(text).map(|t| t.seconds).ok();
-        assert_eq!(seconds("2024-01-15T10:30:00Z"), Some(1_705_314_600));
-        assert_eq!(seconds("2024-01-15T12:30:00+02:00"), Some(1_705_314_600));
-        assert_eq!(seconds("2024-01-15 10:30:00"), Some(1_705_314_600));
-        assert_eq!(seconds("2024-01-15"), Some(1_705_363_199));
-        assert_eq!(seconds("yesterday"), None);
-    }
-}
+#[path = "select_tests.rs"]
+mod tests;

@@ -1,8 +1,8 @@
 //! Finding, reading and overriding.
 
-use crate::config::check;
 use crate::config::locate::{Lines, Path};
 use crate::config::model::{Backup, Document};
+use crate::config::{bounds, check, shape};
 use crate::surroundings;
 use config::{Config, File, FileFormat};
 use decube_backup_core::{Error, ErrorKind, Result, Secret};
@@ -62,8 +62,7 @@ pub(crate) fn load(given: Option<&std::path::Path>) -> Result<Option<Configurati
             None => return Ok(None),
         },
     };
-    let text = std::fs::read_to_string(&file)
-        .map_err(|e| Error::io("config", "cannot read the configuration file", e).with("file", file.display()))?;
+    let text = bounds::read(&file)?;
     Configuration::parse(file, &text, &surroundings::variables_with(OVERRIDE_PREFIX)).map(Some)
 }
 
@@ -76,6 +75,9 @@ impl Configuration {
     /// Reads `text` of `file` with `variables` overriding.
     pub(super) fn parse(file: PathBuf, text: &str, variables: &[(String, String)]) -> Result<Self> {
         let toml = file.extension().is_some_and(|extension| extension == "toml");
+        if !toml {
+            bounds::check_yaml(text).map_err(|e| e.with("file", file.display()))?;
+        }
         let (format, lines) =
             if toml { (FileFormat::Toml, Lines::of_toml(text)) } else { (FileFormat::Yaml, Lines::of_yaml(text)) };
         let read = Config::builder().add_source(File::from_str(text, format)).build();
@@ -93,8 +95,12 @@ impl Configuration {
                 .with("file", file.display())
                 .with_hint("everything about backups stands below the root key `backup:`"));
         }
-        let overrides = override_values(&mut value, variables).map_err(|e| e.with("file", file.display()))?;
-        let mut this = Self { file, backup: Backup::default(), overrides, lines };
+        let mut this = Self { file, backup: Backup::default(), overrides: BTreeMap::new(), lines };
+        // Before: a variable puts a mapping where none is.
+        this.shaped(&value)?;
+        let overridden = override_values(&mut value, variables).map_err(|e| e.with("file", this.file.display()));
+        this.overrides = overridden?;
+        this.shaped(&value)?;
         this.backup = this.typed(&mut value)?;
         let findings = check::findings(&this.backup);
         match findings.split_first() {
@@ -108,6 +114,17 @@ impl Configuration {
                 } else {
                     error.with_hint(format!("also wrong: {}", others.join("; ")))
                 })
+            }
+        }
+    }
+
+    /// Refuses a list where the schema has a mapping: the types would take its items for their fields, in order.
+    fn shaped(&self, value: &Value) -> Result<()> {
+        match shape::list_for_mapping(value) {
+            None => Ok(()),
+            Some(path) => {
+                let finding = Finding { path, message: "keys and values are wanted here, not a list".to_owned() };
+                Err(Error::new(ErrorKind::Invalid, "config", self.say(&finding)))
             }
         }
     }

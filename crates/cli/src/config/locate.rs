@@ -25,7 +25,9 @@ impl Lines {
     pub(super) fn of_toml(text: &str) -> Self {
         let mut lines = BTreeMap::new();
         if let Ok(table) = DeTable::parse(text) {
-            walk_toml(text, table.get_ref(), &mut Vec::new(), &mut lines);
+            // Looked up, not counted for each key from the beginning: a file of many keys is read in no time too.
+            let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+            walk_toml(&ends, table.get_ref(), &mut Vec::new(), &mut lines);
         }
         Self(lines)
     }
@@ -41,25 +43,25 @@ impl Lines {
     }
 }
 
-fn walk_toml(text: &str, table: &DeTable<'_>, path: &mut Path, lines: &mut BTreeMap<Path, usize>) {
+fn walk_toml(ends: &[usize], table: &DeTable<'_>, path: &mut Path, lines: &mut BTreeMap<Path, usize>) {
     for (key, value) in table {
         path.push(key.get_ref().to_string());
-        let line = line_of(text, key.span().start);
+        let line = line_of(ends, key.span().start);
         // A table written in parts is where its first part is.
         lines.entry(path.clone()).or_insert(line);
-        walk_toml_value(text, value.get_ref(), path, lines);
+        walk_toml_value(ends, value.get_ref(), path, lines);
         path.pop();
     }
 }
 
-fn walk_toml_value(text: &str, value: &DeValue<'_>, path: &mut Path, lines: &mut BTreeMap<Path, usize>) {
+fn walk_toml_value(ends: &[usize], value: &DeValue<'_>, path: &mut Path, lines: &mut BTreeMap<Path, usize>) {
     match value {
-        DeValue::Table(table) => walk_toml(text, table, path, lines),
+        DeValue::Table(table) => walk_toml(ends, table, path, lines),
         DeValue::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 path.push(index.to_string());
-                lines.insert(path.clone(), line_of(text, item.span().start));
-                walk_toml_value(text, item.get_ref(), path, lines);
+                lines.insert(path.clone(), line_of(ends, item.span().start));
+                walk_toml_value(ends, item.get_ref(), path, lines);
                 path.pop();
             }
         }
@@ -67,8 +69,8 @@ fn walk_toml_value(text: &str, value: &DeValue<'_>, path: &mut Path, lines: &mut
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|&b| b == b'\n').count()
+fn line_of(ends: &[usize], offset: usize) -> usize {
+    1 + ends.partition_point(|end| *end < offset)
 }
 
 /// Follows the events of one document.

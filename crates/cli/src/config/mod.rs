@@ -10,8 +10,10 @@
 //! | module | holds |
 //! |---|---|
 //! | [`model`] | the types, and with them the JSON Schema |
+//! | `bounds` | how much a file may ask for |
 //! | `load` | finding, reading, overriding |
 //! | `locate` | the line of every key |
+//! | `shape` | where a list stands for a mapping |
 //! | `check` | what types cannot say |
 //! | `naming` | what snapshots of pipelines are called |
 //! | `retention` | a pipeline's retention as a policy |
@@ -21,6 +23,7 @@
 //! *Deliberately absent*: a configuration in the working directory is never picked up by itself,
 //! because a configuration may run commands.
 
+mod bounds;
 mod check;
 mod load;
 mod locate;
@@ -28,6 +31,7 @@ pub mod model;
 mod naming;
 pub(crate) mod retention;
 mod secrets;
+mod shape;
 mod show;
 
 pub(crate) use check::{cipher, effort};

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -180,27 +180,34 @@ pub struct ScheduleConfig {
 /// What is kept of each name on this host; what no rule keeps is forgotten after a run in which every source was backed up.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(transform = keeps_something)]
 pub struct RetentionConfig {
     /// A policy by name, to which further rules add: `guide` keeps 30 days, 12 weeks, 12 months and 7 years.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// The newest so many.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(range(max = u32::MAX))]
     pub keep_last: u32,
     /// The newest of each of so many hours.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(range(max = u32::MAX))]
     pub keep_hourly: u32,
     /// The newest of each of so many days.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(range(max = u32::MAX))]
     pub keep_daily: u32,
     /// The newest of each of so many weeks.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(range(max = u32::MAX))]
     pub keep_weekly: u32,
     /// The newest of each of so many months.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(range(max = u32::MAX))]
     pub keep_monthly: u32,
     /// The newest of each of so many years.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(range(max = u32::MAX))]
     pub keep_yearly: u32,
     /// Everything this much younger than the newest, such as `14d`, `8w` or `6m` (months).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -230,6 +237,19 @@ pub struct RetentionConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 100))]
     pub allow_share: Option<u8>,
+}
+
+/// A rule must keep something: tags alone would leave nothing of a series that has none.
+fn keeps_something(schema: &mut schemars::Schema) {
+    let rules = ["policy", "keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"];
+    let spans = ["", "_hourly", "_daily", "_weekly", "_monthly", "_yearly"].map(|of| format!("keep_within{of}"));
+    let given = |key: &str| {
+        let counted = key.starts_with("keep_") && !key.starts_with("keep_within");
+        let worth = if counted { json!({"minimum": 1}) } else { json!({"type": "string"}) };
+        json!({"required": [key], "properties": {key: worth}})
+    };
+    let any: Vec<Value> = rules.into_iter().chain(spans.iter().map(String::as_str)).map(given).collect();
+    schema.insert("anyOf".to_owned(), any.into());
 }
 
 /// What is checked when.

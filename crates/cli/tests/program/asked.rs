@@ -41,6 +41,37 @@ fn a_mistyped_password_is_asked_for_again() {
     assert_eq!(world.run(&["snapshots", "--password-file", "password"]).expect(12).err.matches("error: ").count(), 1);
 }
 
+#[test]
+fn a_control_character_is_never_left_out_of_a_password() {
+    let world = World::new();
+    // Nothing is set that nobody typed.
+    let never = at_terminal(&world, "init", "a\x16\tb\na\x16\tb\na\x16\tb\n").expect(1);
+    never.says("error: what was typed holds a control character").says("hint: a password that holds one");
+    assert_eq!(
+        (never.out.matches("password: ").count(), world.path("repo/format").exists()),
+        (3, false),
+        "{}",
+        never.out
+    );
+    let second = at_terminal(&world, "init", "a\tb\nright\nright\n").expect(0);
+    assert!(second.out.contains("type it again") && second.out.contains("again: "), "{}", second.out);
+    world.write("password", "right\n");
+    world.run(&["snapshots", "--password-file", "password"]).expect(0);
+    // In a file it is part of the password.
+    world.write("tabbed", "a\tb\n");
+    world.run(&["key", "add", "--new-password-file", "tabbed", "--password-file", "password"]).expect(0);
+    world.run(&["snapshots", "--password-file", "tabbed"]).expect(0);
+    world.write("untabbed", "ab\n");
+    world.run(&["snapshots", "--password-file", "untabbed"]).expect(12);
+}
+
+#[test]
+fn an_input_that_ends_is_told_on_a_line_of_its_own() {
+    let world = World::new();
+    let ended = at_terminal(&world, "init", "\x04").expect(1);
+    assert!(ended.out.contains("password: \r\nerror: "), "{:?}", ended.out);
+}
+
 /// Reads what is said until `text` is.
 fn until(said: &mut String, running: &mut Child, text: &str) {
     let out = running.stdout.as_mut().expect("piped");
@@ -79,12 +110,16 @@ fn an_interrupted_prompt_leaves_the_terminal_as_it_was() {
     world.write("password", "right\n");
     world.run(&["init", "--password-file", "password"]).expect(0);
     let ctrl_c = |_: &str, keyboard: &mut dyn Write| keyboard.write_all(b"\x03").expect("typed");
-    let sigterm = |pid: &str, _: &mut dyn Write| {
-        assert!(Command::new("kill").args(["-TERM", pid]).status().expect("ran").success());
+    let kill = |signal: &str, pid: &str| {
+        assert!(Command::new("kill").args([signal, pid]).status().expect("ran").success());
     };
+    let sigterm = |pid: &str, _: &mut dyn Write| kill("-TERM", pid);
+    let hang_up = |pid: &str, _: &mut dyn Write| kill("-HUP", pid);
     // What only prints, and what already listens to signals when it asks; a password that exists, and one that is set.
     for args in ["snapshots", "backup src", "key add --password-file password"] {
-        for said in [interrupted(&world, args, ctrl_c), interrupted(&world, args, sigterm)] {
+        for said in
+            [interrupted(&world, args, ctrl_c), interrupted(&world, args, sigterm), interrupted(&world, args, hang_up)]
+        {
             assert!(said.contains("code=130"), "{args}: {said}");
             let (before, state) = said.split_once("code=130").expect("there");
             assert!(before.contains("hint: ") && !before.contains("half"), "{args}: {said}");

@@ -181,6 +181,16 @@ fn configurations_are_checked_and_shown() {
             "      sources: [data]\n      tags: ['']\n",
             "backup.pipelines.decube.tags: an empty tag",
         ),
+        (
+            "retention: {keep_daily: 30}",
+            "retention: [3]",
+            "bad.yaml:22: backup.pipelines.decube.retention: keys and values",
+        ),
+        (
+            "schedule: {full: '@daily'}",
+            "schedule: []",
+            "bad.yaml:23: backup.pipelines.decube.schedule: keys and values",
+        ),
         ("password: hunter2", "password: 20351", "backup.sinks.secretive.password: a text is wanted here"),
     ] {
         world.write("bad.yaml", &YAML.replace(from, to));

@@ -33,6 +33,36 @@ fn what_never_ends_opens_nothing() {
 }
 
 #[test]
+fn a_configuration_asks_for_no_more_than_it_may() {
+    let world = world();
+    let mut bomb = "l0: &l0 [x]\n".to_owned();
+    for line in 1..=8 {
+        let before = vec![format!("*l{}", line - 1); 9].join(", ");
+        bomb.push_str(&format!("l{line}: &l{line} [{before}]\n"));
+    }
+    let anchored = "common: &common ['*.tmp', '*.o']\nbackup:\n  sources:\n    a: {paths: [src], exclude: *common}\n    \
+                    b: {paths: [src/a], exclude: *common}\n";
+    world.write("bomb.yaml", &format!("{bomb}{anchored}"));
+    world.write("deep.yaml", &"- ".repeat(400_000));
+    world.write("anchored.yaml", anchored);
+    let program = assert_cmd::cargo::cargo_bin("decube-backup");
+    for (given, code, expected) in [
+        ("/dev/zero", 1, &["larger than 1 MiB", "file=/dev/zero", "hint: "][..]),
+        ("<(yes)", 1, &["larger than 1 MiB"]),
+        ("bomb.yaml", 1, &["stand for too much", "line=6", "bomb.yaml", "hint: "]),
+        ("deep.yaml", 1, &["too deep", "deep.yaml", "hint: "]),
+        ("anchored.yaml", 0, &["2 sources"]),
+        ("<(cat anchored.yaml)", 0, &["2 sources"]),
+    ] {
+        let line = format!("ulimit -v 4000000; exec {} --config {given} config check", program.display());
+        let mut command = Command::new("bash");
+        command.args(["-c", &line]).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", world.path("home"));
+        let answer = said(command.current_dir(world.path(""))).expect(code);
+        expected.iter().for_each(|text| _ = answer.says(text));
+    }
+}
+
+#[test]
 fn a_password_comes_through_a_pipe() {
     let world = world();
     let program = assert_cmd::cargo::cargo_bin("decube-backup");

@@ -102,3 +102,12 @@ fn a_link_whose_target_is_no_text_is_told_byte_for_byte() {
     assert_eq!(of("odd")["linktarget"], "caf\u{fffd}/\u{fffd}");
     assert_eq!((of("link")["linktarget"].as_str(), of("link").get("linktarget_hex")), (Some("one.txt"), None));
 }
+
+#[test]
+fn a_time_before_the_first_version_is_told_whole() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "--name", "documents", "--time", "2026-11-23T10:00:00Z", "-q"]).expect(0);
+    let told = world.run(&["ls", "documents@2026-11-22T03:00"]).expect(1);
+    told.says("no version that old snapshot=\"documents@2026-11-22T03:00\"").says("2026-11-23T10:00:00");
+    world.run(&["ls", "documents@2026-11-22T03:00:/src"]).expect(1).says("=\"documents@2026-11-22T03:00\"");
+}

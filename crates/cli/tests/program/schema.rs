@@ -245,6 +245,15 @@ fn schema_and_program_refuse_the_same() {
         }
         let other = if value.is_boolean() { json!([1]) } else { json!(true) };
         add(format!("{place}: {other}"), place, &|value| *value = other.clone());
+        if let Value::Object(map) = value
+            && !place.is_empty()
+        {
+            // Nor by position, of all fields or of none.
+            let by_position: Value = map.values().cloned().collect();
+            for list in [by_position, json!([])] {
+                add(format!("{place}: {list}"), place, &|value| *value = list.clone());
+            }
+        }
     }
     for (place, value) in [
         ("/backup/sources/data/paths", json!([])),
@@ -253,10 +262,27 @@ fn schema_and_program_refuse_the_same() {
         ("/backup/sinks/main/parity", json!(-1)),
         ("/backup/pipelines/nightly/retention/allow_share", json!(101)),
         ("/backup/pipelines/nightly/retention/keep_daily", json!(-1)),
+        ("/backup/pipelines/nightly/retention/keep_last", json!(u64::from(u32::MAX) + 1)),
+        ("/backup/pipelines/nightly/retention/keep_yearly", json!(5_000_000_000_u64)),
+        ("/backup/pipelines/nightly/retention", json!({})),
+        ("/backup/pipelines/nightly/retention", json!({"keep_last": 0, "keep_within": null, "policy": null})),
+        ("/backup/pipelines/nightly/retention", json!({"keep_tags": ["a"], "timezone": "UTC"})),
+        ("/backup/sources/data", json!([["/data"], true, ["*.o"]])),
+        ("/backup/sinks/main", json!(["/srv/x", "pw"])),
     ] {
         add(format!("{place}: {value}"), place, &|found| *found = value.clone());
     }
-    assert!(wrong.len() > 80);
+    assert!(wrong.len() > 120);
+    for retention in [
+        json!({"policy": "guide"}),
+        json!({"keep_last": u32::MAX}),
+        json!({"keep_within": "1d", "keep_last": 0}),
+        json!({"keep_within_yearly": "1y"}),
+    ] {
+        let mut taken = full.clone();
+        *taken.pointer_mut("/backup/pipelines/nightly/retention").expect("a place") = retention;
+        assert_eq!((refusal(&world, &taken), schema.takes(&taken)), (None, true), "{taken}");
+    }
     for place in all.iter().filter(|place| !place.is_empty()) {
         let mut absent = full.clone();
         *absent.pointer_mut(place).expect("a place") = Value::Null;
