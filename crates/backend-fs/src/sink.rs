@@ -49,11 +49,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8};
 struct FsSection {}
 
 /// Adds `fs:PATH` (and a plain path) to `registry`.
-pub fn register(registry: &mut Registry) {
+///
+/// # Errors
+/// `Invalid` if it has an `fs` already.
+pub fn register(registry: &mut Registry) -> Result<()> {
     registry.add_sink("fs", |path, section| {
         let FsSection {} = section.parse()?;
         Ok(Arc::new(FsSink::open(path)?))
-    });
+    })
 }
 
 /// Objects as files below one directory. See the module docs.
@@ -171,7 +174,8 @@ mod tests {
     #[test]
     fn an_unknown_key_in_the_section_is_refused() {
         let mut registry = Registry::new();
-        register(&mut registry);
+        register(&mut registry).expect("empty");
+        assert_eq!(register(&mut registry).map_err(|e| e.kind()), Err(ErrorKind::Invalid));
         let section = |value| decube_backup_core::section::Section::new("test", value);
         assert!(registry.open_sink("fs:/srv/x", &section(serde_json::json!({}))).is_ok());
         let error = registry.open_sink("/srv/x", &section(serde_json::json!({"pth": 1}))).err();

@@ -52,7 +52,8 @@ use std::process::ExitCode;
 /// The backends this program was built with.
 pub fn builtin_registry() -> Registry {
     let mut registry = Registry::new();
-    local::register(&mut registry);
+    let registered = local::register(&mut registry);
+    assert!(registered.is_ok(), "no two of our own backends share a scheme: {registered:?}");
     registry
 }
 

@@ -102,7 +102,9 @@ mod absent {
     use decube_backup_core::{Error, ErrorKind, Registry, Result, Source, Target};
     use std::path::{Path, PathBuf};
 
-    pub(crate) fn register(_: &mut Registry) {}
+    pub(crate) fn register(_: &mut Registry) -> Result<()> {
+        Ok(())
+    }
 
     pub(crate) fn source(paths: &Paths) -> Result<Box<dyn Source>> {
         let first = paths.required.iter().chain(&paths.optional).next();

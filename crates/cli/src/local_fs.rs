@@ -13,8 +13,11 @@ const AT_THE_TOP: [&str; 12] =
     ["format", "keys", "keyring", "packs", "index", "log", "ckpt", "copy", "parity", "hint", ".tmp", "lost+found"];
 
 /// Adds the storage of this machine.
-pub(crate) fn register(registry: &mut Registry) {
-    decube_backup_backend_fs::sink::register(registry);
+///
+/// # Errors
+/// `Invalid` if its scheme is taken.
+pub(crate) fn register(registry: &mut Registry) -> Result<()> {
+    decube_backup_backend_fs::sink::register(registry)
 }
 
 /// The source of `paths`.

@@ -1,7 +1,18 @@
 //! The queryable record of snapshots.
 //!
 //! A repository's own log is the truth; a catalog is a view of one or several repositories that can
-//! be dropped and rebuilt. Implementations may be stale, never wrong about what they hold.
+//! be dropped and rebuilt. Nothing implements this trait yet: it is the seam at which a service that
+//! knows many repositories will meet the rest. What one repository holds, its log tells.
+//!
+//! # Contract
+//! 1. **A view.** Everything in it comes from repositories' logs and can be had from them again; losing it loses time.
+//! 2. **Stale, never wrong.** It may lack the newest snapshots and still name forgotten ones; an entry it gives is, field for
+//!    field, what was put.
+//! 3. **Idempotent.** `put` and `forget` repeated, or done in another order for different ids, end in the same catalog.
+//! 4. **Absent is not an error.** `get` and `at` of what is not there are `Ok(None)`; `Err` means "could not tell".
+//! 5. **Ordered and whole.** `list` is newest first, ties by id, and never silently truncated below `limit`.
+//! 6. **Comparable.** `merkle_root` depends on the entries alone: equal catalogs have equal roots, however they came to be.
+//! 7. **Authorises nothing.** Nobody deletes, forgets or commits because of what a catalog says.
 
 use crate::entry::Timestamp;
 use crate::error::Result;
@@ -50,19 +61,19 @@ pub struct CatalogFilter {
 /// The queryable record of snapshots.
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
-    /// Adds or replaces an entry; idempotent.
+    /// Adds the entry, or replaces the one with its id (contracts 2, 3).
     ///
     /// # Errors
     /// The catalog cannot be written.
     async fn put(&self, entry: CatalogEntry) -> Result<()>;
 
-    /// The entry with this id.
+    /// The entry with this id (contract 4).
     ///
     /// # Errors
     /// The catalog cannot be read.
     async fn get(&self, id: &str) -> Result<Option<CatalogEntry>>;
 
-    /// Matching entries, newest first.
+    /// Matching entries, newest first (contract 5).
     ///
     /// # Errors
     /// The catalog cannot be read.
@@ -82,13 +93,13 @@ pub trait Catalog: Send + Sync + 'static {
         Ok(self.list(&filter).await?.into_iter().next())
     }
 
-    /// Drops an entry from the view; idempotent. The repository is untouched.
+    /// Drops an entry from the view (contract 3). The repository is untouched.
     ///
     /// # Errors
     /// The catalog cannot be written.
     async fn forget(&self, id: &str) -> Result<()>;
 
-    /// Root hash over all entries: equal roots mean equal catalogs.
+    /// Root hash over all entries: equal roots mean equal catalogs (contract 6).
     ///
     /// # Errors
     /// The catalog cannot be read.

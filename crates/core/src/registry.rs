@@ -1,23 +1,22 @@
 //! Scheme → factory, a value made in `main`.
 //!
 //! There are no globals: whoever ships a binary builds a registry with the built-in backends and
-//! their own, and hands it to `decube_backup_cli::run`.
+//! their own, and hands it to `decube_backup_cli::run`. Only sinks are here: a URL names them. Sources and
+//! targets the program makes itself, and transforms are settled by the format.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::section::Section;
 use crate::sink::Sink;
-use crate::transform::Transform;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Makes a sink from the part of its URL after the scheme and its configuration section.
 pub type SinkFactory = Arc<dyn Fn(&str, &Section) -> Result<Arc<dyn Sink>> + Send + Sync>;
 
-/// The known schemes and transforms.
+/// The known schemes.
 #[derive(Clone, Default)]
 pub struct Registry {
     sinks: BTreeMap<String, SinkFactory>,
-    transforms: BTreeMap<u16, Arc<dyn Transform>>,
 }
 
 impl Registry {
@@ -26,31 +25,22 @@ impl Registry {
         Self::default()
     }
 
-    /// Adds a sink scheme; a later one of the same name replaces the earlier.
+    /// Adds a sink scheme.
+    ///
+    /// # Errors
+    /// `Invalid` if the scheme is taken: a URL must not mean what was registered last.
     pub fn add_sink(
         &mut self,
         scheme: &str,
         factory: impl Fn(&str, &Section) -> Result<Arc<dyn Sink>> + Send + Sync + 'static,
-    ) {
-        self.sinks.insert(scheme.to_owned(), Arc::new(factory));
-    }
-
-    /// Adds a transform.
-    ///
-    /// # Errors
-    /// `AlreadyExists` if its id is taken: an id must never mean two things.
-    pub fn add_transform(&mut self, transform: Arc<dyn Transform>) -> Result<()> {
-        let id = transform.id();
-        if self.transforms.contains_key(&id) {
-            return Err(Error::new(ErrorKind::AlreadyExists, "register", "transform id is taken").with("id", id));
+    ) -> Result<()> {
+        if self.sinks.contains_key(scheme) {
+            return Err(
+                Error::new(ErrorKind::Invalid, "register", "scheme is registered already").with("scheme", scheme)
+            );
         }
-        self.transforms.insert(id, transform);
+        self.sinks.insert(scheme.to_owned(), Arc::new(factory));
         Ok(())
-    }
-
-    /// The transform with this id.
-    pub fn transform(&self, id: u16) -> Option<Arc<dyn Transform>> {
-        self.transforms.get(&id).cloned()
     }
 
     /// The registered schemes, sorted.
@@ -107,5 +97,21 @@ mod tests {
     fn an_unknown_scheme_names_the_known_ones() {
         let error = Registry::new().open_sink("gopher://x", &Section::default()).err().expect("unknown");
         assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_scheme_means_one_thing() {
+        let mut registry = Registry::new();
+        let unsupported = |why| move |_: &str, _: &Section| Err(Error::new(ErrorKind::Unsupported, "open", why));
+        registry.add_sink("x", unsupported("the first")).expect("free");
+        let error = registry.add_sink("x", unsupported("the second")).expect_err("taken");
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (ErrorKind::Invalid, "scheme is registered already scheme=x")
+        );
+        let opened = registry.open_sink("x:y", &Section::default()).err().expect("it says so");
+        assert_eq!(opened.to_string(), "the first");
+        registry.add_sink("y", unsupported("another")).expect("free");
+        assert_eq!(registry.schemes(), ["x", "y"]);
     }
 }

@@ -1,7 +1,16 @@
 //! Invertible bytes → bytes on a segment.
 //!
-//! A pack names the chain of transforms applied to its segments; reading inverts it from the last to
-//! the first. Ids below 0x1000 belong to the format; third parties take others and never reuse one.
+//! The format settles which step comes when, and there are no others: a segment is stored or one zstd frame, as its codec byte
+//! in the pack's footer says, and then sealed by the cipher that the pack's header names (docs/format/pack.md). The cipher
+//! implements this trait; the pipeline calls it, and the codec, by their own types, which reuse their buffers.
+//!
+//! # Contract
+//! 1. **Invertible.** In one context, `invert` of what `apply` appended gives back the input, byte for byte.
+//! 2. **Appends.** What `output` holds before stays as it is; after an error what was appended is to be thrown away.
+//! 3. **Total.** `apply` takes any input. `invert` takes hostile bytes: `Corrupt`, never a panic.
+//! 4. **Bounded.** `invert` appends at most `len_max` bytes, and takes no more memory than that and its input justify.
+//! 5. **Bound to its place.** A step that authenticates refuses under any other key, segment number or associated bytes.
+//! 6. **Pure.** No I/O, no clock, no chance, nothing kept between calls: the same in, the same out.
 
 use crate::error::Result;
 
@@ -18,19 +27,16 @@ pub struct SegmentContext<'a> {
 
 /// One invertible step.
 pub trait Transform: Send + Sync + 'static {
-    /// Stable number, stored in pack headers.
-    fn id(&self) -> u16;
-
     /// Stable name, as in configuration: `zstd`, `aes-256-gcm`.
     fn name(&self) -> &'static str;
 
-    /// Appends the transformed `input` to `output`.
+    /// Appends the transformed `input` to `output` (contracts 1–3).
     ///
     /// # Errors
     /// `Internal` only: any input can be transformed.
     fn apply(&self, context: &SegmentContext<'_>, input: &[u8], output: &mut Vec<u8>) -> Result<()>;
 
-    /// Appends the original of `input` to `output`, never more than `len_max` bytes.
+    /// Appends the original of `input` to `output`, never more than `len_max` bytes (contracts 1–5).
     ///
     /// # Errors
     /// `Corrupt` if `input` is not what `apply` made in this context.

@@ -7,7 +7,6 @@
 //! to gain.
 
 use crate::wire::corrupt;
-use decube_backup_core::transform::{SegmentContext, Transform};
 use decube_backup_core::{Error, ErrorKind, Result};
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, Strategy, compress_bound};
 
@@ -166,35 +165,6 @@ pub fn looks_incompressible(chunk: &[u8]) -> bool {
     let n = (SAMPLE * SAMPLES) as u32;
     let squares: u32 = counts.iter().map(|&c| u32::from(c) * u32::from(c)).sum();
     squares < n + n * n / 256 + n * n / 2048
-}
-
-/// The built-in zstd as a pluggable transform.
-#[derive(Debug, Default)]
-pub struct ZstdTransform;
-
-impl Transform for ZstdTransform {
-    fn id(&self) -> u16 {
-        Codec::Zstd as u16
-    }
-    fn name(&self) -> &'static str {
-        "zstd"
-    }
-    fn apply(&self, _context: &SegmentContext<'_>, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
-        let mut frame = Vec::new();
-        Compressor::new(Effort::Balanced, input.len())?.compress(input, &mut frame)?;
-        output.extend_from_slice(&frame);
-        Ok(())
-    }
-    fn invert(&self, _context: &SegmentContext<'_>, input: &[u8], len_max: usize, output: &mut Vec<u8>) -> Result<()> {
-        let len = match zstd::zstd_safe::get_frame_content_size(input) {
-            Ok(Some(len)) if len <= len_max as u64 => len as usize,
-            _ => return Err(corrupt("zstd frame")),
-        };
-        let mut original = Vec::new();
-        Decompressor::new()?.decompress(input, len, &mut original)?;
-        output.extend_from_slice(&original);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ pub struct ParityName {
 pub const FORMAT_KEY: &str = "format";
 /// The same bytes once more.
 pub const FORMAT_COPY_KEY: &str = "copy/format";
-/// Untrusted hint at the log's tail.
+/// Reserved for an untrusted hint at the log's end: written by nobody yet, in nobody's way.
 pub const HINT_KEY: &str = "hint";
 
 fn key(name: String) -> Result<Key> {

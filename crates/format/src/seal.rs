@@ -90,9 +90,6 @@ impl SealingKey {
 }
 
 impl Transform for Cipher {
-    fn id(&self) -> u16 {
-        0x100 + u16::from(Cipher::id(*self))
-    }
     fn name(&self) -> &'static str {
         match self {
             Self::Aes256Gcm => "aes-256-gcm",

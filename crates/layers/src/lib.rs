@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`retry`] | trying again what the sink says is worth trying again |
 //! | [`throttle`] | bounds on bytes per second and on requests at once |
-//! | [`read_only`] | refusing every change |
 //! | [`observe`] | counters and tracing events for every call |
 //!
 //! The usual stack, from the outside in, is `retry → throttle → observe → backend`: every attempt is
@@ -13,11 +12,9 @@
 //! *Deliberately absent*: policy. A layer knows neither keys nor what the engine does with them.
 
 pub mod observe;
-pub mod read_only;
 pub mod retry;
 pub mod throttle;
 
 pub use observe::ObserveSink;
-pub use read_only::ReadOnlySink;
 pub use retry::{RetryPolicy, RetrySink};
 pub use throttle::{ThrottleLimits, ThrottleSink};

@@ -1,9 +1,9 @@
 //! Every layer keeps the contract; read-only and observe do what they say.
 
-use decube_backup_core::sink::{ByteRange, PutMode, Sink, SinkExt, Support};
-use decube_backup_core::{ErrorKind, Key, Timestamp};
+use decube_backup_core::sink::{ByteRange, PutMode, Sink, SinkExt};
+use decube_backup_core::{Key, Timestamp};
 use decube_backup_layers::observe::OpStats;
-use decube_backup_layers::{ObserveSink, ReadOnlySink, RetryPolicy, RetrySink, ThrottleLimits, ThrottleSink};
+use decube_backup_layers::{ObserveSink, RetryPolicy, RetrySink, ThrottleLimits, ThrottleSink};
 use decube_backup_testkit::conformance::{Options, run_all};
 use decube_backup_testkit::{Fault, FaultySink, MemorySink, SeededEntropy, StepClock, When};
 use std::io;
@@ -38,24 +38,6 @@ async fn every_layer_keeps_the_contract() {
         let report = run_all(layer, Options { settle: Duration::from_millis(1), ..Options::default() }).await;
         assert!(report.passed(), "{name}: {:#?}", report.failed().collect::<Vec<_>>());
     }
-}
-
-#[tokio::test]
-async fn read_only_passes_reads_and_refuses_changes() {
-    let memory = Arc::new(MemorySink::from_objects([(key("a"), "x".into())].into()));
-    let sink = ReadOnlySink::new(memory.clone());
-    assert_eq!(sink.get_existing(&key("a")).await.map(|bytes| bytes.len()).ok(), Some(1));
-    assert_eq!(sink.list_sorted("").await.map(|all| all.len()).ok(), Some(1));
-    let refused = [
-        sink.put(&key("b"), "x".into(), PutMode::CreateNew).await.map(drop),
-        sink.put(&key("a"), "y".into(), PutMode::Overwrite).await.map(drop),
-        sink.delete(&key("a")).await,
-    ];
-    for answer in refused {
-        assert_eq!(answer.map_err(|e| e.kind()), Err(ErrorKind::PermissionDenied));
-    }
-    assert_eq!(memory.objects(), [(key("a"), "x".into())].into());
-    assert_eq!(sink.capabilities().mutable, Support::No);
 }
 
 #[derive(Clone, Default)]

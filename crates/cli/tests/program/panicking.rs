@@ -12,13 +12,14 @@ const ARGUMENTS: &str = "ARGUMENTS_OF_WHO_PANICS";
 /// A storage that waits for a thread which dies without a word.
 fn wrong_registry() -> Registry {
     let mut registry = Registry::new();
-    registry.add_sink("wrong", |_, _| {
+    let added = registry.add_sink("wrong", |_, _| {
         let (keep, never) = std::sync::mpsc::channel::<()>();
         std::thread::spawn(|| panic!("a thread\nis wrong"));
         let _ = never.recv();
         drop(keep);
         unreachable!("nobody sends")
     });
+    added.expect("no such scheme yet");
     registry
 }
 

@@ -13,7 +13,7 @@ use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Key, Result};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
-use decube_backup_format::ids::{log_key, parse_seq_key};
+use decube_backup_format::ids::{FORMAT_KEY, HINT_KEY, log_key, parse_seq_key};
 use decube_backup_format::log::ObjectName;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -154,7 +154,7 @@ fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn
     if records.any(|seq| seq > state.next_seq()) && store.stat(&log_key(state.next_seq())?)?.is_none() {
         name_damaged(store, state.next_seq(), findings)?;
     }
-    let known: HashSet<&str> = ["format", "hint"].into();
+    let known: HashSet<&str> = [FORMAT_KEY, HINT_KEY].into();
     findings.report.orphans = listed
         .keys()
         .filter(|key| {
