@@ -26,7 +26,7 @@ fn listed(entry: &SnapshotEntry) -> Snapshot {
 
 fn not_found(what: &str, selector: &str) -> Error {
     Error::new(ErrorKind::NotFound, "select", what)
-        .with("snapshot", format!("{selector:?}"))
+        .with("snapshot", format!("\"{selector}\""))
         .with_hint("`decube-backup snapshots` lists what there is")
 }
 
@@ -48,7 +48,7 @@ pub fn check_name(name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::new(ErrorKind::Invalid, "name", what).with("name", format!("{name:?}")))
+    Err(Error::new(ErrorKind::Invalid, "name", what).with("name", format!("\"{name}\"")))
 }
 
 /// Parses a time up to which versions count: RFC 3339 with zone, or a date and time in UTC, or a date. The end of the day or
@@ -70,7 +70,7 @@ pub fn parse_time(text: &str) -> Result<Timestamp> {
         Some(time) if text.contains(['.', ',']) => Ok(time),
         Some(time) => Ok(Timestamp { nanoseconds: 999_999_999, ..time }),
         None => Err(Error::new(ErrorKind::Invalid, "select", "not a time")
-            .with("time", format!("{text:?}"))
+            .with("time", format!("\"{text}\""))
             .with_hint("write it like 2024-01-15T10:30:00Z; a date alone means the end of that day, UTC")),
     }
 }
@@ -150,7 +150,7 @@ impl Repository {
             return Ok(snapshot);
         }
         Err(Error::new(ErrorKind::Invalid, "select", "a snapshot is meant here as a whole, not a path in it")
-            .with("snapshot", format!("{selector:?}"))
+            .with("snapshot", format!("\"{selector}\""))
             .with_hint("leave out what follows the colon"))
     }
 

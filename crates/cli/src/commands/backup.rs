@@ -174,12 +174,12 @@ fn summary_text(session: &Session, report: &BackupReport, options: &BackupOption
     let took = units::duration(report.seconds);
     match report.snapshot {
         Some(id) => console.summary(format_args!(
-            "snapshot {} of {:?} saved in {took} ({speed})",
+            "snapshot {} of \"{}\" saved in {took} ({speed})",
             short(&id.to_hex()),
             report.name
         )),
         None if options.effect == Effect::DryRun => {
-            console.summary(format_args!("dry run of {:?}: nothing was written ({took})", report.name))
+            console.summary(format_args!("dry run of \"{}\": nothing was written ({took})", report.name))
         }
         None => console.summary(format_args!("no snapshot was made ({took})")),
     }

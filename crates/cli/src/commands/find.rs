@@ -53,7 +53,7 @@ pub(super) fn run(session: &Session, args: &FindArgs) -> Outcome {
             }
             if hits == 1 {
                 let (name, time) = (&snapshot.manifest.name, units::time(snapshot.manifest.begun));
-                console.talk(format_args!("in snapshot {} of {name:?}, {time}:", short(&id)));
+                console.talk(format_args!("in snapshot {} of \"{name}\", {time}:", short(&id)));
             }
             console.line(style.line(&found.entry))
         })?;

@@ -165,7 +165,7 @@ fn say_revoked(session: &Session, args: &RemoveKeyArgs, done: &Revocation) -> Ou
         return Ok(say_undeleted(session, &done.undeleted));
     }
     let would = if args.dry_run { "would be " } else { "" };
-    let name = |slot: &KeySlotInfo| format!("{} ({}, {:?})", slot.slot, slot.kind, slot.label);
+    let name = |slot: &KeySlotInfo| format!("{} ({}, \"{}\")", slot.slot, slot.kind, slot.label);
     console.summary(format_args!("{would}removed: {}", name(&done.revoked)))?;
     for slot in kept {
         console.summary(format_args!("goes on: {}", name(slot)))?;

@@ -7,6 +7,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Format;
 use crate::session::Session;
 use crate::units;
+use decube_backup_core::display::display_line;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::options::KeySlotInfo;
 use decube_backup_engine::{Credentials, keys};
@@ -113,7 +114,7 @@ fn sheet(repository: &str, place: &str, slot: &KeySlotInfo, key: &RecoveryKey, q
          \n\
          Repository    {repository}\n\
          Place         {place}\n\
-         This key      {slot}, made {made}, {label:?}\n\
+         This key      {slot}, made {made}, \"{label}\"\n\
          \n\
          Whoever holds this sheet can read everything in the repository.\n\
          Keep it in a safe, away from the repository.\n\
@@ -139,7 +140,7 @@ fn sheet(repository: &str, place: &str, slot: &KeySlotInfo, key: &RecoveryKey, q
          {picture}",
         slot = slot.slot,
         made = slot.created.map(units::time).unwrap_or_default(),
-        label = slot.label,
+        label = display_line(&slot.label),
         lines = lines.as_str(),
         picture = picture.as_str(),
     ))

@@ -214,7 +214,7 @@ fn summary_text(session: &Session, args: &RestoreArgs, snapshot: &Snapshot, repo
     }
     let (id, name) = (snapshot.id.to_hex(), &snapshot.manifest.name);
     console.summary(format_args!(
-        "{} {} of {name:?} to {}: {} in {} ({})",
+        "{} {} of \"{name}\" to {}: {} in {} ({})",
         if args.dry_run { "dry run: nothing was written; restoring" } else { "restored" },
         short(&id),
         args.target.display(),

@@ -350,7 +350,11 @@ fn summary(session: &Session, lines: &[Line]) -> Result<()> {
     }
     let mut table = Table::new(&["Pipeline", "Source", "Result"]);
     for line in lines {
-        let result = crate::exit::TABLE.iter().find(|(exit, ..)| *exit == line.exit).map_or("", |(_, _, text)| text);
+        let result = match line.exit {
+            // Others may have published: what the code means for the whole of a command is not said of one line.
+            Exit::Failed => "failed",
+            ended => crate::exit::TABLE.iter().find(|(exit, ..)| *exit == ended).map_or("", |(_, _, text)| text),
+        };
         let result = line.note.as_deref().unwrap_or(result).to_owned();
         table.row(vec![line.pipeline.clone(), line.source.clone(), result]);
     }

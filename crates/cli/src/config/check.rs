@@ -93,17 +93,17 @@ fn check_pipeline(backup: &Backup, name: &str, pipeline: &PipelineConfig, found:
         if pipeline.sources.iter().take(index).any(|before| before == source) {
             let index = index.to_string();
             let path = [&base[..], &["sources", &index]].concat();
-            found.push(Finding::new(&path, format!("{source:?} is named twice: it would make two snapshots a run")));
+            found.push(Finding::new(&path, format!("\"{source}\" is named twice: it would make two snapshots a run")));
         } else if !backup.sources.contains_key(source) {
             let index = index.to_string();
             let path = [&base[..], &["sources", &index]].concat();
             found.push(Finding::new(
                 &path,
-                format!("there is no source {source:?}; known: {}", names(backup.sources.keys())),
+                format!("there is no source \"{source}\"; known: {}", names(backup.sources.keys())),
             ));
         }
     }
-    let missing = |sink: &str| format!("there is no sink {sink:?}; known: {}", names(backup.sinks.keys()));
+    let missing = |sink: &str| format!("there is no sink \"{sink}\"; known: {}", names(backup.sinks.keys()));
     if !backup.sinks.contains_key(&pipeline.sink) {
         found.push(Finding::new(&at(&["sink"]), missing(&pipeline.sink)));
     }
@@ -191,14 +191,14 @@ pub(crate) fn effort(transforms: &[String]) -> Result<Option<i32>, String> {
             ("zstd", "auto") if index == 0 => {}
             ("zstd", text) if index == 0 => match text.parse() {
                 Ok(n @ 1..=19) => level = Some(n),
-                _ => return Err(format!("{transform:?}: zstd levels are 1 to 19")),
+                _ => return Err(format!("\"{transform}\": zstd levels are 1 to 19")),
             },
             ("zstd", _) => return Err("zstd must come first: what is sealed does not compress".to_owned()),
             ("aes-256-gcm" | "chacha20-poly1305", "auto") if index + 1 == transforms.len() => {}
             ("aes-256-gcm" | "chacha20-poly1305", "auto") => return Err("the cipher must come last".to_owned()),
             _ => {
                 return Err(format!(
-                    "unknown transform {transform:?}; known: zstd, zstd:LEVEL, aes-256-gcm, chacha20-poly1305"
+                    "unknown transform \"{transform}\"; known: zstd, zstd:LEVEL, aes-256-gcm, chacha20-poly1305"
                 ));
             }
         }

@@ -44,7 +44,7 @@ pub(super) fn check(backup: &Backup, found: &mut Vec<Finding>) {
                 Err(error) => error.to_string(),
                 Ok(named) => match taken.insert((place, named.clone()), name) {
                     Some(other) if other != name => format!(
-                        "pipeline {other} makes snapshots of the name {named:?} in the same repository: they would be one series"
+                        "pipeline {other} makes snapshots of the name \"{named}\" in the same repository: they would be one series"
                     ),
                     _ => continue,
                 },

@@ -31,6 +31,7 @@ fn names_of_others_are_shown_and_not_obeyed() {
     let world = odd_world();
     let target = world.shown(&format!("t{ODD}"));
     let odd_path = format!("latest:/{ODD}");
+    let odd_inside = format!("{ODD}:/x");
     let odd_option = format!("--{ODD}");
     let cases: &[&[&str]] = &[
         &["snapshots"],
@@ -39,6 +40,12 @@ fn names_of_others_are_shown_and_not_obeyed() {
         &["find", "*", "-l"],
         &["diff", "latest", "latest"],
         &["audit"],
+        &["find", "*", "-s", ODD],
+        &["forget", "--keep-last", "1", "-n"],
+        &["forget", "--keep-last", "1", "-n", "--group-by", "host,name"],
+        &["tag", &odd_inside, "--add", "t"],
+        &["key", "remove", "second", "-n"],
+        &["key", "recovery", "export", "--label", ODD],
         &["stats"],
         &["key", "list"],
         &["tag", "latest", "--add", ODD],
@@ -60,11 +67,18 @@ fn names_of_others_are_shown_and_not_obeyed() {
     for args in cases {
         let said = world.run(args);
         assert!(!is_obeyed(&said.out) && !is_obeyed(&said.err), "{args:?}\n{:?}\n{:?}", said.out, said.err);
+        // One way of showing them, that of the manual.
+        assert!(!said.out.contains("\\u{") && !said.err.contains("\\u{"), "{args:?}\n{}\n{}", said.out, said.err);
         assert!(!said.out.lines().chain(said.err.lines()).any(|line| line.starts_with('y')), "{args:?} forges a line");
     }
     let listed = world.run(&["snapshots"]).expect(0).out;
     assert_eq!(listed.matches("x\\x1b[2J").count(), 4, "name, host, a tag and a label: {listed}");
     world.run(&["key", "list"]).expect(0).says("x\\x1b[2J");
+    let odd = "\"x\\x1b[2J\\x1b]0;t\\x07\\x0d\\x0a\\xe2\\x80\\xaey\\xc2\\x9b1m\\xe2\\x80\\xa8z\"";
+    world.run(&["backup", "src", "--name", ODD, "--host", ODD]).expect(0).says(&format!(" of {odd} saved"));
+    world.run(&["find", "*", "-s", ODD]).expect(0).says(&format!(" of {odd}, "));
+    world.run(&["restore", ODD, "-t", &target, "-n"]).expect(0).says(&format!(" of {odd} to "));
+    world.run(&["ls", &format!("{ODD}~9")]).expect(1).says(&format!("snapshot={}~9\"", odd.trim_end_matches('"')));
     world.run(&["ls", ODD, "-R"]).expect(0).says("\\xe2\\x80\\xaey\\xc2\\x9b1m");
 }
 

@@ -114,7 +114,7 @@ pub fn revoke(repo: &mut Repository, slot: &str, others: Others) -> Result<Revoc
     let plan = plan(repo, slot)?;
     if others == Others::Refuse && !plan.dropped.is_empty() {
         let names: Vec<String> =
-            plan.dropped.iter().map(|s| format!("{} ({}, {:?})", s.slot, s.kind, s.label)).collect();
+            plan.dropped.iter().map(|s| format!("{} ({}, \"{}\")", s.slot, s.kind, s.label)).collect();
         return Err(Error::new(
             ErrorKind::Invalid,
             "key",

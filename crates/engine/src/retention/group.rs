@@ -83,8 +83,8 @@ impl fmt::Display for GroupKey {
             format!("labels {}", if each.is_empty() { "none".to_owned() } else { each.join(",") })
         };
         let parts: Vec<String> = [
-            self.name.as_ref().map(|name| format!("name {name:?}")),
-            self.host.as_ref().map(|host| format!("host {host:?}")),
+            self.name.as_ref().map(|name| format!("name \"{name}\"")),
+            self.host.as_ref().map(|host| format!("host \"{host}\"")),
             self.labels.as_ref().map(labels),
             self.paths.as_ref().map(|paths| format!("paths {}", paths.join(" "))),
         ]
