@@ -103,15 +103,15 @@ mod tests {
     fn a_scheme_means_one_thing() {
         let mut registry = Registry::new();
         let unsupported = |why| move |_: &str, _: &Section| Err(Error::new(ErrorKind::Unsupported, "open", why));
-        registry.add_sink("x", unsupported("the first")).expect("free");
-        let error = registry.add_sink("x", unsupported("the second")).expect_err("taken");
+        registry.add_sink("first", unsupported("the first")).expect("free");
+        let error = registry.add_sink("first", unsupported("the second")).expect_err("taken");
         assert_eq!(
             (error.kind(), error.to_string().as_str()),
-            (ErrorKind::Invalid, "scheme is registered already scheme=x")
+            (ErrorKind::Invalid, "scheme is registered already scheme=first")
         );
-        let opened = registry.open_sink("x:y", &Section::default()).err().expect("it says so");
+        let opened = registry.open_sink("first:y", &Section::default()).err().expect("it says so");
         assert_eq!(opened.to_string(), "the first");
-        registry.add_sink("y", unsupported("another")).expect("free");
-        assert_eq!(registry.schemes(), ["x", "y"]);
+        registry.add_sink("second", unsupported("another")).expect("free");
+        assert_eq!(registry.schemes(), ["first", "second"]);
     }
 }
