@@ -96,7 +96,6 @@ fn interrupted(world: &World, args: &str, interrupt: impl FnOnce(&str, &mut dyn 
     let mut said = String::new();
     until(&mut said, &mut running, "password: ");
     let mut keyboard = running.stdin.take().expect("piped");
-    keyboard.write_all(b"half of a pass").expect("typed");
     interrupt(&pid(&said), &mut keyboard);
     until(&mut said, &mut running, "end\r\n");
     drop(keyboard);
@@ -109,7 +108,8 @@ fn an_interrupted_prompt_leaves_the_terminal_as_it_was() {
     let world = World::new();
     world.write("password", "right\n");
     world.run(&["init", "--password-file", "password"]).expect(0);
-    let ctrl_c = |_: &str, keyboard: &mut dyn Write| keyboard.write_all(b"\x03").expect("typed");
+    // What is typed comes before a signal for sure only where that is typed too.
+    let ctrl_c = |_: &str, keyboard: &mut dyn Write| keyboard.write_all(b"half of a pass\x03").expect("typed");
     let kill = |signal: &str, pid: &str| {
         assert!(Command::new("kill").args([signal, pid]).status().expect("ran").success());
     };
