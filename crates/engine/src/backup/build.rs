@@ -28,8 +28,8 @@ struct LinkGroup {
 impl LinkGroup {
     /// Whether what was read, of `kind`, `content` and `meta`, is one file with it.
     fn is(&self, kind: &EntryKind, content: &Content, meta: &Metadata) -> bool {
-        let alike = |group: &Option<EntryPath>| Metadata { link_group: group.clone(), ..meta.clone() };
-        self.kind == *kind && self.content == *content && self.meta == alike(&self.meta.link_group)
+        let in_group = Metadata { link_group: self.meta.link_group.clone(), ..meta.clone() };
+        self.kind == *kind && self.content == *content && self.meta == in_group
     }
 }
 

@@ -87,14 +87,13 @@ impl PrunePlan<'_> {
         // Parity goes with its pack, and afterwards no record says what it was called.
         let before = marks.state.clone();
         let mut proof = Proof::new(repo, std::mem::take(&mut copied.written), monitor);
-        let gone = match (reclaim::reclaim(repo, marks, going, orphan_names, &mut proof, &stamp, monitor), full.take())
+        let reclaimed = reclaim::reclaim(repo, marks, going, orphan_names, &mut proof, &stamp, monitor);
+        if reclaimed.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSpace)
+            && let Some(first) = full
         {
-            (Err(error), Some(first)) if error.kind() == ErrorKind::NoSpace => return Err(no_room(first, 0)),
-            (gone, first) => {
-                full = first;
-                gone?
-            }
-        };
+            return Err(no_room(first, 0));
+        }
+        let gone = reclaimed?;
         let state = repo.state();
         report.packs_spared = planned.iter().filter(|pack| state.is_in_force(pack)).count() as u64;
         report.packs_damaged = copied.damaged.len() as u64 + proof.damaged();
