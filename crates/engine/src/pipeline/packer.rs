@@ -4,6 +4,7 @@ use super::{Failure, Ordered, Segment, Unfinished, WriterContext, WriterSettings
 use crossbeam_channel::Receiver;
 use decube_backup_core::monitor::Progress;
 use decube_backup_core::{Error, ErrorKind, Result};
+use decube_backup_format::codec::Codec;
 use decube_backup_format::ids::{self, PackKind, PackName, ParityId, ParityName};
 use decube_backup_format::log::{AddedObject, ObjectName};
 use decube_backup_format::pack::{FinishedPack, Footer, PackWriter};
@@ -93,14 +94,27 @@ impl<'a> Packer<'a> {
         }
     }
 
+    /// Appends `segment` to the open pack of `kind`. One that is stored as it is can be cut where its pack is best closed.
     fn segment(&mut self, kind: PackKind, segment: Segment) -> Result<()> {
         let target = self.target(kind);
-        let mut pack = match self.open_pack(kind).take() {
-            Some(pack) => pack,
-            None => self.new_pack(kind)?,
-        };
-        pack.append(segment.codec, &segment.body, segment.raw_len, &segment.chunks)?;
-        drop(segment);
+        let Segment { body, codec, raw_len, chunks } = segment;
+        let (mut chunks, mut body_at, mut raw_len) = (&chunks[..], 0, raw_len);
+        while codec == Codec::Stored {
+            let mut pack = self.take_pack(kind)?;
+            let Some(cut) = pack.cut(chunks, target) else {
+                *self.open_pack(kind) = Some(pack);
+                break;
+            };
+            let (taken, rest) = chunks.split_at(cut);
+            let len = taken.iter().map(|&(_, len)| len).sum();
+            let end = body_at + len as usize;
+            pack.append(codec, body.get(body_at..end).unwrap_or_default(), len, taken)?;
+            self.close(pack)?;
+            (chunks, body_at, raw_len) = (rest, end, raw_len - len);
+        }
+        let mut pack = self.take_pack(kind)?;
+        pack.append(codec, body.get(body_at..).unwrap_or_default(), raw_len, chunks)?;
+        drop(body);
         if pack.is_full(target) {
             return self.close(pack);
         }
@@ -121,6 +135,11 @@ impl<'a> Packer<'a> {
             PackKind::Data => &mut self.data,
             PackKind::Meta => &mut self.meta,
         }
+    }
+
+    /// The open pack of `kind`, or a new one.
+    fn take_pack(&mut self, kind: PackKind) -> Result<PackWriter> {
+        self.open_pack(kind).take().map_or_else(|| self.new_pack(kind), Ok)
     }
 
     fn new_pack(&mut self, kind: PackKind) -> Result<PackWriter> {

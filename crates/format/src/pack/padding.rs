@@ -9,10 +9,15 @@ pub fn padme(len: u64) -> u64 {
     if len < 2 {
         return len;
     }
-    let exponent = len.ilog2();
-    let mantissa = exponent.ilog2() + 1;
-    let mask = (1u64 << exponent.saturating_sub(mantissa)) - 1;
+    let mask = step(len) - 1;
     len.saturating_add(mask) & !mask
+}
+
+/// The distance between padded lengths near `len`: a power of two, 1 where nothing is padded.
+pub fn step(len: u64) -> u64 {
+    let exponent = len.max(2).ilog2();
+    let mantissa = exponent.ilog2() + 1;
+    1 << exponent.saturating_sub(mantissa)
 }
 
 #[cfg(test)]

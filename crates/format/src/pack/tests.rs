@@ -68,6 +68,41 @@ fn a_pack_is_full_at_the_most_segments_a_reader_takes() {
 }
 
 #[test]
+fn packs_are_closed_where_padding_is_small() {
+    // Random content comes in segments of 1 MiB of chunks between 16 and 128 KiB, for packs of 16 MiB.
+    const TARGET: usize = 16 << 20;
+    let name = PackName { kind: PackKind::Data, id: PackId([3; 16]) };
+    let new = || PackWriter::new(RepositoryId([1; 16]), name, Cipher::Aes256Gcm, 0, &FAMILY, Vec::new());
+    let (mut writer, mut state, mut content, mut stored, mut packs) = (new(), 7u64, 0, 0, 0);
+    let mut close = |writer: PackWriter| {
+        let len = writer.finish().expect("finishes").bytes.len();
+        assert!(len > TARGET / 4 * 3 && len <= TARGET + (1 << 19), "{len}");
+        (stored, packs) = (stored + len, packs + 1);
+    };
+    for _ in 0..400 {
+        let mut chunks: Vec<(ShortId, u32)> = Vec::new();
+        while chunks.iter().map(|c| c.1).sum::<u32>() < (1 << 20) - (1 << 17) {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            chunks.push((ShortId([1; 16]), (16 << 10) + (state >> 33) as u32 % (112 << 10)));
+        }
+        let mut rest = &chunks[..];
+        while !rest.is_empty() {
+            let cut = writer.cut(rest, TARGET);
+            let (taken, left) = rest.split_at(cut.unwrap_or(rest.len()));
+            let len: u32 = taken.iter().map(|c| c.1).sum();
+            writer.append(Codec::Stored, &vec![0; len as usize], len, taken).expect("seals");
+            content += len as usize;
+            if cut.is_some() || writer.is_full(TARGET) {
+                close(std::mem::replace(&mut writer, new()));
+            }
+            rest = left;
+        }
+    }
+    content -= writer.len();
+    assert!(packs > 20 && stored - content < content / 500, "{packs} packs of {stored} bytes hold {content}");
+}
+
+#[test]
 fn a_flip_anywhere_is_found_by_the_scrub_and_harmful_ones_by_opening() {
     let (pack, _) = build(&[(b"some content", true), (b"more content", false)]);
     for at in 0..pack.len() {

@@ -1,7 +1,7 @@
 //! Compressing segments (on workers), sealing and assembling packs (in order).
 
 use super::footer::Footer;
-use super::padding::padme;
+use super::padding::{padme, step};
 use super::{FOOTER_COUNTER, HASH_BYTES, PackHeader, SEGMENTS_MAX, TRAILER_BYTES, TRAILER_COUNTER};
 use crate::codec::{Codec, Compressor};
 use crate::hash::Key32;
@@ -46,6 +46,19 @@ pub struct FinishedPack {
     pub hash: [u8; 32],
     /// Its table of contents.
     pub footer: Footer,
+}
+
+/// Most bytes that an entry takes in the footer: a segment's, a chunk's.
+const SEGMENT_BYTES: usize = 12;
+const CHUNK_BYTES: usize = 19;
+
+/// Whether a pack of `len` bytes and `target` is to be closed, if it can be closed again `next` bytes further on.
+///
+/// The rule of the optimal stopping problem: of `n` more places, whose padding is as good as even between nothing and
+/// Padmé's step, the best that can be had is about 2 / (n + 3) of a step.
+fn closes_at(len: usize, next: usize, target: usize) -> bool {
+    let (padding, places) = (padme(len as u64) as usize - len, target.saturating_sub(len) / next.max(1));
+    len >= target - target / 4 && padding * (places + 3) <= 2 * step(len as u64) as usize
 }
 
 /// Assembles one pack.
@@ -118,7 +131,7 @@ impl PackWriter {
         let sealed = self.body.get(from..).unwrap_or_default();
         self.hasher.update(sealed);
         self.footer.push(sealed.len() as u32, raw_len, codec, chunks);
-        self.footer_len += 12 + chunks.len() * 19;
+        self.footer_len += SEGMENT_BYTES + chunks.len() * CHUNK_BYTES;
         Ok(())
     }
 
@@ -132,14 +145,24 @@ impl PackWriter {
         self.footer.segments.is_empty()
     }
 
-    /// Whether the pack has to be closed now: past `target`, close below it where padding is small, or at the most
-    /// segments a reader takes.
+    /// Whether the pack has to be closed now: past `target`, below it where no later place promises less padding, or at
+    /// the most segments a reader takes.
     pub fn is_full(&self, target: usize) -> bool {
-        let len = self.len();
-        let padding = padme(len as u64) as usize - len;
-        len >= target
-            || self.footer.segments.len() >= SEGMENTS_MAX
-            || (len >= target - target / 4 && padding <= len / 200)
+        let next = self.footer.segments.last().map_or(target, |s| match s.codec {
+            Codec::Stored => s.stored_len / s.chunks.max(1),
+            Codec::Zstd => s.stored_len,
+        } as usize);
+        self.len() >= target || self.footer.segments.len() >= SEGMENTS_MAX || closes_at(self.len(), next, target)
+    }
+
+    /// How many of `chunks`, which are to be stored as they are, still go into this pack because it is best closed behind
+    /// them; `None` if it is not to be closed between any two of them.
+    pub fn cut(&self, chunks: &[(ShortId, u32)], target: usize) -> Option<usize> {
+        let mut len = self.len() + SEGMENT_BYTES + TAG_BYTES;
+        (1..chunks.len()).zip(chunks).find_map(|(taken, &(_, chunk))| {
+            len += chunk as usize + CHUNK_BYTES;
+            closes_at(len, chunk as usize, target).then_some(taken)
+        })
     }
 
     /// Seals footer and trailer, pads, hashes; reads the footer back before giving the pack away.
