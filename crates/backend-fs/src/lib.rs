@@ -6,6 +6,9 @@
 //! | [`source`] | the ordered walk over directory trees |
 //! | [`target`] | writing entries with their attributes |
 //! | [`compare`] | what differs between two trees, byte for byte and attribute for attribute |
+//! | `at` | opening by path below a fixed directory, never through a symlink |
+//! | `attributes` | attributes of one inode, through a descriptor: what `source` reads, `target` writes |
+//! | `pwrite` | writing buffers of any size at an offset |
 //! | `torture` | test support: a tree of everything a file system can hold (feature `torture`) |
 
 mod at;

@@ -18,7 +18,11 @@ fn main() {
         ("case_can_be_ignored", Needs::Nothing, case),
         ("pattern_files_are_named_with_their_line", Needs::Nothing, pattern_files),
         ("ignore_files_in_the_tree_hold_below_them", Needs::Nothing, ignore_files),
-        ("an_ignore_file_too_large_to_be_read_whole_leaves_nothing_out", Needs::Nothing, large_ignore_file),
+        (
+            "an_ignore_file_too_large_to_be_read_whole_leaves_nothing_out_and_others_hold",
+            Needs::Nothing,
+            large_ignore_file,
+        ),
         ("a_tagged_cache_keeps_directory_and_tag", Needs::Nothing, caches),
         ("a_named_file_empties_its_directory", Needs::Nothing, if_present),
         ("large_and_no_dump_files_stay_out", Needs::Nothing, large_and_nodump),
@@ -268,11 +272,19 @@ fn large_ignore_file() {
     let comments = "# of no meaning\n".repeat((1 << 20) / 16);
     // Its last line goes beyond what is read.
     tree.file(".gitignore", format!("{}/doc/keep.log\n", &comments[..comments.len() - 7]));
+    tree.file(".backupignore", "/a.log\n");
     let mut options = options(tree.path());
-    options.exclude.ignore_files = vec![".gitignore".into()];
-    let (entries, problems) = below(tree.path(), scan(&FsSource::new(options).unwrap()));
+    options.exclude.ignore_files = vec![".gitignore".into(), ".backupignore".into()];
+    let source = FsSource::new(options).unwrap();
+    let (entries, problems) = below(tree.path(), scan(&source));
     assert!(problems.len() == 1 && problems[0].message.contains("too large"), "{problems:?}");
-    assert!(TREE.iter().all(|file| entries.iter().any(|(path, _)| path.as_bytes() == file.as_bytes())));
+    assert!(problems[0].path.ends_with(b"/.gitignore"), "{problems:?}");
+    let kept = |file: &str| entries.iter().any(|(path, _)| path.as_bytes() == file.as_bytes());
+    assert!(TREE.iter().all(|file| kept(file) != (*file == "a.log")));
+    // Who asks is told the same.
+    let explained = source.explain(&tree.join("doc/keep.log")).unwrap();
+    assert_eq!((explained.verdict, &explained.unusable), (Verdict::Included, &problems));
+    assert!(explained.to_string().contains("/.gitignore: its lines are not applied: "), "{explained}");
 }
 
 fn ignore_files() {

@@ -105,11 +105,13 @@ fn finish(session: Session, command: impl FnOnce(&Session) -> Outcome) -> ExitCo
     session.end();
     match outcome {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            console.failure(&failure);
-            failure.exit.into()
-        }
+        Err(failure) => failed(&console, &failure),
     }
+}
+
+fn failed(console: &output::Console, failure: &Failure) -> ExitCode {
+    console.failure(failure);
+    failure.exit.into()
 }
 
 /// The arguments, and for whom the output is: known before they are understood, for what goes wrong until then.
@@ -124,12 +126,13 @@ fn beginning(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Format
 }
 
 fn usage(error: &clap::Error, format: Format) -> ExitCode {
-    if !error.use_stderr() {
-        // Nobody is left to be told that the stream is gone.
-        let _ = error.print();
-        return Exit::Done.into();
-    }
     let console = output::Console::new(format, output::Volume::Normal);
+    if !error.use_stderr() {
+        return match console.written(error.print()) {
+            Ok(()) => Exit::Done.into(),
+            Err(error) => failed(&console, &error.into()),
+        };
+    }
     match format {
         // An argument may be the name of a file that somebody else made.
         Format::Text => error.render().to_string().lines().for_each(|line| console.stderr(line)),

@@ -140,12 +140,10 @@ mod absent {
 }
 
 /// Whether a path is backed up, and why.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Explained {
-    /// Always `explanation`.
-    pub(crate) message_type: &'static str,
     /// The path as given.
-    pub(crate) path: String,
+    pub(crate) path: PathBuf,
     /// `included`, `excluded`, `outside` or `missing`.
     pub(crate) verdict: &'static str,
     /// In words.

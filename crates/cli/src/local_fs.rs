@@ -76,7 +76,7 @@ pub(crate) fn explain(paths: &Paths, asked: &[PathBuf]) -> Result<Vec<Explained>
 }
 
 fn explained(path: &Path, verdict: &'static str, reason: String) -> Explained {
-    Explained { message_type: "explanation", path: path.display().to_string(), verdict, reason }
+    Explained { path: path.to_owned(), verdict, reason }
 }
 
 /// Where `place` is in `directory`, relative to it and empty if they are one; `None` if it is elsewhere or not there. However

@@ -6,12 +6,15 @@
 //! over the ignore files found in the tree, the deepest of which comes first. A line that begins with
 //! a root's own absolute path is anchored there: `--exclude /home/u/cache` means what it says.
 
+use decube_backup_core::display::display_bytes;
 use decube_backup_core::gitignore::{self, Line};
+use decube_backup_core::monitor::Problem;
 use decube_backup_core::{Error, ErrorKind, Result};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -135,6 +138,8 @@ pub struct Explanation {
     pub decided_at: PathBuf,
     /// The rule that decided; `None` if none speaks about the path.
     pub rule: Option<Rule>,
+    /// The ignore files on the way whose lines are not applied, and why.
+    pub unusable: Vec<Problem>,
 }
 
 impl fmt::Display for Rule {
@@ -158,14 +163,17 @@ impl fmt::Display for Rule {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.decided_at.display();
+        let at = display_bytes(self.decided_at.as_os_str().as_bytes());
         match (self.verdict, &self.rule) {
             (Verdict::OutsideRoots, _) => write!(f, "not backed up: {at} is below none of the sources"),
             (Verdict::Excluded, Some(rule)) => write!(f, "excluded at {at}: {rule}"),
             (Verdict::Excluded, None) => write!(f, "excluded at {at}"),
             (Verdict::Included, Some(rule)) => write!(f, "included at {at}: {rule}"),
             (Verdict::Included, None) => write!(f, "included: no rule excludes {at}"),
-        }
+        }?;
+        self.unusable
+            .iter()
+            .try_for_each(|problem| write!(f, "; of /{}: {}", display_bytes(&problem.path), problem.message))
     }
 }
 

@@ -4,6 +4,7 @@ use crate::source::exclude::{Explanation, Rule, Verdict};
 use crate::source::names::{DirectoryNames, DirectoryReader};
 use crate::source::schedule::Directory;
 use crate::source::{Shared, absolute, describe, roots};
+use decube_backup_core::monitor::Problem;
 use decube_backup_core::{EntryPath, Error, Result};
 use rustix::fs::FileType;
 use std::ffi::OsString;
@@ -13,7 +14,15 @@ use std::path::{Path, PathBuf};
 impl Shared {
     /// See [`crate::source::FsSource::explain`].
     pub(crate) fn explain(&self, path: &EntryPath) -> Result<Explanation> {
-        let decided = |verdict, at: &EntryPath, rule| Explanation { verdict, decided_at: path_of(at), rule };
+        let mut unusable = Vec::new();
+        let (verdict, at, rule) = self.decide(path, &mut unusable)?;
+        Ok(Explanation { verdict, decided_at: path_of(&at), rule, unusable })
+    }
+
+    /// What happens to `path`, where that is decided, and by which rule; the ignore files on the way that cannot be used are
+    /// added to `unusable`.
+    fn decide(&self, path: &EntryPath, unusable: &mut Vec<Problem>) -> Result<(Verdict, EntryPath, Option<Rule>)> {
+        let decided = |verdict, at: &EntryPath, rule| (verdict, at.clone(), rule);
         let Some(root) = self.root_of(path) else {
             let above = self.roots.iter().any(|root| root.is_within(path) && !path.is_root());
             let verdict = if above { Verdict::Included } else { Verdict::OutsideRoots };
@@ -28,7 +37,8 @@ impl Shared {
             {
                 return Ok(decided(Verdict::Excluded, &step, Some(rule)));
             }
-            let scope = self.scope_in(&directory, &fd, &names)?;
+            let (scope, problems) = self.scope_in(&directory, &fd, &names);
+            unusable.extend(problems);
             let stat = self.stat(&step);
             // A path that is not there yet is judged as the file it would be.
             let is_directory = match &stat {

@@ -5,6 +5,19 @@
 //! for what changed. Everything is opened below `/` without following symlinks: a link swapped in
 //! while a backup runs leads nowhere.
 //!
+//! | module | holds |
+//! |---|---|
+//! | `roots` | the roots of a scan and the directories above them |
+//! | `schedule` | which directory is read next, and what was read waiting for its turn |
+//! | `read` | one directory: names, one `statx` each, exclusion |
+//! | `names` | the names in one directory, in order, in one buffer |
+//! | `describe` | one `statx` answer as an entry |
+//! | `scan` | the consumer's end: listings put together in path order |
+//! | `detail` | what a scan leaves out: extended attributes and inode flags |
+//! | `content` | one file's content |
+//! | `exclude` | which entries stay out, and why |
+//! | `explain` | the scan's decisions, taken again on the way down to a path |
+//!
 //! *Deliberately absent*: hard-link grouping (the engine sees identities), caches of earlier scans.
 
 mod content;

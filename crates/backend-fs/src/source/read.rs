@@ -14,8 +14,9 @@ use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 /// How a cache directory tag begins. Source: <https://bford.info/cachedir/>.
 const CACHE_TAG_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
@@ -80,28 +81,14 @@ impl<'a> Reader<'a> {
             slice.items.push(problem(directory.path.as_bytes(), "cannot list directory", e));
         }
         let only = self.shared.marked(fd, &names).map(|(name, _)| name);
-        let scope = match self.shared.scope_in(directory, fd, &names) {
-            Ok(scope) => scope,
-            Err(e) => {
-                // Ignoring a broken ignore file backs up more, never less. It is a problem of that file: of the directory
-                // it would say that what is in it is missing.
-                let ignore_files = &self.shared.options.exclude.ignore_files;
-                let file = ignore_files.iter().find(|name| names.contains(name.as_bytes()));
-                let mut path = directory.path.as_bytes().to_vec();
-                if let Some(name) = file {
-                    path.push(b'/');
-                    path.extend_from_slice(name.as_bytes());
-                }
-                slice.items.push(ScanItem::Problem(Problem::from_error(ProblemKind::Unreadable, path, &e)));
-                directory.scope.clone()
-            }
-        };
+        let (scope, unusable) = self.shared.scope_in(directory, fd, &names);
+        slice.items.extend(unusable.into_iter().map(ScanItem::Problem));
         Rest { names, next: 0, scope, only }
     }
 
     fn visit(&mut self, fd: &OwnedFd, name: &CStr, kind: FileType, path: &[u8], scope: &Scope, slice: &mut Slice) {
         let excluded = |directory| {
-            let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
+            let path = Path::new(OsStr::from_bytes(path));
             matches!(scope.matched(path, directory), Some((Verdict::Excluded, _)))
         };
         let known = kind != FileType::Unknown;
@@ -183,24 +170,42 @@ impl Shared {
         Some((present.as_bytes().to_vec(), Rule::Present(present.clone())))
     }
 
-    /// The scope inside `directory`: with the ignore files that are in it.
-    pub(crate) fn scope_in(&self, directory: &Directory, fd: &OwnedFd, names: &DirectoryNames) -> Result<Scope> {
-        let mut patterns = Vec::new();
-        let base = std::path::PathBuf::from(std::ffi::OsString::from_vec(absolute(directory.path.as_bytes())));
+    /// The scope inside `directory`: with the ignore files that are in it. Told are those that cannot be used: to ignore
+    /// them backs up more, never less. They are problems of their own: of the directory they would say that what is in it
+    /// is missing.
+    pub(crate) fn scope_in(
+        &self,
+        directory: &Directory,
+        fd: &OwnedFd,
+        names: &DirectoryNames,
+    ) -> (Scope, Vec<Problem>) {
+        let base = PathBuf::from(std::ffi::OsString::from_vec(absolute(directory.path.as_bytes())));
+        let (mut scope, mut unusable) = (directory.scope.clone(), Vec::new());
         for name in self.options.exclude.ignore_files.iter().filter(|name| names.contains(name.as_bytes())) {
-            let file = || base.join(name).display().to_string();
-            let content = read_small(fd, name.as_bytes(), IGNORE_FILE_BYTES_MAX + 1)
-                .map_err(|e| Error::io("scan", "cannot read ignore file", e.into()).with("file", file()))?;
-            // Its last line would be cut, and mean something else.
-            if content.len() > IGNORE_FILE_BYTES_MAX {
-                return Err(Error::new(ErrorKind::Invalid, "scan", "ignore file is too large")
-                    .with("file", file())
-                    .with("bytes_max", IGNORE_FILE_BYTES_MAX));
+            match with_ignore_file(&scope, &base, fd, name) {
+                Ok(with) => scope = with,
+                Err(e) => {
+                    let message = format!("its lines are not applied: {}", e.chain());
+                    let path = [directory.path.as_bytes(), b"/", name.as_bytes()].concat();
+                    unusable.push(Problem::new(ProblemKind::Unreadable, path, message));
+                }
             }
-            patterns.extend(lines_of(&base.join(name), &content)?);
         }
-        if patterns.is_empty() { Ok(directory.scope.clone()) } else { directory.scope.with_found(&base, &patterns) }
+        (scope, unusable)
     }
+}
+
+/// `scope` with the lines of the ignore file `name` in the directory `base`, which is open as `fd`.
+fn with_ignore_file(scope: &Scope, base: &Path, fd: &OwnedFd, name: &OsStr) -> Result<Scope> {
+    let content = read_small(fd, name.as_bytes(), IGNORE_FILE_BYTES_MAX + 1)
+        .map_err(|e| Error::io("scan", "cannot read ignore file", e.into()))?;
+    // Its last line would be cut, and mean something else.
+    if content.len() > IGNORE_FILE_BYTES_MAX {
+        let error = Error::new(ErrorKind::Invalid, "scan", "ignore file is too large");
+        return Err(error.with("bytes_max", IGNORE_FILE_BYTES_MAX));
+    }
+    let lines = lines_of(&base.join(name), &content)?;
+    if lines.is_empty() { Ok(scope.clone()) } else { scope.with_found(base, &lines) }
 }
 
 /// The first `max` bytes of a file in an open directory.

@@ -5,11 +5,12 @@ use crate::commands::run_pipelines::paths_of;
 use crate::config;
 use crate::exit::{Exit, Outcome};
 use crate::local::{self, Paths};
-use crate::output::{Format, Table};
+use crate::output::{Format, Table, put_path};
 use crate::session::Session;
 use crate::{surroundings, units};
+use decube_backup_core::display::display_bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Runs a `config` command.
 ///
@@ -108,9 +109,17 @@ pub(super) fn explain(session: &Session, args: &ExplainArgs) -> Outcome {
     }
     let asked: Vec<_> = args.paths.iter().map(|path| directory.join(path)).collect();
     for explained in local::explain(&paths, &asked)? {
+        let path = explained.path.as_os_str().as_encoded_bytes();
         match session.console.format() {
-            Format::Json => session.console.json_item(&explained)?,
-            Format::Text => session.console.line(format_args!("{}: {}", explained.path, explained.reason))?,
+            Format::Json => {
+                let mut object = Map::new();
+                object.insert("message_type".into(), "explanation".into());
+                put_path(&mut object, path);
+                object.insert("verdict".into(), explained.verdict.into());
+                object.insert("reason".into(), explained.reason.into());
+                session.console.json_item(&object)?;
+            }
+            Format::Text => session.console.line(format_args!("{}: {}", display_bytes(path), explained.reason))?,
         }
     }
     Ok(Exit::Done)

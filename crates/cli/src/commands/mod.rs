@@ -1,4 +1,7 @@
 //! One module a command: arguments to an engine call, its report to output and exit code.
+//!
+//! Of several commands: `report` (what they say alike), `damage` (what a person can do about it), `entries` (as lines and as
+//! JSON), `listed` (a source that says what is being read).
 
 mod about;
 mod audit;

@@ -247,7 +247,10 @@ impl Console {
     }
 
     /// What it means how writing to stdout ended.
-    fn written(&self, written: std::io::Result<()>) -> Result<()> {
+    ///
+    /// # Errors
+    /// It failed, and no work outlives it.
+    pub(crate) fn written(&self, written: std::io::Result<()>) -> Result<()> {
         match (written, self.work()) {
             (Ok(()), _) => Ok(()),
             (Err(lost), Some(mut work)) => {

@@ -88,6 +88,11 @@ fn names_that_are_no_text_are_asked_for_as_they_are() {
     assert_eq!(dumped.out, "found");
     said(world.program("decube-backup").arg("restore").arg(&selector).args(["-t", "to", "-q"])).expect(0);
     assert_eq!(std::fs::read(world.path("to").join(name)).expect("restored"), b"found");
+    let mut explain = world.program("decube-backup");
+    let explained = said(explain.arg("explain-exclude").arg(&inside)).expect(0);
+    assert!(explained.out.lines().all(|line| line.matches("no text \\xff").count() == 2), "{}", explained.out);
+    let explained = said(explain.arg("--json")).expect(0).json();
+    assert!(explained[0]["path_hex"].as_str().is_some_and(|hex| hex.ends_with("6e6f207465787420ff")), "{explained:?}");
 }
 
 #[test]

@@ -83,7 +83,9 @@ fn commands_that_change_something_end_as_their_work_does() {
 fn commands_whose_output_is_all_there_is_fail_without_it() {
     let world = World::with_repository();
     world.run(&["backup", "src", "-q"]).expect(0);
-    let output: [&[&str]; 6] = [
+    let output: [&[&str]; 8] = [
+        &["--help"],
+        &["--version"],
         &["ls", "latest"],
         &["snapshots"],
         &["backup", "src", "-n"],
