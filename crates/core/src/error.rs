@@ -82,7 +82,7 @@ impl Error {
         }))
     }
 
-    /// Wraps an operating system error, choosing kind and retry from its code.
+    /// Wraps an operating system error, whose code chooses the kind. A call that a signal broke off is no wish to stop.
     pub fn io(operation: &'static str, message: impl Into<String>, source: std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         let kind = match source.kind() {
@@ -91,7 +91,6 @@ impl Error {
             Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
             Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => ErrorKind::NoSpace,
             Io::TimedOut | Io::ConnectionRefused | Io::ConnectionReset => ErrorKind::Unavailable,
-            Io::Interrupted => ErrorKind::Interrupted,
             _ => ErrorKind::Io,
         };
         Self::new(kind, operation, message).with_source(source)
@@ -189,6 +188,12 @@ impl std::error::Error for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_a_signal_broke_off_is_no_wish_to_stop() {
+        let error = Error::io("read", "cannot read file", std::io::ErrorKind::Interrupted.into());
+        assert_eq!(error.kind(), ErrorKind::Io);
+    }
 
     #[test]
     fn chain_names_context_and_cause_once() {

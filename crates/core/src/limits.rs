@@ -1,4 +1,4 @@
-//! Every bound in one place.
+//! The bounds that several parts share; one that a single part has is a constant beside it.
 //!
 //! Decoders refuse what exceeds these before they allocate; queues and fan-outs stop at them.
 

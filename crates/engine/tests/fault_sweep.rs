@@ -237,3 +237,22 @@ fn revoking_a_key_survives_every_single_fault() {
         assert_lives_on(harness, &first, tree.path(), context);
     });
 }
+
+#[test]
+fn removing_a_key_survives_every_single_fault() {
+    let harness = Harness::with_repository(&small_packs());
+    let slot = keys::add(&harness.repository(), &key_file(2), "second").expect("added").slot;
+    let remove = |harness: &Harness| keys::remove(&harness.open()?, &slot).map(drop);
+    sweep(&harness, remove, |harness, outcome, context| {
+        assert!(opens(harness, &harness.credentials), "{context}");
+        assert!(outcome.is_err() || !opens(harness, &key_file(2)), "{context}");
+        harness.assert_sound(context);
+        match remove(harness) {
+            Ok(()) => {}
+            // It is removed already, only the delete was missing.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{context}: {error:?}"),
+        }
+        assert!(!opens(harness, &key_file(2)) && opens(harness, &harness.credentials), "{context}");
+        harness.assert_sound(context);
+    });
+}
