@@ -3,10 +3,10 @@
 //! | module | task |
 //! |---|---|
 //! | [`tidy`] | the rules of the house that a program can check |
-//! | [`test`] | everything continuous integration runs, in order |
+//! | [`mod@test`] | everything continuous integration runs, in order |
 //! | [`prove`] | the tests that search, for longer |
 //! | [`demo`] | backup, change, backup, restore, compare, verify, on real data |
-//! | [`bench`] | measures the binary, side by side with a baseline and with peers |
+//! | [`mod@bench`] | measures the binary, side by side with a baseline and with peers |
 //! | [`compare`] | what a restored tree and its source differ in |
 //! | [`host`] | what the tasks ask of the machine: clock, environment, processes |
 //!

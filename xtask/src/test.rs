@@ -45,6 +45,15 @@ pub(crate) fn run(arguments: Vec<String>) -> Result {
     cargo_step(&mut tally, &root, &[&CLI[..], &["--no-default-features"]].concat());
     cargo_step(&mut tally, &root, &CLI);
     cargo_step(&mut tally, &root, &[&CLI[..], &["--all-features"]].concat());
+    // A workspace of its own, which nothing else compiles.
+    let fuzz = ["check", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"];
+    cargo_step(&mut tally, &root, &fuzz);
+    step(&mut tally, "cargo doc, warnings as errors", |tally| {
+        let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"];
+        // The map of a folder leads to its modules, which are private.
+        let lints = "-D warnings -A rustdoc::private-intra-doc-links";
+        counted(tally, host::cargo(&root, &arguments).env("RUSTDOCFLAGS", lints))
+    });
     cargo_step(&mut tally, &root, &["test", "--workspace", "--locked", "--no-fail-fast"]);
 
     println!("\n== all steps took {}", host::seconds(watch.elapsed()));

@@ -73,7 +73,7 @@ impl Store {
         self.runtime.block_on(self.sink.get(key, ByteRange::From { offset, len }))
     }
 
-    /// Starts a [`Self::get_range`].
+    /// Starts a [`Self::get_range`]; [`Self::wait`] tells how it ended.
     pub fn start_get_range(&self, key: Key, offset: u64, len: u64) -> JoinHandle<Result<Option<Bytes>>> {
         let sink = self.sink.clone();
         self.runtime.spawn(async move { sink.get(&key, ByteRange::From { offset, len }).await })
@@ -114,7 +114,7 @@ impl Store {
     /// Starts a `CreateNew` of an object under a fresh random name; the buffer comes back for reuse.
     ///
     /// A name that is taken is a collision of 128 random bits or our own first attempt whose
-    /// acknowledgement was lost: equal bytes count as success.
+    /// acknowledgement was lost: equal bytes count as success, others are `AlreadyExists`. [`Self::wait`] tells how it ended.
     pub fn start_put_new(&self, key: Key, bytes: Vec<u8>) -> JoinHandle<Result<Vec<u8>>> {
         let sink = self.sink.clone();
         self.runtime.spawn(async move {
@@ -134,7 +134,7 @@ impl Store {
         })
     }
 
-    /// Starts a [`Sink::delete`].
+    /// Starts a [`Sink::delete`]; [`Self::wait`] tells how it ended.
     pub fn start_delete(&self, key: Key) -> JoinHandle<Result<()>> {
         let sink = self.sink.clone();
         self.runtime.spawn(async move { sink.delete(&key).await })

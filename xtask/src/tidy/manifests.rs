@@ -1,4 +1,4 @@
-//! Manifests: versions once, lints once, a description each.
+//! Manifests: versions once, lints once, a description each, no dependency that nobody names.
 
 use crate::Result;
 use cargo_metadata::Metadata;
@@ -11,12 +11,35 @@ pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
         let path = package.manifest_path.as_std_path();
         let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
         let manifest: Table = std::fs::read_to_string(path)?.parse()?;
-        findings.extend(complaints(&manifest).into_iter().map(|complaint| format!("{name}: {complaint}")));
+        let sources = sources_below(path.parent().unwrap_or(root))?;
+        findings.extend(complaints(&manifest, &sources).into_iter().map(|complaint| format!("{name}: {complaint}")));
     }
     Ok(findings)
 }
 
-fn complaints(manifest: &Table) -> Vec<String> {
+/// The Rust files of a package: whether they lie in its `src`, and what is in them.
+fn sources_below(package: &Path) -> Result<Vec<(bool, String)>> {
+    let (mut sources, mut folders) = (Vec::new(), vec![package.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir()? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push((path.starts_with(package.join("src")), std::fs::read_to_string(&path)?));
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// Whether `source` names the crate `name`.
+fn names(source: &str, name: &str) -> bool {
+    let name = name.replace('-', "_");
+    source.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
+}
+
+fn complaints(manifest: &Table, sources: &[(bool, String)]) -> Vec<String> {
     let mut found = Vec::new();
     let text = |key: &str| manifest.get("package").and_then(|p| p.get(key)).and_then(Value::as_str);
     if text("description").is_none_or(str::is_empty) {
@@ -40,6 +63,11 @@ fn complaints(manifest: &Table) -> Vec<String> {
                 if value.get("workspace") != Some(&Value::Boolean(true)) && !is_itself {
                     found.push(format!("{name}: versions stand in the root Cargo.toml; use workspace = true"));
                 }
+                let is_named =
+                    |(in_src, source): &(bool, String)| (*in_src || kind != "dependencies") && names(source, name);
+                if !is_itself && !sources.iter().any(is_named) {
+                    found.push(format!("{name}: nothing names it; take it out of {kind}"));
+                }
             }
         }
     }
@@ -51,17 +79,26 @@ mod tests {
     use super::complaints;
 
     fn check(text: &str, expected: usize) {
-        let found = complaints(&text.parse().expect("TOML"));
+        let sources = [(true, "use a::x;".to_owned()), (false, "b_c::y()".to_owned())];
+        let found = complaints(&text.parse().expect("TOML"), &sources);
         assert_eq!(found.len(), expected, "{found:?}");
     }
 
     #[test]
     fn what_is_said_in_the_root_is_not_said_again() {
         let good = "package = { description = 'x', version.workspace = true }\nlints.workspace = true\n";
-        check(&format!("{good}[dependencies]\na.workspace = true\nb = {{ workspace = true, optional = true }}"), 0);
-        check(&format!("{good}[dependencies]\na = '1'\n[dev-dependencies]\nb = {{ version = '1' }}"), 2);
+        check(&format!("{good}[dependencies]\na.workspace = true"), 0);
+        check(&format!("{good}[dependencies]\na = '1'\n[dev-dependencies]\nb-c = {{ version = '1' }}"), 2);
         check(&format!("{good}[dev-dependencies]\na = {{ path = '.', features = ['x'] }}"), 0);
         check(&format!("{good}[target.'cfg(unix)'.dependencies]\na = '1'"), 1);
         check("package = { version = '1' }", 3);
+    }
+
+    #[test]
+    fn what_nothing_names_is_no_dependency() {
+        let good = "package = { description = 'x', version.workspace = true }\nlints.workspace = true\n";
+        check(&format!("{good}[dev-dependencies]\na.workspace = true\nb-c.workspace = true"), 0);
+        // Tests alone name one of them.
+        check(&format!("{good}[dependencies]\nb-c = {{ workspace = true, optional = true }}\nx.workspace = true"), 2);
     }
 }

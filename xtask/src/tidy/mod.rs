@@ -3,7 +3,7 @@
 //! | module | rule |
 //! |---|---|
 //! | [`floors`] | a crate depends only on strictly lower floors |
-//! | [`manifests`] | versions once, lints once, a description each |
+//! | [`manifests`] | versions once, lints once, a description each, no dependency that nobody names |
 //! | [`text`] | file length, forbidden words, printing |
 //! | [`links`] | relative links in the documents lead somewhere |
 //!

@@ -24,7 +24,7 @@
 //! | [`prove`] | the copy that stays is read before the other one goes |
 //! | [`reclaim`] | the `Reclaim` record and what follows from it |
 //! | [`compact`] | merging index segments |
-//! | [`unique`], [`freed`] | what would be freed |
+//! | [`mod@unique`], [`mod@freed`] | what would be freed |
 //!
 //! *Deliberately absent*: any cached index. A wrong entry in a cache costs everyone else a duplicate or an error; here it
 //! would cost data, so the index is loaded from the repository.

@@ -39,7 +39,7 @@ pub fn plan_removal(repo: &Repository, slot: &str) -> Result<KeySlotInfo> {
 
 /// Takes the slot whose name begins with `slot` out of force and deletes it; returns what of it could not be deleted.
 ///
-/// Whoever opened the repository with it before may have kept the keys themselves: for that there is [`super::revoke`].
+/// Whoever opened the repository with it before may have kept the keys themselves: for that there is [`super::revoke()`].
 ///
 /// # Errors
 /// `NotFound`, `Invalid` if ambiguous or the last one that opens anything, `Contended` if somebody else removed it at the

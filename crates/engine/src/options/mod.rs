@@ -66,7 +66,7 @@ pub enum Effect {
 /// Choices of one backup.
 #[derive(Clone, Debug, Default)]
 pub struct BackupOptions {
-    /// Series name; `None` derives one from the host and the paths.
+    /// Series name; `None` for the covered paths.
     pub name: Option<String>,
     /// Host recorded.
     pub host: String,
@@ -90,7 +90,8 @@ pub struct BackupOptions {
     pub excludes: Vec<String>,
     /// How hard to compress; `None` for the measured default.
     pub effort: Option<Effort>,
-    /// New content after which progress is recorded, so that a killed backup resumes there, bytes; `None` for 4 GiB.
+    /// New content after which progress is recorded, so that a killed backup resumes there, bytes; `None` for 4 GiB. It is
+    /// recorded every ten minutes too.
     pub progress_bytes: Option<u64>,
     /// Really write.
     pub effect: Effect,

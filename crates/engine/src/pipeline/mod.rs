@@ -8,6 +8,13 @@
 //! compressing what is in it. Parity, if asked for, takes one pack more to compute and is part of what is being uploaded.
 //!
 //! Nothing here is visible to anyone before a log record names the packs; a crash leaves orphans only.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `compress` | the compression stage |
+//! | `packer` | seals segments in order, closes packs, makes their parity, uploads both |
+//! | `sealer` | beginning packs: under whose keys, and how they are named |
+//! | `pool` | buffers of segments, used again |
 
 mod compress;
 mod packer;

@@ -1,7 +1,7 @@
 //! Parity for packs that have none, or whose parity is missing or damaged.
 //!
 //! Parity is made of packs that are byte for byte what was recorded, and of no others: what is damaged is for
-//! [`super::packs`]. New parity has a new name; the record that names it takes the old one out of force, and a prune deletes
+//! [`mod@super::packs`]. New parity has a new name; the record that names it takes the old one out of force, and a prune deletes
 //! that. Stopped anywhere, what was recorded stays.
 
 use super::{Content, RepairOptions};

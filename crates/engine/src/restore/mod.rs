@@ -7,6 +7,18 @@
 //! Files are planned in windows, so memory does not grow with the tree. A chunk whose stored copy is
 //! damaged is taken from another pack that holds it; one without a whole copy costs the files it
 //! belongs to and is reported. Everything else is given back.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `plan` | walks the tree, compares with what stands at the destination, groups pieces |
+//! | `standing` | what stands there already: whether it stays, is the same, is another name of something, or goes |
+//! | `content` | the content of one file, planned |
+//! | `window` | wanted chunks grouped by segment, segments into runs fetched together |
+//! | `work` | the workers: fetch, decode, check, write |
+//! | `file` | one file on its way |
+//! | `afterwards` | hard links, then directories |
+//! | `extraneous` | deleting what the snapshot does not have |
+//! | `absent` | a destination that is not there yet |
 
 pub mod absent;
 mod afterwards;

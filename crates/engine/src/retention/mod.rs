@@ -1,7 +1,7 @@
 //! Which snapshots a policy keeps: pure functions of what the log and the store say, no I/O.
 //!
 //! *Invariant*: no clock of a client makes a snapshot go that would stay without it. A snapshot whose time the store or the
-//! log's order contradicts is *flagged* by [`timeline`]; the others are decided as if it were not there ([`decide`]). So is one
+//! log's order contradicts is *flagged* by [`timeline`]; the others are decided as if it were not there ([`decide()`]). So is one
 //! of a source that was missing: a disk that was not mounted for a month takes the place of no snapshot of what was on it.
 //! And what is decided is decided twice by nobody: a policy applied to what it kept keeps all of it.
 //!
@@ -14,7 +14,7 @@
 //! | [`group`] | by what snapshots are grouped |
 //! | [`policy`] | the rules, spans and tags of a policy |
 //! | `periods` | hours, days, ISO weeks, months and years of a time zone |
-//! | [`decide`] | keep or drop, with the reasons |
+//! | [`mod@decide`] | keep or drop, with the reasons |
 //! | [`guard`] | how much may go in one run |
 //!
 //! *Deliberately absent*: reading the log, listing the store, writing records (`crate::forget`).

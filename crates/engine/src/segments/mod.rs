@@ -1,4 +1,11 @@
 //! Reading segments and nodes back: fetch, open, decompress, check.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `ahead` | bytes on their way before somebody has time for them |
+//! | `copies` | looking for a copy that is whole, whatever the index says |
+//! | `kept` | metadata packs in the cache, byte for byte |
+//! | `nodes` | tree and list nodes, the last few segments kept decoded |
 
 mod ahead;
 mod copies;

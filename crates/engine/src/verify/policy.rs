@@ -97,6 +97,9 @@ pub struct Overdue {
 
 /// Packs that are not read within `within_s`, seen at `now`; `damages` are those found by a verification, whether they
 /// are recorded or not.
+///
+/// # Errors
+/// `Internal` only.
 pub fn overdue(state: &State, damages: &[Damage], within_s: u64, now: Timestamp) -> Result<Overdue> {
     let found: HashSet<&str> = damages.iter().map(|damage| damage.object.as_str()).collect();
     let mut overdue = Overdue::default();

@@ -10,6 +10,12 @@
 //! Memory: 55 to 75 bytes a live pack (30 more once it was verified, 80 more with parity) and about 20 a reclaimed one, so the 170 000 packs of a 10 TiB repository
 //! take 12 MiB (twice that while a checkpoint is decoded), and about 1 KiB a snapshot: excludes and problem lists
 //! stay in the log.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `fold` | folding records into a state |
+//! | `hosts` | what hosts with write-only keys may say, and for how long |
+//! | `codec` | states as bytes |
 
 mod codec;
 mod fold;
