@@ -287,7 +287,8 @@ pub struct Metadata {
     pub flags: u32,
     /// Sorted by name.
     pub xattrs: Vec<Xattr>,
-    /// Set on every member of a hard-link group: the path of the group's first member in path order.
+    /// Set on every member of a hard-link group: what they have in common and no other group of the snapshot has. The path of
+    /// the group's first member when it was first stored, or, if another group has that, any other.
     pub link_group: Option<EntryPath>,
 }
 

@@ -120,3 +120,53 @@ fn a_file_whose_ctime_alone_changed_stays_one() {
         assert_eq!(std::fs::metadata(to.path().join("later")).expect("there").nlink(), 3, "{len}");
     }
 }
+
+/// A file `name` under two names below `tree`.
+fn two_names(tree: &Path, name: &str, other: &str, content: &str) {
+    for path in [name, other] {
+        std::fs::create_dir_all(tree.join(path).parent().expect("below the tree")).expect("directory");
+    }
+    std::fs::write(tree.join(name), content).expect("file");
+    std::fs::hard_link(tree.join(name), tree.join(other)).expect("link");
+}
+
+/// Backs `tree` up; nothing may be told, and it comes back as it is. Returns the files that were opened.
+fn backed_up(harness: &Harness, tree: &Path) -> usize {
+    let source = Counting::new(source_of(tree));
+    let report = harness.backup_source(&source, "tree").expect("backup");
+    assert!(report.problems.is_empty(), "{report:?}");
+    harness.assert_restores(&report.snapshot.expect("a snapshot"), tree, "links");
+    source.take_opened().len()
+}
+
+#[test]
+fn files_that_moved_share_nothing_with_those_that_took_their_place() {
+    for (folders, other) in [(["daily.0", "daily.1", "daily.2"], "daily.0/g"), (["a", "b", "c"], "z")] {
+        let (tree, harness) = (tempfile::tempdir().expect("temp"), Harness::with_repository(&small_packs()));
+        let folder = |at: usize| tree.path().join(folders[at]);
+        let name = |at: usize| format!("{}/f", folders[at]);
+        two_names(tree.path(), &name(0), &name(1), "old");
+        two_names(tree.path(), "unmoved/a", "unmoved/b", "unmoved");
+        assert_eq!(backed_up(&harness, tree.path()), 2);
+        // As backups by rotation do it: the directories move, the files in them are what they were.
+        for at in [1, 0] {
+            std::fs::rename(folder(at), folder(at + 1)).expect("renamed");
+        }
+        two_names(tree.path(), &name(0), other, "new");
+        // The name that the parent did not have is no more than another name.
+        assert_eq!(backed_up(&harness, tree.path()), 1);
+        assert_eq!(backed_up(&harness, tree.path()), 0);
+    }
+}
+
+#[test]
+fn a_name_that_stayed_is_not_one_with_what_came_to_the_first_name_of_its_file() {
+    let (tree, harness) = (tempfile::tempdir().expect("temp"), Harness::with_repository(&small_packs()));
+    let outside = tempfile::tempdir().expect("temp");
+    two_names(tree.path(), "a/x", "b", "only copy");
+    backed_up(&harness, tree.path());
+    std::fs::rename(tree.path().join("a"), outside.path().join("a")).expect("moved away");
+    two_names(tree.path(), "a/x", "a/y", "another");
+    assert_eq!(backed_up(&harness, tree.path()), 1);
+    assert_eq!(backed_up(&harness, tree.path()), 0);
+}

@@ -13,7 +13,7 @@ use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, check_stop};
 use decube_backup_core::source::Scanned;
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_format::tree::{Content, Extent, ListBuilder, TreeBuilder, TreeEntry, TreeRoot};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A group of hard links: what the name of it that was read last held.
 struct LinkGroup {
@@ -43,6 +43,8 @@ pub(super) struct Builder<'a> {
     hashers: Sender<HashJob>,
     /// By the name that the planner met first.
     links: HashMap<EntryPath, LinkGroup>,
+    /// The link groups there are in the tree.
+    link_groups: HashSet<EntryPath>,
     /// What the planner met first, of a name that is read again.
     again: Option<EntryPath>,
     list: ListBuilder,
@@ -59,9 +61,10 @@ impl<'a> Builder<'a> {
         hashers: Sender<HashJob>,
         list: ListBuilder,
     ) -> Self {
-        let (report, links, monitor) = (BackupReport::default(), HashMap::new(), readers.monitor);
+        let (report, monitor) = (BackupReport::default(), readers.monitor);
+        let (links, link_groups) = (HashMap::new(), HashSet::new());
         let roots = readers.source.describe().roots;
-        Self { dedup, report, tree, stat, monitor, readers, hashers, links, again: None, list, roots }
+        Self { dedup, report, tree, stat, monitor, readers, hashers, links, link_groups, again: None, list, roots }
     }
 
     /// Takes all work; returns when the planner is done.
@@ -73,7 +76,7 @@ impl<'a> Builder<'a> {
                 Work::Ready(items, seen) => {
                     for item in items {
                         match item {
-                            Item::Same(entry, identity) => self.same(*entry, identity, seen)?,
+                            Item::Same(entry, identity, first) => self.same(*entry, identity, first, seen)?,
                             Item::Link(scanned, relation, first) => self.link(*scanned, relation, &first, seen)?,
                             Item::Problem(problem) => self.problem(problem),
                             Item::Read(..) => return Err(gone()),
@@ -98,7 +101,7 @@ impl<'a> Builder<'a> {
     fn batch(&mut self, batch: BatchResult, seen: Timestamp) -> Result<()> {
         for item in batch.items {
             match item {
-                Ready::Same(entry, identity) => self.same(*entry, identity, seen)?,
+                Ready::Same(entry, identity, first) => self.same(*entry, identity, first, seen)?,
                 Ready::Link(scanned, relation, first) => self.link(*scanned, relation, &first, seen)?,
                 Ready::Problem(problem) => self.problem(problem),
                 Ready::Read(read) => {
@@ -198,7 +201,7 @@ impl<'a> Builder<'a> {
                 let message = format!("was {first} too, and changed after that was read: here they are two files");
                 self.problem(Problem::new(ProblemKind::Changed, path.as_bytes(), message));
             }
-            scanned.entry.meta.link_group = group.or_else(|| Some(path.clone()));
+            scanned.entry.meta.link_group = Some(group.unwrap_or_else(|| self.unshared(path.clone(), &path)));
             let (meta, identity) = (scanned.entry.meta.clone(), scanned.identity);
             let known = LinkGroup { kind, content: content.clone(), meta, identity, seen };
             self.links.insert(first.unwrap_or(path), known);
@@ -249,13 +252,26 @@ impl<'a> Builder<'a> {
         self.push(entry, scanned.identity, seen)
     }
 
-    fn same(&mut self, entry: TreeEntry, identity: Identity, seen: Timestamp) -> Result<()> {
-        if let Some(group) = &entry.entry.meta.link_group
-            && !self.links.contains_key(group)
-        {
-            let TreeEntry { entry, content } = &entry;
-            let (kind, content, meta) = (entry.kind.clone(), content.clone(), entry.meta.clone());
-            self.links.insert(entry.path.clone(), LinkGroup { kind, content, meta, identity: Some(identity), seen });
+    /// What is as in the parent; another name of what the planner met as `first`.
+    fn same(
+        &mut self,
+        mut entry: TreeEntry,
+        identity: Identity,
+        first: Option<EntryPath>,
+        mut seen: Timestamp,
+    ) -> Result<()> {
+        if let Some(wanted) = entry.entry.meta.link_group.take() {
+            let first = first.unwrap_or_else(|| entry.entry.path.clone());
+            if let Some(group) = self.links.get(&first).filter(|group| group.identity == Some(identity)) {
+                entry.entry.kind = group.kind.clone();
+                entry.entry.meta = group.meta.clone();
+                (entry.content, seen) = (group.content.clone(), group.seen);
+            } else {
+                entry.entry.meta.link_group = Some(self.unshared(wanted, &entry.entry.path));
+                let (kind, meta) = (entry.entry.kind.clone(), entry.entry.meta.clone());
+                let content = entry.content.clone();
+                self.links.insert(first, LinkGroup { kind, content, meta, identity: Some(identity), seen });
+            }
         }
         match entry.entry.kind {
             EntryKind::File { .. } => self.report.files_unchanged += 1,
@@ -263,6 +279,14 @@ impl<'a> Builder<'a> {
             _ => self.report.others += 1,
         }
         self.push(entry, Some(identity), seen)
+    }
+
+    /// What the names of one more file are to have in common: `wanted`, unless those of another have it. A file that kept it
+    /// from the parent may have moved, and another stands where it was.
+    fn unshared(&mut self, wanted: EntryPath, path: &EntryPath) -> EntryPath {
+        let numbers = (0u64..).filter_map(|n| EntryPath::new(n.to_string().as_bytes()).ok());
+        let mut names = [wanted, path.clone()].into_iter().chain(numbers);
+        names.find(|name| self.link_groups.insert(name.clone())).unwrap_or_else(|| path.clone())
     }
 
     fn count_read(&mut self, entry: &TreeEntry, relation: &Relation) {

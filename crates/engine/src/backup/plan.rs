@@ -34,8 +34,8 @@ pub(super) enum Relation {
 
 /// One entry on its way to the builder.
 pub(super) enum Item {
-    /// As in the parent, unread.
-    Same(Box<TreeEntry>, Identity),
+    /// As in the parent, unread; another name of an inode seen before under the given path, if it has several.
+    Same(Box<TreeEntry>, Identity, Option<EntryPath>),
     /// Attributes and content have to be read.
     Read(Box<Scanned>, Relation),
     /// Another name of an inode seen before under the given path.
@@ -122,8 +122,8 @@ pub(super) struct Planner<'a> {
     items: Vec<Item>,
     bytes: u64,
     to_read: usize,
-    /// First name and link group of every inode with several names.
-    links: HashMap<(u64, u64), (EntryPath, EntryPath)>,
+    /// First name of every inode with several names.
+    links: HashMap<(u64, u64), EntryPath>,
     seen: Timestamp,
 }
 
@@ -226,8 +226,7 @@ impl<'a> Planner<'a> {
         };
         // A directory's number of links counts what is in it.
         if let Some(identity) = scanned.identity.filter(|i| i.links > 1 && scanned.entry.kind != EntryKind::Directory) {
-            let path = scanned.entry.path.clone();
-            if let Some((first, _)) = self.first_name(&identity, &path, &path) {
+            if let Some(first) = self.first_name(&identity, &scanned.entry.path) {
                 self.items.push(Item::Link(Box::new(scanned), relation, first));
                 return self.flush_if_full();
             }
@@ -255,29 +254,18 @@ impl<'a> Planner<'a> {
 
     fn unchanged(&mut self, scanned: Scanned, before: TreeEntry, known: Identity) -> Result<(), Closed> {
         self.monitor.advance(Progress::BytesUnchanged, scanned.entry.kind.size());
-        // A name of the same inode that the parent did not have has to find this group, and be found by it.
-        let elsewhere = match &before.entry.meta.link_group {
-            Some(group) => self.first_name(&known, &scanned.entry.path, group).filter(|(_, g)| g != group),
-            None => None,
-        };
-        self.items.push(match elsewhere {
-            Some((first, _)) => Item::Link(Box::new(scanned), Relation::Known(Box::new(before)), first),
-            None => Item::Same(Box::new(before), known),
-        });
+        let has_names = before.entry.meta.link_group.is_some();
+        let first = if has_names { self.first_name(&known, &scanned.entry.path) } else { None };
+        self.items.push(Item::Same(Box::new(before), known, first));
         self.flush_if_full()
     }
 
-    /// The name under which this inode was seen before, with its link group; `None` if `path` is the first.
-    fn first_name(
-        &mut self,
-        identity: &Identity,
-        path: &EntryPath,
-        group: &EntryPath,
-    ) -> Option<(EntryPath, EntryPath)> {
+    /// The name under which this inode was seen before; `None` if `path` is the first.
+    fn first_name(&mut self, identity: &Identity, path: &EntryPath) -> Option<EntryPath> {
         match self.links.entry((identity.dev, identity.inode)) {
             Entry::Occupied(seen) => Some(seen.get().clone()),
             Entry::Vacant(place) => {
-                place.insert((path.clone(), group.clone()));
+                place.insert(path.clone());
                 None
             }
         }

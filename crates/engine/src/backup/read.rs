@@ -40,7 +40,7 @@ pub(super) enum RawExtent {
 
 /// An item after reading.
 pub(super) enum Ready {
-    Same(Box<TreeEntry>, Identity),
+    Same(Box<TreeEntry>, Identity, Option<EntryPath>),
     Read(Box<ReadEntry>),
     Link(Box<Scanned>, Relation, EntryPath),
     Problem(Problem),
@@ -117,7 +117,7 @@ impl ReadContext<'_> {
                 give(BatchResult { arena, items: std::mem::take(&mut ready), last: false });
             }
             ready.push(match item {
-                Item::Same(entry, identity) => Ready::Same(entry, identity),
+                Item::Same(entry, identity, first) => Ready::Same(entry, identity, first),
                 Item::Link(scanned, relation, first) => Ready::Link(scanned, relation, first),
                 Item::Problem(problem) => Ready::Problem(problem),
                 Item::Read(scanned, relation) => Ready::Read(Box::new(self.read_entry(*scanned, relation, &mut arena))),
