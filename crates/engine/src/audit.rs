@@ -6,16 +6,18 @@
 //!
 //! Host, user, program and time of a record are what its writer said; the store's own time stands beside it.
 
+use crate::odd_packs::odd_packs;
 use crate::options::Damage;
 use crate::repository::plain::record_numbers;
 use crate::repository::{Repository, WitnessStatus, unreadable_record};
 use crate::store::is_unreadable;
+use crate::verify::{Recording, record_damage};
 use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::{Result, Timestamp};
 use decube_backup_format::checkpoint::State;
 use decube_backup_format::header::Access;
 use decube_backup_format::ids::{PackName, SnapshotId, log_key, parse_seq_key, slot_key};
-use decube_backup_format::log::{Envelope, LabelChange, ObjectName, Payload, SlotChange, Stamp};
+use decube_backup_format::log::{Envelope, LabelChange, ObjectName, Payload, RecordHash, SlotChange, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -33,12 +35,23 @@ pub(crate) struct Walked {
     pub damage: Option<String>,
 }
 
-/// Shows every record of the log to `visit`, in order, checked; returns the number of records and the last one's hash.
-pub(crate) fn walk(repo: &Repository, visit: &mut dyn FnMut(Walked) -> Result<()>) -> Result<(u64, [u8; 32])> {
-    let mut state = State::new(repo.id());
+/// What a walk came to.
+pub(crate) struct WalkedLog {
+    /// Number of records.
+    records: u64,
+    /// The last one's hash.
+    head: RecordHash,
+    /// Whether the log goes on from where the repository was opened: others may have added to it since.
+    continues: bool,
+}
+
+/// Shows every record of the log to `visit`, in order, checked.
+pub(crate) fn walk(repo: &Repository, visit: &mut dyn FnMut(Walked) -> Result<()>) -> Result<WalkedLog> {
+    let (mut state, opened) = (State::new(repo.id()), repo.state());
     // A name behind the end tells that records before it are lost.
-    let numbers = record_numbers(&repo.store, 0, repo.state().next_seq())?;
-    let end = numbers.last().map_or(0, |last| last.saturating_add(1));
+    let numbers = record_numbers(&repo.store, 0, opened.next_seq())?;
+    let records = numbers.last().map_or(0, |last| last.saturating_add(1));
+    let mut continues = false;
     for seq in numbers {
         let lost = |what: String| Walked { seq, record: None, host: None, damage: Some(what) };
         let walked = match repo.store.get(&log_key(seq)?) {
@@ -47,9 +60,10 @@ pub(crate) fn walk(repo: &Repository, visit: &mut dyn FnMut(Walked) -> Result<()
             Err(error) if is_unreadable(&error) => lost(unreadable_record(&error)),
             Err(error) => return Err(error),
         };
+        continues |= state.next_seq() == opened.next_seq() && state.hash() == opened.hash();
         visit(walked)?;
     }
-    Ok((end, state.hash()))
+    Ok(WalkedLog { records, head: state.hash(), continues })
 }
 
 fn check(repo: &Repository, state: &mut State, seq: u64, bytes: &[u8]) -> Walked {
@@ -155,7 +169,7 @@ pub fn audit(
     repo.check_reader(Access::Read)?;
     let stored = stored_times(repo)?;
     let (mut damages, mut shown) = (Vec::new(), 0);
-    let (records, head) = walk(repo, &mut |walked| {
+    let WalkedLog { records, head, continues } = walk(repo, &mut |walked| {
         check_stop(monitor)?;
         let Walked { seq, record, host, damage } = walked;
         if let Some(what) = &damage {
@@ -170,9 +184,8 @@ pub fn audit(
         }
         Ok(())
     })?;
-    let state = repo.state();
-    if damages.is_empty() && head != state.hash() {
-        let object = log_key(records.saturating_sub(1))?.to_string();
+    if damages.is_empty() && !continues {
+        let object = log_key(repo.state().next_seq().saturating_sub(1))?.to_string();
         damages.push(Damage { object, what: "the log is not the one read before".into() });
     }
     let witness = witness_dir.map_or(Ok(WitnessStatus::Unknown), |dir| repo.witness_status(dir))?;
@@ -203,6 +216,37 @@ pub fn outline(repo: &Repository, witness_dir: Option<&Path>) -> Result<AuditRep
         beyond: Vec::new(),
         witness: witness_dir.map_or(Ok(WitnessStatus::Unknown), |dir| repo.witness_status(dir))?,
     })
+}
+
+/// What going on with a log as it is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Something proved that records are lost.
+    pub lost_records: bool,
+    /// Packs that the log has in force and the storage has not, as one has after a prune whose record is lost; they were
+    /// recorded as damaged.
+    pub absent_packs: u64,
+}
+
+/// Goes on with the log as it is, for good, and remembers it in `witness_dir`. No later backup relies on packs that are not
+/// there; with a write-only key, which cannot tell, only this host forgets what it saw before.
+///
+/// # Errors
+/// The store does not answer, or does not allow deleting or adding; the witness file cannot be written.
+pub fn accept(repo: &Repository, witness_dir: &Path, who: &Recording) -> Result<Accepted> {
+    let mut accepted = Accepted::default();
+    if repo.host().is_none() {
+        accepted.lost_records = repo.accept_lost_records()?;
+        let state = repo.state();
+        let mut absent = odd_packs(repo, &state)?;
+        absent.retain(|pack| !state.is_damaged(pack));
+        accepted.absent_packs = absent.len() as u64;
+        if !absent.is_empty() {
+            record_damage(repo, who, absent, Vec::new())?;
+        }
+    }
+    repo.accept_history(witness_dir)?;
+    Ok(accepted)
 }
 
 impl AuditFilter {

@@ -282,3 +282,14 @@ fn what_verifications_found_is_told() {
     assert_eq!(told(2), BTreeMap::from([("damaged", lost.id.to_hex())]));
     assert_eq!(told(1), BTreeMap::from([("verified", sound.len().to_string())]));
 }
+
+#[test]
+fn what_others_add_after_it_was_opened_is_no_other_log() {
+    let (harness, _tree) = eventful();
+    let repo = harness.repository();
+    append(&harness.somebody_else().repository(), Payload::Note { text: "meanwhile".into() }, Vec::new());
+    let (entries, report) = audited(&repo, &AuditFilter::default(), None);
+    assert_eq!((report.records, words(&entries).last()), (7, Some(&"note")));
+    assert!(report.damages.is_empty(), "{report:?}");
+    assert_ne!(report.head, repo.state().hash());
+}

@@ -2,14 +2,15 @@
 
 mod common;
 
-use common::records::append;
+use common::records::{append, forget};
 use common::{ALL_DATA, Harness, key, small_packs, source_of};
 use decube_backup_core::monitor::Silent;
 use decube_backup_core::{ErrorKind, Result};
-use decube_backup_engine::audit::{AuditFilter, audit};
-use decube_backup_engine::gc::{self, PruneOptions};
+use decube_backup_engine::audit::{self, Accepted, AuditFilter, audit};
+use decube_backup_engine::gc::{self, MaxUnused, PruneOptions};
 use decube_backup_engine::options::{Effect, TagChange, VerifyDepth};
 use decube_backup_engine::repair::{self, RepairOptions};
+use decube_backup_engine::verify::Recording;
 use decube_backup_engine::{Environment, Repository, tags};
 use decube_backup_format::ids::{SnapshotId, checkpoint_key, log_key};
 use decube_backup_format::log::Payload;
@@ -224,4 +225,28 @@ fn what_else_lies_among_the_records_hides_none() {
         assert!(!trail.damages.is_empty(), "{name}");
         assert!(plan(&reader.repository()).is_err(), "{name}: nothing is deleted by such a log");
     }
+}
+
+#[test]
+fn what_a_lost_prune_deleted_is_relied_on_no_more_once_the_log_is_accepted() {
+    let harness = Harness::with_repository(&small_packs());
+    let tree = tempfile::tempdir().expect("temp");
+    std::fs::write(tree.path().join("file"), common::noise(3, 300_000)).expect("written");
+    let snapshot = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    forget(&harness, snapshot);
+    let all = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+    gc::plan(&harness.repository(), &all, &Silent).and_then(|plan| plan.run(&Silent)).expect("pruned");
+    let packs =
+        |harness: &Harness| harness.memory.objects().keys().filter(|key| key.as_str().starts_with("packs/d/")).count();
+    assert_eq!(packs(&harness), 0);
+    let last = harness.repository().state().next_seq() - 1;
+    lose(&harness, last..last + 1);
+    let witness = tempfile::tempdir().expect("temp");
+    let accept = |harness: &Harness| audit::accept(&harness.repository(), witness.path(), &Recording::default());
+    let user = harness.somebody_else();
+    let accepted = accept(&user).expect("accepted");
+    assert!(accepted.absent_packs > 0, "{accepted:?}");
+    assert_eq!(accept(&user).expect("again"), Accepted::default());
+    let next = user.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    user.assert_restores(&next, tree.path(), "what is there no more was stored again");
 }

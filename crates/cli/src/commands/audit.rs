@@ -6,13 +6,14 @@ use crate::credentials::Asking;
 use crate::exit::{Exit, Outcome};
 use crate::output::{Bar, Console, Format};
 use crate::session::Session;
-use crate::units;
+use crate::{surroundings, units};
 use decube_backup_core::display::display_line;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::Environment;
-use decube_backup_engine::audit::{AuditEntry, AuditFilter, AuditReport, audit, outline};
+use decube_backup_engine::audit::{AuditEntry, AuditFilter, AuditReport, accept, audit, outline};
 use decube_backup_engine::options::Damage;
 use decube_backup_engine::repository::WitnessStatus;
+use decube_backup_engine::verify::Recording;
 use decube_backup_format::ids::hex;
 use serde_json::json;
 
@@ -48,10 +49,18 @@ pub(super) fn run(session: &Session, args: &AuditArgs) -> Outcome {
         let dir = witness_dir.ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "audit", "there is no place to remember it").with_hint("give --state-dir")
         })?;
-        if is_reader && repository.accept_lost_records()? {
+        let who = Recording { host: surroundings::host(), username: surroundings::user() };
+        let accepted = accept(&repository, &dir, &who)?;
+        if accepted.lost_records {
             session.log_is_accepted();
         }
-        repository.accept_history(&dir)?;
+        if accepted.absent_packs > 0 {
+            console.warn(format_args!(
+                "{} of this log cannot be found, and no backup relies on them any more: run the usual backups, then \
+                 `decube-backup verify` names what they cost",
+                units::count(accepted.absent_packs, "pack")
+            ));
+        }
     }
     summary(console, args, &report)?;
     let diverged = !args.accept && (report.witness.to_error().is_some() || !report.beyond.is_empty());

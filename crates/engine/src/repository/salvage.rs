@@ -36,7 +36,7 @@ impl Repository {
         let hint = match is_last {
             true => {
                 "restoring still works; put the record back from a replica. If there is none: it is the log's last one, so moving \
-                 it away and `decube-backup audit --accept` goes on without what it said, such as the newest snapshot"
+                 it away and `decube-backup audit --accept`, before anything else, goes on without what it said, such as the newest snapshot"
             }
             false => "restoring still works; put the record back from a replica, or start a new repository",
         };
