@@ -91,7 +91,7 @@ impl PrunePlan<'_> {
         if reclaimed.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSpace)
             && let Some(first) = full
         {
-            return Err(no_room(first, 0));
+            return Err(no_room(first, report.bytes_deleted));
         }
         let gone = reclaimed?;
         let state = repo.state();
@@ -151,8 +151,8 @@ fn advise(repo: &Repository, condemn: &[PackName], stamp: &dyn Fn() -> Stamp) ->
 fn no_room(error: Error, freed: u64) -> Error {
     let hint = match freed {
         0 => {
-            "every snapshot is whole; free some space there, or let `decube-backup prune --max-unused unlimited` take what needs \
-             no copying, with `--leftovers-older-than 0` what stopped runs left as well"
+            "every snapshot is whole; free some space there, of other files on it too, and run prune again; what stopped runs \
+             left, `--leftovers-older-than 0` takes as well"
         }
         _ => {
             "every snapshot is whole, and what needs no copying is deleted; run prune again to go on in the room it left"

@@ -106,16 +106,14 @@ impl Repack<'_> {
         };
         std::thread::scope(|scope| {
             let mut writer = ChunkWriter::start(scope, context, settings);
-            let outcome = self.copy_all(&mut writer, settings, sources, copied);
-            let added = match &outcome {
-                Ok(()) => writer.flush()?,
+            let copying = self.copy_all(&mut writer, settings, sources, copied).and_then(|()| writer.flush());
+            let (added, failed) = match copying {
+                Ok(added) => (added, None),
                 // What is in full packs need not be copied again.
-                Err(_) => writer.stop().unwrap_or_default(),
+                Err(error) => (writer.stop().unwrap_or_default(), Some(error)),
             };
-            match (outcome, self.record(added, copied)) {
-                (Err(error), _) => Err(error),
-                (Ok(()), recorded) => recorded,
-            }
+            let recorded = self.record(added, copied);
+            failed.map_or(recorded, Err)
         })
     }
 

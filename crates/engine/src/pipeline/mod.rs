@@ -277,10 +277,11 @@ impl ChunkWriter {
         self.settle(Unfinished::Close)
     }
 
-    /// Gives up what is in no full pack yet, waits until the full ones are durable; returns those no flush returned.
+    /// Gives up what is in no full pack yet, waits until the full ones are durable; returns those no flush returned. After
+    /// a failure too, those that were stored all the same.
     ///
     /// # Errors
-    /// The first error of any stage.
+    /// The first error of any stage, if there was none before.
     pub fn stop(&mut self) -> Result<Vec<AddedPack>> {
         self.settle(Unfinished::GiveUp)
     }

@@ -71,8 +71,12 @@ impl<'a> Packer<'a> {
     pub(super) fn run(mut self, order: &Receiver<Ordered>, failure: &Failure) {
         self.work(order, failure);
         // What stays in a queue lives as long as the queue: who waits for the answer to a question in it would wait for
-        // ever. So everything is taken out and dropped until nobody can ask any more.
-        order.iter().for_each(drop);
+        // ever. So everything is taken out until nobody can ask any more. What became durable is told even now.
+        for item in order {
+            if let Ordered::Settle(Unfinished::GiveUp, answer) = item {
+                let _ = answer.send(self.durable());
+            }
+        }
     }
 
     /// Until the end of the work, or a failure of this stage or one before it.
@@ -196,6 +200,16 @@ impl<'a> Packer<'a> {
             self.added.push(added);
         }
         Ok(())
+    }
+
+    /// What was added since the last answer, after a failure: the uploads that succeed all the same.
+    fn durable(&mut self) -> Vec<AddedPack> {
+        while !self.uploads.is_empty() {
+            if let Err(error) = self.wait_oldest() {
+                tracing::debug!(error = %error.chain(), "one more pack was not stored");
+            }
+        }
+        std::mem::take(&mut self.added)
     }
 
     fn settle(&mut self, unfinished: Unfinished) -> Result<Vec<AddedPack>> {
