@@ -53,7 +53,9 @@ pub(crate) fn fold_plain_rest(store: &Store, state: &mut State) -> Result<(u64, 
             Err(error) if is_unreadable(&error) => None,
             read => read?.and_then(|bytes| Envelope::decode(&bytes).ok()),
         };
-        let Some(envelope) = envelope.filter(|it| it.repository == state.repository() && it.seq == seq) else {
+        // The last number there is has no next one: no log comes to it.
+        let is_ours = |it: &Envelope| it.repository == state.repository() && it.seq == seq && seq < u64::MAX;
+        let Some(envelope) = envelope.filter(is_ours) else {
             damaged.push(seq);
             continue;
         };

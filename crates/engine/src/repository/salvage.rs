@@ -100,7 +100,8 @@ pub(crate) fn fold_readable(repo: &Repository, state: &mut State) -> Result<(u64
             Err(error) if is_unreadable(&error) => None,
             read => read?,
         };
-        let Some((envelope, payload)) = read else {
+        // The last number there is has no next one: no log comes to it.
+        let Some((envelope, payload)) = read.filter(|_| seq < u64::MAX) else {
             damaged.push(seq);
             continue;
         };
