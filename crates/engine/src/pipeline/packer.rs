@@ -5,7 +5,7 @@ use crossbeam_channel::Receiver;
 use decube_backup_core::monitor::Progress;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::Codec;
-use decube_backup_format::ids::{self, PackKind, PackName, ParityId, ParityName};
+use decube_backup_format::ids::{self, PackKind, PackName, ParityId, ParityName, ShortId};
 use decube_backup_format::log::{AddedObject, ObjectName};
 use decube_backup_format::pack::{FinishedPack, Footer, PackWriter};
 use decube_backup_format::parity::{Overhead, ParityEncoder};
@@ -103,15 +103,11 @@ impl<'a> Packer<'a> {
         let target = self.target(kind);
         let Segment { body, codec, raw_len, chunks } = segment;
         let (mut chunks, mut body_at, mut raw_len) = (&chunks[..], 0, raw_len);
-        while codec == Codec::Stored {
-            let mut pack = self.take_pack(kind)?;
-            let Some(cut) = pack.cut(chunks, target) else {
-                *self.open_pack(kind) = Some(pack);
-                break;
-            };
+        while let Some(cut) = self.cut(kind, codec, chunks)? {
             let (taken, rest) = chunks.split_at(cut);
             let len = taken.iter().map(|&(_, len)| len).sum();
             let end = body_at + len as usize;
+            let mut pack = self.take_pack(kind)?;
             pack.append(codec, body.get(body_at..end).unwrap_or_default(), len, taken)?;
             self.close(pack)?;
             (chunks, body_at, raw_len) = (rest, end, raw_len - len);
@@ -124,6 +120,18 @@ impl<'a> Packer<'a> {
         }
         *self.open_pack(kind) = Some(pack);
         Ok(())
+    }
+
+    /// How many of `chunks`, encoded by `codec`, still go into the open pack of `kind`, if it is to be closed between them.
+    fn cut(&mut self, kind: PackKind, codec: Codec, chunks: &[(ShortId, u32)]) -> Result<Option<usize>> {
+        if codec != Codec::Stored {
+            return Ok(None);
+        }
+        let target = self.target(kind);
+        let pack = self.take_pack(kind)?;
+        let cut = pack.cut(chunks, target);
+        *self.open_pack(kind) = Some(pack);
+        Ok(cut)
     }
 
     /// Size at which a pack of `kind` is closed, bytes.
