@@ -34,3 +34,24 @@ fn what_a_pattern_wants_comes_back_whatever_other_metadata_cannot_be_read() {
         assert_eq!(std::fs::read_to_string(wanted(target)).expect(target), "wanted");
     }
 }
+
+#[test]
+fn a_pack_that_cannot_be_looked_at_is_named_and_stops_neither_verify_nor_repair_nor_prune() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "-q"]).expect(0);
+    let pack = objects(&world, "packs/d").pop().expect("a data pack");
+    let fifo = |object: &Path| {
+        std::fs::remove_file(object).expect("removed");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, object, kind, mode, 0).expect("FIFO");
+    };
+    for put_in_its_place in [put_a_loop as fn(&Path), fifo] {
+        put_in_its_place(&pack);
+        world.run(&["verify"]).expect(13).says("damaged: packs/d/").says("object cannot be read").says("big.bin");
+        world.run(&["verify", "--scrub"]).expect(13).says("damaged: packs/d/").says("object cannot be read");
+        world.run(&["repair", "packs"]).expect(13).says("packs/d/").says("object cannot be read");
+        world.run(&["prune", "-n"]).expect(0);
+        // A backup that reads everything asks for each pack too.
+        world.run(&["backup", "--force", "src", "-q", "-n"]).expect(0);
+    }
+}
