@@ -32,7 +32,6 @@ mod work;
 
 use crate::options::{Effect, RestoreOptions, RestoreReport, Snapshot};
 use crate::repository::Repository;
-use crate::segments::is_damage;
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_core::target::Target;
@@ -161,11 +160,6 @@ impl<'a> Tally<'a> {
 
 fn stopped() -> Error {
     Error::new(ErrorKind::Interrupted, "restore", "the repository's storage does not answer")
-}
-
-/// What kind of problem it is that content could not be read.
-fn loss(error: &Error) -> ProblemKind {
-    if is_damage(error) { ProblemKind::Damaged } else { ProblemKind::Unreadable }
 }
 
 /// Restores `snapshot` into `target`.
