@@ -32,6 +32,7 @@ fn main() {
         Trial::test("leftovers_are_invisible_and_only_old_ones_removed", leftovers),
         Trial::test("a_missing_directory_reads_as_empty_and_is_made_private", missing_directory),
         Trial::test("foreign_files_are_not_objects", foreign_files),
+        Trial::test("an_object_that_cannot_be_looked_at_hides_no_other_one", unlooked),
         Trial::test("a_name_through_or_onto_a_folder_is_refused", folders_in_the_way),
         needs(mounts, "a_full_file_system_says_what_was_kept", full_file_system),
         needs(mounts, "a_read_only_file_system_reads_and_says_so_on_write", read_only_file_system),
@@ -170,6 +171,21 @@ fn foreign_files() -> Tested {
     assert_eq!(on_runtime(sink.get(&key("dangling"), ByteRange::Full))?, None);
     let error = on_runtime(sink.get(&key("fifo"), ByteRange::Full)).expect_err("not an object");
     assert_eq!(error.kind(), ErrorKind::Corrupt);
+    Ok(())
+}
+
+fn unlooked() -> Tested {
+    let dir = tempfile::tempdir()?;
+    let sink = FsSink::open(dir.path())?;
+    for name in ["packs/a", "packs/c"] {
+        put(&sink, name, "x", PutMode::CreateNew)?;
+    }
+    // As an inode that cannot be read: its name is there, and looking at it is an error.
+    symlink("b", dir.path().join("packs/b"))?;
+    let listed = on_runtime(sink.list_sorted("packs/"))?;
+    let listed: Vec<_> = listed.iter().map(|object| (object.key.as_str(), object.len)).collect();
+    assert_eq!(listed, [("packs/a", 1), ("packs/b", 0), ("packs/c", 1)]);
+    assert_eq!(on_runtime(sink.stat(&key("packs/b"))).expect_err("not looked at").kind(), ErrorKind::Io);
     Ok(())
 }
 

@@ -115,7 +115,7 @@ pub enum ByteRange {
 pub struct ObjectMeta {
     /// Its name.
     pub key: Key,
-    /// Its length, bytes.
+    /// Its length, bytes; 0 in a listing if the store cannot look at it, of which `stat` tells.
     pub len: u64,
     /// The store's own time of last write, Unix milliseconds, where it has one.
     pub modified_ms: Option<i64>,

@@ -2,7 +2,7 @@
 
 use crate::options::{Difference, Snapshot};
 use crate::repository::Repository;
-use crate::segments::Nodes;
+use crate::segments::{Nodes, is_damage};
 use decube_backup_core::entry::{Entry, EntryKind, EntryPath};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::ids::log_key;
@@ -41,8 +41,8 @@ pub fn whole_manifest(repo: &Repository, snapshot: &Snapshot) -> Result<Snapshot
 /// Calls `visit` for `path` and what is below it, in path order.
 ///
 /// # Errors
-/// `NotFound` if there is no such path; `Corrupt` where the tree is damaged, after everything else was visited; what `visit`
-/// yields.
+/// `NotFound` if there is no such path; what reading yields where a part of the tree cannot be read, after everything else was
+/// visited; at once what `visit` yields, or that the store does not answer.
 pub fn list(
     repo: &Repository,
     snapshot: &Snapshot,
@@ -77,14 +77,19 @@ pub fn list(
     }
 }
 
-/// The next entry that can be read; keeps the first damage on the way there.
+/// The next entry that can be read; keeps the first error on the way there that [`costs_a_part`].
 fn next_readable(cursor: &mut TreeCursor<'_, Nodes<'_>>, damage: &mut Option<Error>) -> Result<Option<TreeEntry>> {
     loop {
         match cursor.next() {
-            Err(error) if error.kind() == ErrorKind::Corrupt => _ = damage.get_or_insert(error),
+            Err(error) if costs_a_part(&error) => _ = damage.get_or_insert(error),
             answer => return answer,
         }
     }
+}
+
+/// Whether `error` says that a part of a tree cannot be read, and nothing of the rest.
+pub fn costs_a_part(error: &Error) -> bool {
+    is_damage(error) || error.kind() == ErrorKind::PermissionDenied
 }
 
 /// The first path that sorts after everything below `path`.
@@ -114,7 +119,8 @@ pub(crate) fn no_such_path(path: &EntryPath) -> Error {
 /// Calls `visit` for every entry `matcher` accepts.
 ///
 /// # Errors
-/// `Corrupt` where the tree is damaged, after everything else was visited; what `visit` yields.
+/// What reading yields where a part of the tree cannot be read, after everything else was visited; at once what `visit` yields, or that
+/// the store does not answer.
 pub fn find(
     repo: &Repository,
     snapshot: &Snapshot,

@@ -2,19 +2,20 @@
 
 mod common;
 
+use common::bad_sectors::BadSectors;
 use common::{Harness, Scratch, inside, noise, small_packs, source_of};
 use decube_backup_backend_fs::compare::{CompareOptions, compare_trees};
 use decube_backup_backend_fs::torture::{self, Scale};
-use decube_backup_core::ErrorKind;
 use decube_backup_core::entry::EntryPath;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Silent};
+use decube_backup_core::{ErrorKind, Key};
 use decube_backup_engine::browse;
-use decube_backup_engine::dump::dump_tar;
+use decube_backup_engine::dump::{dump_file, dump_tar};
 use decube_backup_engine::options::InitOptions;
 use rustix::fs::XattrFlags;
 use std::fs;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 #[test]
 fn tar_unpacks_a_dump_with_everything_that_tar_knows() {
@@ -90,6 +91,35 @@ fn what_is_lost_is_told_and_takes_nothing_with_it() {
         let mut value = [0; 16];
         let len = rustix::fs::getxattr(unpacked.join("other"), "user.a=%b", &mut value).expect("attribute");
         assert_eq!(&value[..len], b"value");
+    }
+}
+
+#[test]
+fn only_what_is_damaged_is_called_so_and_a_storage_that_does_not_answer_ends_a_dump() {
+    let tree = tempfile::tempdir().expect("temp");
+    fs::write(tree.path().join("file"), noise(1, 100_000)).expect("file");
+    let harness = Harness::with_repository(&InitOptions::default());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    for (kind, told) in [
+        (ErrorKind::PermissionDenied, Some(ProblemKind::Unreadable)),
+        (ErrorKind::Io, Some(ProblemKind::Damaged)),
+        (ErrorKind::Corrupt, Some(ProblemKind::Damaged)),
+        (ErrorKind::Unavailable, None),
+    ] {
+        for prefix in ["packs/m/", "packs/d/"] {
+            let fails = move |key: &Key| key.as_str().starts_with(prefix);
+            let sink = BadSectors::in_objects(harness.sink.clone(), kind, fails);
+            let user = harness.somebody_else().through(Arc::new(sink));
+            let (repo, snapshot, mut out) = (user.repository(), user.snapshot(&id), Vec::new());
+            let listener = Listener::default();
+            let dumped = dump_tar(&repo, &snapshot, &EntryPath::root(), &mut out, &listener);
+            let kinds: Vec<_> = listener.0.into_inner().expect("lock").iter().map(|problem| problem.kind).collect();
+            assert_eq!(kinds, Vec::from_iter(told), "{kind:?} {prefix}");
+            assert_eq!(dumped.map_err(|error| error.kind()).err(), told.is_none().then_some(kind), "{prefix}");
+            let file = inside(&tree.path().join("file"));
+            let error = dump_file(&repo, &snapshot, &file, &mut out).expect_err("not read");
+            assert_eq!(error.kind(), kind, "{prefix}");
+        }
     }
 }
 

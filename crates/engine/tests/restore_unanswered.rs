@@ -7,7 +7,7 @@ use common::nowhere::{Into, Nowhere};
 use common::{Harness, noise};
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind};
 use decube_backup_core::{ErrorKind, Result};
-use decube_backup_engine::options::{InitOptions, RestoreOptions, RestoreReport};
+use decube_backup_engine::options::{InitOptions, Overwrite, RestoreOptions, RestoreReport};
 use decube_backup_engine::restore;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +40,15 @@ impl Monitor for Listener {
 
 /// Restores files where reading what is below `prefix` fails with `kind`.
 fn restored(kind: ErrorKind, prefix: &'static str, monitor: &Listener) -> Result<RestoreReport> {
+    restored_over(Overwrite::default(), kind, prefix, monitor)
+}
+
+fn restored_over(
+    overwrite: Overwrite,
+    kind: ErrorKind,
+    prefix: &'static str,
+    monitor: &Listener,
+) -> Result<RestoreReport> {
     let tree = tempfile::tempdir().expect("temp");
     for n in 0..FILES {
         std::fs::write(tree.path().join(format!("{n:02}")), noise(n, 20_000)).expect("file");
@@ -49,7 +58,8 @@ fn restored(kind: ErrorKind, prefix: &'static str, monitor: &Listener) -> Result
     let broken = BadSectors::in_objects(harness.sink.clone(), kind, move |key| key.as_str().starts_with(prefix));
     let broken = harness.somebody_else().through(Arc::new(broken));
     let target = Into(Arc::new(Anything));
-    restore::restore(&broken.repository(), &broken.snapshot(&id), &RestoreOptions::default(), &target, monitor)
+    let options = RestoreOptions { overwrite, ..RestoreOptions::default() };
+    restore::restore(&broken.repository(), &broken.snapshot(&id), &options, &target, monitor)
 }
 
 #[test]
@@ -60,6 +70,19 @@ fn a_storage_that_does_not_answer_ends_the_restore_and_is_not_called_damage() {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
         assert!(error.hint().is_some_and(|hint| hint.contains("run the same command again")), "{error:?}");
         assert_eq!(*listener.problems.lock().expect("lock"), [], "{prefix}");
+    }
+}
+
+#[test]
+fn who_overwrites_nothing_is_told_that_unfinished_files_stay() {
+    for (overwrite, told) in [(Overwrite::Never, true), (Overwrite::IfNewer, false), (Overwrite::IfChanged, false)] {
+        let ended = restored_over(overwrite, ErrorKind::Unavailable, "packs/d/", &Listener::default());
+        let stopped =
+            restored_over(overwrite, ErrorKind::Corrupt, "packs/d/", &Listener { stops: true, ..Listener::default() });
+        for error in [ended, stopped].map(|done| done.expect_err("ended")) {
+            let hint = error.hint().expect("a hint");
+            assert_eq!(hint.contains("leaves files that were begun and not finished"), told, "{overwrite:?}: {hint}");
+        }
     }
 }
 

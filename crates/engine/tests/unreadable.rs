@@ -147,6 +147,44 @@ fn an_object_that_cannot_be_read_stops_neither_a_look_at_the_others_nor_its_repa
 }
 
 #[test]
+fn a_pack_that_cannot_be_looked_at_is_named_with_its_files_and_stops_nothing() {
+    let harness = Harness::with_repository(&small_packs());
+    two_trees(&harness);
+    let pack = harness.memory.objects().into_keys().find(|key| key.as_str().starts_with("packs/d/")).expect("there");
+    let without = |harness: &Harness, kind, bad: &Key| {
+        let bad = bad.clone();
+        let sink = BadSectors::in_inodes(harness.sink.clone(), kind, move |key| *key == bad);
+        harness.somebody_else().through(Arc::new(sink))
+    };
+    let look = RepairOptions { effect: Effect::DryRun, ..RepairOptions::default() };
+    for kind in KINDS {
+        let reader = || without(&harness, kind, &pack);
+        for depth in [VerifyDepth::Structure, VerifyDepth::Scrub, ALL_DATA] {
+            let report = reader().verify(depth);
+            assert_eq!(names(&report), [pack.as_str()], "{kind:?} {depth:?}: {:?}", report.damages);
+            assert!(report.damages[0].what.contains("the medium is broken"), "{kind:?} {depth:?}: {report:?}");
+            assert!(report.affected_count > 0, "{kind:?} {depth:?}: {report:?}");
+        }
+        assert_eq!(names(&scrub(&reader().environment(), &Silent).expect("scrub")), [pack.as_str()], "{kind:?}");
+        let report = repair::packs(&reader().repository(), &look, &Silent).expect("looked");
+        assert_eq!(report.damaged, 1, "{kind:?}");
+    }
+    let reader = without(&harness, ErrorKind::Unavailable, &pack);
+    let options = VerifyOptions { depth: VerifyDepth::Structure, snapshots: None };
+    let error = verify(&reader.repository(), &options, &Silent).expect_err("not answered");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+
+    let harness = Harness::with_repository(&small_packs()).with_parity(10);
+    two_trees(&harness);
+    let parity = harness.memory.objects().into_keys().find(|key| key.as_str().starts_with("parity/")).expect("there");
+    for kind in KINDS {
+        let reader = without(&harness, kind, &parity);
+        let report = repair::parity(&reader.repository(), &look, &Silent).expect("looked");
+        assert_eq!(report.damaged.iter().map(|damage| &damage.object).collect::<Vec<_>>(), [parity.as_str()]);
+    }
+}
+
+#[test]
 fn something_that_is_no_object_in_the_place_of_the_next_record_is_damage_and_reading_goes_on() {
     let harness = Harness::with_repository(&small_packs());
     let trees = two_trees(&harness);

@@ -9,8 +9,8 @@ use decube_backup_core::sink::ObjectMeta;
 use decube_backup_core::{Error, ErrorKind, Key, Result};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use std::fs::{DirEntry, Metadata};
-use std::io;
+use rustix::io::Errno;
+use std::fs::DirEntry;
 use std::sync::Arc;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -72,34 +72,54 @@ fn walk(store: &Store, prefix: &str, sender: &Sender<Step>) -> Result<Result<()>
             Err(e) => return Ok(Err(failed(e))),
         };
         for entry in entries {
-            let found = entry.and_then(|entry| look(&entry, &folder, start));
-            match found {
-                Ok(None) => {}
-                Ok(Some((key, metadata))) if metadata.is_dir() => folders.push((format!("{key}/"), "")),
-                Ok(Some((key, metadata))) => {
-                    let step = Step::Object(object_meta(key, &metadata));
-                    sender.blocking_send(step).map_err(|_| Unheard)?;
-                }
-                Err(e) => return Ok(Err(failed(e))),
+            match entry.map_err(&failed).and_then(|entry| look(&entry, &folder, start)) {
+                Ok(Found::Nothing) => {}
+                Ok(Found::Folder(key)) => folders.push((format!("{key}/"), "")),
+                Ok(Found::Object(object)) => sender.blocking_send(Step::Object(object)).map_err(|_| Unheard)?,
+                Err(error) => return Ok(Err(error)),
             }
         }
     }
     Ok(Ok(()))
 }
 
-/// The entry if it is an object or a folder whose name starts with `start` and can be part of a key.
-/// Foreign files, unfinished objects and what vanished meanwhile are not there.
-fn look(entry: &DirEntry, folder: &str, start: &str) -> io::Result<Option<(Key, Metadata)>> {
+enum Found {
+    Object(ObjectMeta),
+    Folder(Key),
+    /// Foreign files, unfinished objects and what vanished meanwhile.
+    Nothing,
+}
+
+/// What an entry is whose name starts with `start` and can be part of a key.
+fn look(entry: &DirEntry, folder: &str, start: &str) -> Result<Found> {
     let name = entry.file_name();
     let name = name.to_str().filter(|name| name.starts_with(start));
     // Keys are bounded in length, which also ends a walk through links that lead in a circle.
     let Some(key) = name.and_then(|name| Key::new(format!("{folder}{name}")).ok()) else {
-        return Ok(None);
+        return Ok(Found::Nothing);
     };
+    let path = entry.path();
     // Follows links, as `get` does.
-    match std::fs::metadata(entry.path()) {
-        Ok(metadata) => Ok((metadata.is_file() || metadata.is_dir()).then_some((key, metadata))),
-        Err(e) if fault::is_absent(&e) => Ok(None),
-        Err(e) => Err(e),
+    match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => Ok(Found::Folder(key)),
+        Ok(metadata) if metadata.is_file() => Ok(Found::Object(object_meta(key, &metadata))),
+        Ok(_) => Ok(Found::Nothing),
+        Err(e) if fault::is_absent(&e) => Ok(Found::Nothing),
+        Err(e) => {
+            let errno = Errno::from_io_error(&e);
+            let error = fault::error("list", "cannot stat object", &path, e);
+            match (entry.file_type(), errno) {
+                // Reading it says what is the matter.
+                (Ok(kind), _) if kind.is_dir() => Ok(Found::Folder(key)),
+                // One object that cannot be looked at hides no other one.
+                (Ok(kind), Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG)) if kind.is_file() => Ok(unlooked(key)),
+                (Ok(_), Some(Errno::LOOP)) => Ok(unlooked(key)),
+                _ => Err(error),
+            }
+        }
     }
+}
+
+fn unlooked(key: Key) -> Found {
+    Found::Object(ObjectMeta { key, len: 0, modified_ms: None })
 }

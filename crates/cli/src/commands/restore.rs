@@ -169,7 +169,7 @@ fn with_directories_above(
     });
     match looked {
         // Everything else comes back; the restore itself says what is lost.
-        Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
+        Err(error) if !browse::costs_a_part(&error) => return Err(error),
         Err(_) => matched = true,
         Ok(()) => {}
     }

@@ -20,4 +20,5 @@ mod schema;
 mod stopped;
 mod unannounced;
 mod unheard;
+mod unreadable;
 mod world;

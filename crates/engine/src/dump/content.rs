@@ -110,9 +110,9 @@ impl<'r, 'a> ContentReader<'r, 'a> {
         self.lost
     }
 
-    /// `len` bytes are lost.
+    /// `len` bytes are lost, unless the store does not answer: of content that says nothing.
     fn lose(&mut self, len: u64, error: Error) -> io::Result<()> {
-        if self.on_loss == OnLoss::Fail {
+        if self.on_loss == OnLoss::Fail || error.kind() == ErrorKind::Unavailable {
             return Err(io::Error::other(error));
         }
         self.zeros = len;

@@ -5,7 +5,7 @@ use super::out_error;
 use crate::browse;
 use crate::options::Snapshot;
 use crate::repository::Repository;
-use crate::segments::Nodes;
+use crate::segments::{Nodes, loss};
 use decube_backup_core::acl;
 use decube_backup_core::display::display_bytes;
 use decube_backup_core::entry::{EntryKind, EntryPath, Timestamp};
@@ -21,10 +21,10 @@ const LINK_NAME_BYTES: usize = 100;
 /// Writes `path` and everything below it to `out` as a tar archive (GNU long names, PAX for
 /// nanosecond times, extended attributes and ACLs); names are relative to the snapshot's root.
 ///
-/// Tells `monitor` and returns what could not be put into it: lost content of a file is zeros in its place.
+/// Tells `monitor` and returns what could not be put into it: content of a file that cannot be read is zeros in its place.
 ///
 /// # Errors
-/// `NotFound`; the output cannot be written.
+/// `NotFound`; the store does not answer; the output cannot be written.
 pub fn dump_tar(
     repo: &Repository,
     snapshot: &Snapshot,
@@ -48,11 +48,12 @@ pub fn dump_tar(
         let entry = match cursor.next() {
             Ok(Some(entry)) => entry,
             Ok(None) => break,
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
             Err(error) => {
                 let from = cursor.gap().map(|g| g.from.as_bytes().to_vec()).unwrap_or_default();
                 let lost = cursor.gap().map_or(0, |g| g.entries);
                 let message = format!("{lost} entries from here on cannot be read: {}", error.chain());
-                tell(Problem::new(ProblemKind::Damaged, from, message));
+                tell(Problem::new(loss(&error), from, message));
                 found = true;
                 continue;
             }
@@ -68,8 +69,8 @@ pub fn dump_tar(
         let reader = ContentReader::new(&mut chunks, &nodes, &entry.content, OnLoss::Zeros);
         let lost = append_entry(&mut archive, &entry, first.as_ref(), reader, &mut tell)?;
         if let Some(error) = lost {
-            let message = format!("part of its content is lost, zeros are in its place: {}", error.chain());
-            tell(Problem::new(ProblemKind::Damaged, entry.entry.path.as_bytes(), message));
+            let message = format!("part of its content cannot be read, zeros are in its place: {}", error.chain());
+            tell(Problem::new(loss(&error), entry.entry.path.as_bytes(), message));
         }
         if let (Some(group), None) = (&entry.entry.meta.link_group, first) {
             links.insert(group.clone(), entry.entry.path.clone());

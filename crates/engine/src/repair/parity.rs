@@ -116,7 +116,11 @@ fn damage_of(
 ) -> Result<Option<Damage>> {
     let key = parity_key(name)?;
     let found = |what: &str| Some(Damage { object: key.to_string(), what: what.to_owned() });
-    match repo.store.stat(&key)? {
+    let object = match repo.store.stat(&key) {
+        Err(error) if is_unreadable(&error) => return Ok(found(&format!("object cannot be read: {}", error.chain()))),
+        object => object?,
+    };
+    match object {
         None => Ok(found("object is missing")),
         Some(object) if object.len != u64::from(recorded.len) => Ok(found("object has another length than recorded")),
         Some(_) if content == Content::Structure => Ok(None),

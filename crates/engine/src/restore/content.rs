@@ -1,12 +1,11 @@
 //! The content of one file, planned: what is written whole, what is fetched piece by piece, what stays as it stands there.
 
 use super::file::{FileJob, Length};
-use super::loss;
 use super::plan::Planner;
 use super::window::Fill;
 use super::work::{Task, WholeFile};
 use crate::options::Sparse;
-use crate::segments::{Fetch, locate};
+use crate::segments::{Fetch, locate, loss};
 use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{ProblemKind, Progress};
 use decube_backup_core::target::{FileMode, TargetFile};

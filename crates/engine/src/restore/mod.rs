@@ -30,9 +30,8 @@ mod standing;
 mod window;
 mod work;
 
-use crate::options::{Effect, RestoreOptions, RestoreReport, Snapshot};
+use crate::options::{Effect, Overwrite, RestoreOptions, RestoreReport, Snapshot};
 use crate::repository::Repository;
-use crate::segments::is_damage;
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, Progress, check_stop};
 use decube_backup_core::target::Target;
@@ -98,8 +97,14 @@ impl<'a> Tally<'a> {
     }
 
     /// What ends the restore, after `done` of it.
-    fn outcome<T>(&self, done: Result<T>) -> Result<T> {
-        let went_on = "what was restored stays; run the same command again: it goes on with what is missing";
+    fn outcome<T>(&self, done: Result<T>, overwrite: Overwrite) -> Result<T> {
+        let went_on = match overwrite {
+            Overwrite::Never => {
+                "what was restored stays; run the same command again: it goes on with what is missing, but leaves files that were \
+                 begun and not finished, and names them: remove those, and run it once more"
+            }
+            _ => "what was restored stays; run the same command again: it goes on with what is missing",
+        };
         let stopped = check_stop(self.monitor).map_err(|error| error.with_hint(went_on));
         if let Some(error) = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let hint = error.hint().map_or_else(|| went_on.to_owned(), |hint| format!("{hint}; {went_on}"));
@@ -163,11 +168,6 @@ fn stopped() -> Error {
     Error::new(ErrorKind::Interrupted, "restore", "the repository's storage does not answer")
 }
 
-/// What kind of problem it is that content could not be read.
-fn loss(error: &Error) -> ProblemKind {
-    if is_damage(error) { ProblemKind::Damaged } else { ProblemKind::Unreadable }
-}
-
 /// Restores `snapshot` into `target`.
 ///
 /// # Errors
@@ -206,7 +206,7 @@ pub fn restore(
             plan(plan::Planner::new(repo, snapshot, options, target, &tally, tasks, index.clone())?)
         });
         // Workers that were told to stop left the rest undone.
-        tally.outcome(after)
+        tally.outcome(after, options.overwrite)
     };
     let mut after = pass(&|planner| planner.run())?;
     if options.effect == Effect::Real {

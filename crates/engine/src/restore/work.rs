@@ -1,11 +1,11 @@
 //! The restore workers: fetch, decode, check, write.
 
+use super::Tally;
 use super::file::FileJob;
-use super::{Tally, loss};
 use crate::index::LocalIndex;
 use crate::options::{Effect, RestoreOptions, Sparse};
 use crate::repository::Repository;
-use crate::segments::{Fetch, Scratch, SegmentReader};
+use crate::segments::{Fetch, Scratch, SegmentReader, loss};
 use crossbeam_channel::Receiver;
 use decube_backup_core::monitor::{Problem, ProblemKind, Progress};
 use decube_backup_core::target::{FileMode, Target, TargetFile};

@@ -22,6 +22,7 @@ use crate::parity::Shelf;
 use crate::repository::Repository;
 use crate::store::is_unreadable;
 use bytes::Bytes;
+use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::codec::{Codec, Decompressor};
 use decube_backup_format::hash::Domain;
@@ -383,4 +384,9 @@ pub fn locate(repo: &Repository, index: &LocalIndex, id: &ChunkId) -> Result<Loc
 /// Whether `error` says that a stored copy is missing or no good: another one may be.
 pub(crate) fn is_damage(error: &Error) -> bool {
     error.kind() == ErrorKind::NotFound || is_unreadable(error)
+}
+
+/// What kind of problem it is that content could not be read.
+pub(crate) fn loss(error: &Error) -> ProblemKind {
+    if is_damage(error) { ProblemKind::Damaged } else { ProblemKind::Unreadable }
 }

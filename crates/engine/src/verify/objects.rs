@@ -80,10 +80,10 @@ pub(super) fn check_presence(repo: &Repository, findings: &mut Findings, monitor
     for odd in odd.iter().filter(|odd| !repo.state().is_out_of_force(&odd.name)) {
         note(odd, findings)?;
     }
-    let resized = resized(&odd);
+    let told = told(&odd);
     for (name, info) in state.objects() {
         // Small objects are read and hashed at every level; packs and parity have levels of their own.
-        if matches!(name, ObjectName::Pack(_) | ObjectName::Parity(_)) || resized.contains(&name) {
+        if matches!(name, ObjectName::Pack(_) | ObjectName::Parity(_)) || told.contains(&name) {
             continue;
         }
         let key = name.key()?;
@@ -122,13 +122,36 @@ fn tell_of_twins(state: &State, replaced: &[Damage], findings: &mut Findings) ->
 /// An object that is not there as recorded.
 struct Odd {
     name: ObjectName,
-    /// Bytes it has, if it is there at all.
-    len: Option<u64>,
-    /// Bytes it was recorded with.
-    recorded: u32,
+    how: How,
 }
 
-/// Which objects in force are missing or of another length than recorded.
+enum How {
+    Missing,
+    Resized {
+        len: u64,
+        recorded: u32,
+    },
+    /// It is not even told whether it is there.
+    Unreadable(Error),
+}
+
+impl How {
+    /// How an object recorded with so many bytes is odd, if it is.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    fn of(store: &Store, key: &Key, recorded: u32) -> Result<Option<Self>> {
+        Ok(match store.stat(key) {
+            Ok(Some(object)) if object.len == u64::from(recorded) => None,
+            Ok(Some(object)) => Some(Self::Resized { len: object.len, recorded }),
+            Ok(None) => Some(Self::Missing),
+            Err(error) if is_unreadable(&error) => Some(Self::Unreadable(error)),
+            Err(error) => return Err(error),
+        })
+    }
+}
+
+/// Which objects in force are missing, of another length than recorded, or cannot be looked at.
 fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn Monitor) -> Result<Vec<Odd>> {
     let mut odd = Vec::new();
     monitor.phase("structure", None, Some(state.live_pack_count() as u64));
@@ -136,13 +159,11 @@ fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn
     for (name, info) in state.objects() {
         check_stop(monitor)?;
         let key = name.key()?;
-        // A listing may be stale: what it lacks is asked for.
-        let len = match listed.remove(&key) {
-            Some(len) => Some(len),
-            None => store.stat(&key)?.map(|o| o.len),
-        };
-        if len != Some(u64::from(info.len)) {
-            odd.push(Odd { name, len, recorded: info.len });
+        // A listing may be stale: where it says otherwise, the object is asked for.
+        if listed.remove(&key) != Some(u64::from(info.len))
+            && let Some(how) = How::of(store, &key, info.len)?
+        {
+            odd.push(Odd { name, how });
         }
         if matches!(name, ObjectName::Pack(_)) {
             findings.report.packs += 1;
@@ -151,7 +172,7 @@ fn presence(store: &Store, state: &State, findings: &mut Findings, monitor: &dyn
     }
     // A later record without this one: it is missing, unless it was appended since we looked.
     let mut records = listed.keys().filter(|key| key.as_str().starts_with("log/")).filter_map(parse_seq_key);
-    if records.any(|seq| seq > state.next_seq()) && store.stat(&log_key(state.next_seq())?)?.is_none() {
+    if records.any(|seq| seq > state.next_seq()) && !is_there(store, &log_key(state.next_seq())?)? {
         name_damaged(store, state.next_seq(), findings)?;
     }
     let known: HashSet<&str> = [FORMAT_KEY, HINT_KEY].into();
@@ -170,22 +191,31 @@ fn unreadable_object(why: &Error) -> String {
     format!("object cannot be read: {}", why.chain())
 }
 
-/// Those of another length: told of already, their hash says no more.
-fn resized(odd: &[Odd]) -> HashSet<ObjectName> {
-    odd.iter().filter(|odd| odd.len.is_some()).map(|odd| odd.name).collect()
+/// Whether the store tells that there is such an object.
+fn is_there(store: &Store, key: &Key) -> Result<bool> {
+    match store.stat(key) {
+        Err(error) if is_unreadable(&error) => Ok(false),
+        found => Ok(found?.is_some()),
+    }
+}
+
+/// Those that are there and odd: told of already, reading them says no more.
+fn told(odd: &[Odd]) -> HashSet<ObjectName> {
+    odd.iter().filter(|odd| !matches!(odd.how, How::Missing)).map(|odd| odd.name).collect()
 }
 
 fn note(odd: &Odd, findings: &mut Findings) -> Result<()> {
-    let what = match odd.len {
-        None => "object is missing".to_owned(),
-        Some(len) => format!("object has {len} bytes instead of {}", odd.recorded),
+    let what = match &odd.how {
+        How::Missing => "object is missing".to_owned(),
+        How::Resized { len, recorded } => format!("object has {len} bytes instead of {recorded}"),
+        How::Unreadable(error) => unreadable_object(error),
     };
     findings.damage(odd.name.key()?, what);
     if let ObjectName::Pack(pack) = odd.name {
         findings.bad_packs.insert(pack);
-        match odd.len {
-            None => findings.lost_packs.insert(pack),
-            Some(_) => findings.resized_packs.insert(pack),
+        match odd.how {
+            How::Missing | How::Unreadable(_) => findings.lost_packs.insert(pack),
+            How::Resized { .. } => findings.resized_packs.insert(pack),
         };
     }
     Ok(())
@@ -236,7 +266,7 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
     for odd in odd.iter().filter(|odd| !by_now.is_out_of_force(&odd.name)) {
         note(odd, &mut findings)?;
     }
-    let resized = resized(&odd);
+    let told = told(&odd);
     let total = state.objects().map(|(_, info)| u64::from(info.len)).sum();
     monitor.phase("scrub", Some(total), Some(state.live_pack_count() as u64));
     for (name, info) in state.objects() {
@@ -247,7 +277,9 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
             Ok(hash) => hash,
             // One unreadable object is damage; a store that does not answer is not.
             Err(error) if is_unreadable(&error) => {
-                findings.damage(&key, unreadable_object(&error));
+                if !told.contains(&name) {
+                    findings.damage(&key, unreadable_object(&error));
+                }
                 findings.bad_packs.extend(if let ObjectName::Pack(pack) = name { Some(pack) } else { None });
                 continue;
             }
@@ -259,7 +291,7 @@ pub fn scrub(env: &Environment, monitor: &dyn Monitor) -> Result<VerifyReport> {
             if hash != info.hash {
                 match name {
                     ObjectName::Parity(parity) => findings.damage(&key, parity::what_is_left(&store, &parity)?),
-                    _ if resized.contains(&name) => {}
+                    _ if told.contains(&name) => {}
                     _ => findings.damage(&key, "content differs from what was written"),
                 }
             }
