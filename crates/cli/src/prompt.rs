@@ -52,19 +52,22 @@ fn once(text: &str, stop: &StopFlag) -> Result<Zeroizing<String>> {
     let silenced = Silenced::new(&terminal).map_err(failed)?;
     (&terminal).write_all(text.as_bytes()).map_err(failed)?;
     let line = line(&terminal, &watch);
+    if stop.is_raised() {
+        // What was typed is for no other program either.
+        let _ = tcflush(&terminal, QueueSelector::IFlush);
+    }
+    // In this order: once nothing watches, the next signal ends the program.
+    drop(silenced);
     drop(watch);
     if line.is_err() || stop.is_raised() {
         // What is said next does not stand behind the question.
         let _ = (&terminal).write_all(b"\n");
     }
     if stop.is_raised() {
-        // What was typed is for no other program either.
-        let _ = tcflush(&terminal, QueueSelector::IFlush);
         return Err(
             Error::new(ErrorKind::Interrupted, "prompt", "interrupted while asking").with_hint("nothing was changed")
         );
     }
-    drop(silenced);
     let line = line.map_err(failed)?;
     let line = std::str::from_utf8(&line).map_err(|e| failed(io::Error::new(io::ErrorKind::InvalidData, e)))?;
     let line = line.strip_suffix('\n').unwrap_or(line);
