@@ -4,7 +4,7 @@ use crate::config::locate::{Lines, Path};
 use crate::config::model::{Backup, Document};
 use crate::config::{bounds, check, shape};
 use crate::surroundings;
-use config::{Config, File, FileFormat};
+use config::{File, FileFormat, Source};
 use decube_backup_core::{Error, ErrorKind, Result, Secret};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -80,8 +80,9 @@ impl Configuration {
         }
         let (format, lines) =
             if toml { (FileFormat::Toml, Lines::of_toml(text)) } else { (FileFormat::Yaml, Lines::of_yaml(text)) };
-        let read = Config::builder().add_source(File::from_str(text, format)).build();
-        let mut value: Value = read.and_then(Config::try_deserialize).map_err(|e| {
+        // Not through a builder: it copies every value once a level, and takes a root key such as `x[4000000000]` for a place in a list.
+        let read = File::from_str(text, format).collect().map(config::Value::from);
+        let mut value: Value = read.and_then(config::Value::try_deserialize).map_err(|e| {
             let message = e.to_string().replace('\n', " ");
             Error::new(
                 ErrorKind::Invalid,
