@@ -178,6 +178,30 @@ fn a_variable_that_may_mean_two_keys_is_refused() {
 }
 
 #[test]
+fn a_variable_is_named_for_a_pipeline_only_if_it_overrides_it() {
+    let text = |name: &str| GOOD.replace("    decube:", &format!("    {name}:"));
+    for (name, expected) in [
+        ("decube", Some("DECUBE")),
+        ("Home-daily_2", Some("HOME_DAILY_2")),
+        ("_home", Some("_HOME")),
+        ("home--daily", None),
+        ("home-_daily", None),
+        ("home-", None),
+        ("home.daily", None),
+        ("h\u{f6}me", None),
+    ] {
+        let variable = parse("c.yaml", &text(name), &[]).expect("good").variable_of_pipeline(name, "SINK");
+        assert_eq!(variable, expected.map(|part| format!("DECUBE_BACKUP__PIPELINES__{part}__SINK")), "{name}");
+        if let Some(variable) = variable {
+            let read = parse("c.yaml", &text(name).replace("sink: far", "sink: main"), &[(&variable, "far")]);
+            assert_eq!(read.expect("overridden").backup.pipelines[name].sink, "far");
+        }
+    }
+    let two = GOOD.replace("  pipelines:\n", "  pipelines:\n    DeCube: {sources: [data], sink: far}\n");
+    assert_eq!(parse("c.yaml", &two, &[]).expect("good").variable_of_pipeline("decube", "SINK"), None);
+}
+
+#[test]
 fn a_wrong_variable_is_named() {
     let said = |name, value| parse("c.yaml", GOOD, &[(name, value)]).expect_err("wrong").to_string();
     let cases = [
