@@ -119,8 +119,10 @@ fn run_one(
     });
     let mut repository = match opened {
         Ok(repository) => repository,
-        Err(failure) => {
-            ended("-", Err(failure));
+        Err(Failure { error, exit }) => {
+            // Others may have changed something.
+            let error = error.with_hint_if(ErrorKind::Interrupted, "nothing of this pipeline was begun");
+            ended("-", Err(Failure { error, exit }));
             return;
         }
     };

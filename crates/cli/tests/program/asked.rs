@@ -177,6 +177,18 @@ fn a_second_signal_at_a_prompt_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
+fn an_interrupted_run_does_not_say_that_nothing_was_changed() {
+    let world = World::new();
+    world.write("password", "right\n");
+    world.write("two.yaml", TWO_PIPELINES);
+    world.run(&["init", "--password-file", "password"]).expect(0);
+    let said = interrupted(&world, "--config two.yaml run", |_, keyboard| keyboard.write_all(b"\x03").expect("typed"));
+    assert!(said.contains("hint: nothing of this pipeline was begun") && said.contains("code=130"), "{said}");
+    assert!(!said.contains("nothing was changed"), "{said}");
+    world.run(&["snapshots", "--password-file", "password"]).expect(0).says("1 snapshot");
+}
+
+#[test]
 fn a_signal_ends_the_program_again_once_the_prompt_is_answered() {
     let world = World::new();
     world.write("password", "right\n");
