@@ -1,7 +1,7 @@
 //! What a person at a terminal is asked.
 
 use crate::world::{Said, World};
-use rustix::termios::{Action, tcflow};
+use rustix::termios::{Action, LocalModes, tcflow, tcgetattr};
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -174,6 +174,33 @@ fn a_second_signal_at_a_prompt_leaves_the_terminal_as_it_was() {
             assert!(state.replace("\r\n", " ").contains(" echo "), "{args}: {said}");
         }
     }
+}
+
+#[test]
+fn a_signal_ends_a_prompt_that_a_held_terminal_does_not_show() {
+    let world = World::new();
+    world.write("password", "right\n");
+    world.run(&["init", "--password-file", "password"]).expect(0);
+    let program = assert_cmd::cargo::cargo_bin("decube-backup");
+    let inner = format!("echo pid=$$ ready; read line; exec {} snapshots", program.display());
+    let mut running = terminal(&world, &format!("sh -c '{inner}'; stty -a; echo end"));
+    let mut said = String::new();
+    until(&mut said, &mut running, "ready\r\n");
+    let pid = pid(&said);
+    let terminal = std::fs::File::open(format!("/proc/{pid}/fd/0")).expect("the terminal");
+    let echoes = || tcgetattr(&terminal).expect("a terminal").local_modes.contains(LocalModes::ECHO);
+    tcflow(&terminal, Action::OOff).expect("output is held");
+    let mut keyboard = running.stdin.take().expect("piped");
+    keyboard.write_all(b"\n").expect("typed");
+    while echoes() {
+        std::thread::yield_now();
+    }
+    let ended = (0..1000).any(|_| !send(&pid, "-TERM"));
+    tcflow(&terminal, Action::OOn).expect("output goes on");
+    assert!(ended && echoes());
+    until(&mut said, &mut running, "end\r\n");
+    drop(keyboard);
+    running.wait().expect("ran");
 }
 
 #[test]
