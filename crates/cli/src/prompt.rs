@@ -50,21 +50,27 @@ fn once(text: &str, stop: &StopFlag) -> Result<Zeroizing<String>> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(failed)?;
     let watch = stop.watch()?;
     let silenced = Silenced::new(&terminal).map_err(failed)?;
-    (&terminal).write_all(text.as_bytes()).map_err(failed)?;
+    // A terminal whose output is held (Ctrl-S) would keep the writer, whatever signal comes.
+    if ready(&terminal, PollFlags::OUT, &watch).map_err(failed)? {
+        (&terminal).write_all(text.as_bytes()).map_err(failed)?;
+    }
     let line = line(&terminal, &watch);
+    if stop.is_raised() {
+        // What was typed is for no other program either.
+        let _ = tcflush(&terminal, QueueSelector::IFlush);
+    }
+    // In this order: once nothing watches, the next signal ends the program.
+    drop(silenced);
     drop(watch);
     if line.is_err() || stop.is_raised() {
         // What is said next does not stand behind the question.
         let _ = (&terminal).write_all(b"\n");
     }
     if stop.is_raised() {
-        // What was typed is for no other program either.
-        let _ = tcflush(&terminal, QueueSelector::IFlush);
         return Err(
             Error::new(ErrorKind::Interrupted, "prompt", "interrupted while asking").with_hint("nothing was changed")
         );
     }
-    drop(silenced);
     let line = line.map_err(failed)?;
     let line = std::str::from_utf8(&line).map_err(|e| failed(io::Error::new(io::ErrorKind::InvalidData, e)))?;
     let line = line.strip_suffix('\n').unwrap_or(line);
@@ -75,17 +81,7 @@ fn once(text: &str, stop: &StopFlag) -> Result<Zeroizing<String>> {
 fn line(mut terminal: &File, watch: &Watch<'_>) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_MAX));
     let mut piece = Zeroizing::new([0; LINE_BYTES_MAX]);
-    while !line.ends_with(b"\n") && !watch.is_raised() {
-        let mut awaited =
-            [PollFd::new(&terminal, PollFlags::IN), PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)];
-        match poll(&mut awaited, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let [typed, _] = awaited.map(|awaited| !awaited.revents().is_empty());
-        if !typed {
-            continue;
-        }
+    while !line.ends_with(b"\n") && ready(terminal, PollFlags::IN, watch)? {
         let read = terminal.read(piece.as_mut_slice())?;
         let read = piece.get(..read).unwrap_or_default();
         if read.is_empty() {
@@ -97,6 +93,22 @@ fn line(mut terminal: &File, watch: &Watch<'_>) -> io::Result<Zeroizing<Vec<u8>>
         line.extend_from_slice(read);
     }
     Ok(line)
+}
+
+/// Waits until `terminal` is ready for `wanted`; not if a signal comes before.
+fn ready(terminal: &File, wanted: PollFlags, watch: &Watch<'_>) -> io::Result<bool> {
+    while !watch.is_raised() {
+        let mut awaited = [PollFd::new(terminal, wanted), PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)];
+        match poll(&mut awaited, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [ready, _] = awaited.map(|awaited| !awaited.revents().is_empty());
+        if ready {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A terminal that shows nothing of what is typed, until this is dropped.

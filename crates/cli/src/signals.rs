@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: the first asks to stop, the second ends the process at once. A terminal that hangs up ends it too, once
-//! what was changed of the terminal is put back.
+//! Ctrl-C and SIGTERM: the first asks to stop, the second ends the process at once. A terminal that hangs up ends it too. While
+//! somebody is asked at the terminal neither ends it: what was changed of the terminal is put back before.
 
 use crate::exit::Exit;
 use decube_backup_core::{Error, Result};
@@ -7,8 +7,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{SigId, flag, low_level};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The signals that ask to stop.
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
@@ -17,6 +17,10 @@ const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag {
     raised: Arc<AtomicBool>,
+    /// The next signal ends the process at once.
+    last: Arc<AtomicBool>,
+    /// What raises `last`; set aside by [`Self::watch`].
+    last_actions: Arc<Mutex<Vec<SigId>>>,
     listening: Arc<AtomicBool>,
     /// Handlers were set that are never taken away: see [`Self::watch`].
     watched: Arc<AtomicBool>,
@@ -43,17 +47,39 @@ impl StopFlag {
             return Ok(());
         }
         for signal in SIGNALS {
-            // In this order: a raised flag exits before it would be raised again.
-            flag::register_conditional_shutdown(signal, i32::from(Exit::Interrupted.code()), self.raised.clone())
+            // Before what raises `last`, which the first signal does.
+            flag::register_conditional_shutdown(signal, i32::from(Exit::Interrupted.code()), self.last.clone())
                 .map_err(unwatchable)?;
             flag::register(signal, self.raised.clone()).map_err(unwatchable)?;
         }
+        self.end_at_the_second()?;
         self.by_default.store(false, Ordering::SeqCst);
         Ok(())
     }
 
-    /// Until what is returned is dropped, a signal raises the flag and wakes who polls that; afterwards it does again what it
-    /// did before.
+    /// From now on a signal ends the process if one came before.
+    fn end_at_the_second(&self) -> Result<()> {
+        let mut actions = self.last_actions.lock().unwrap_or_else(PoisonError::into_inner);
+        for signal in SIGNALS {
+            actions.push(flag::register(signal, self.last.clone()).map_err(unwatchable)?);
+        }
+        if self.is_raised() {
+            self.last.store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// From now on no signal ends the process, however many come.
+    fn end_at_none(&self) {
+        let mut actions = self.last_actions.lock().unwrap_or_else(PoisonError::into_inner);
+        for action in actions.drain(..) {
+            low_level::unregister(action);
+        }
+        self.last.store(false, Ordering::SeqCst);
+    }
+
+    /// Until what is returned is dropped, a signal raises the flag and wakes who polls that, however often it comes; afterwards
+    /// it does again what it did before.
     ///
     /// # Errors
     /// `Io` if the handlers cannot be set.
@@ -78,6 +104,7 @@ impl StopFlag {
         }
         self.by_default.store(false, Ordering::SeqCst);
         self.hang_up_by_default.store(false, Ordering::SeqCst);
+        self.end_at_none();
         Ok(watch)
     }
 
@@ -125,6 +152,10 @@ impl AsFd for Watch<'_> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         let listening = self.stop.listening.load(Ordering::SeqCst);
+        if listening {
+            // It was registered before: there is nothing that could fail now.
+            let _ = self.stop.end_at_the_second();
+        }
         self.stop.by_default.store(!listening, Ordering::SeqCst);
         self.stop.hang_up_by_default.store(true, Ordering::SeqCst);
         for action in self.actions.drain(..) {

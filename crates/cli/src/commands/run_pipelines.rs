@@ -119,8 +119,10 @@ fn run_one(
     });
     let mut repository = match opened {
         Ok(repository) => repository,
-        Err(failure) => {
-            ended("-", Err(failure));
+        Err(Failure { error, exit }) => {
+            // Others may have changed something.
+            let error = error.with_hint_if(ErrorKind::Interrupted, "nothing of this pipeline was begun");
+            ended("-", Err(Failure { error, exit }));
             return;
         }
     };
@@ -152,7 +154,7 @@ fn run_one(
             return;
         }
         let spared = Spared { missing, of: pipeline.sources.len() };
-        ended(RETENTION, retain(session, args, (name, host_of(configuration)), retention, &spared, &repository));
+        ended(RETENTION, retain(session, configuration, args, (name, retention), &spared, &repository));
     }
 }
 
@@ -190,12 +192,13 @@ fn check_cipher(repository: &Repository, pipeline: &PipelineConfig) -> Result<()
 /// Forgets what the pipeline `name` made on this host and its policy does not keep.
 fn retain(
     session: &Session,
+    configuration: &Configuration,
     args: &RunArgs,
-    (name, host): (&str, String),
-    retention: &RetentionConfig,
+    (name, retention): (&str, &RetentionConfig),
     spared: &Spared,
     repository: &Repository,
 ) -> Outcome<(Exit, Option<String>)> {
+    let host = host_of(configuration);
     let note = spared.told();
     if let Some(note) = &note {
         session.console.warn(format_args!("pipeline {name}: {note}"));
@@ -220,22 +223,25 @@ fn retain(
     let report = decube_backup_engine::forget::forget(repository, &options)?;
     forget::show(session, &report, &options, Some(&zone), Listing::Dropped)?;
     report.check().map_err(|error| match &report.refusal {
-        Some(refusal) => error.with_hint(hint(refusal, name)),
+        Some(refusal) => error.with_hint(hint(refusal, name, configuration)),
         None => error,
     })?;
     Ok((exit, note))
 }
 
 /// What would let the guard of `forget` pass in a run of the pipeline `name`.
-fn hint(refusal: &Refusal, name: &str) -> String {
-    let variable = name.to_ascii_uppercase().replace('-', "_");
+fn hint(refusal: &Refusal, name: &str, configuration: &Configuration) -> String {
     match refusal {
-        Refusal::Share { .. } => format!(
-            "nothing was forgotten; look at the list with `run {name} -n`, and if it is right allow it once with the \
-             variable DECUBE_BACKUP__PIPELINES__{variable}__RETENTION__ALLOW_SHARE={0}, or for good with `allow_share: {0}` \
-             in the pipeline's retention",
-            refusal.share_percent().unwrap_or(100)
-        ),
+        Refusal::Share { .. } => {
+            let share = refusal.share_percent().unwrap_or(100);
+            let once = configuration.variable_of_pipeline(name, "RETENTION__ALLOW_SHARE");
+            let once = once.map(|variable| format!("once with the variable {variable}={share}, or for good "));
+            format!(
+                "nothing was forgotten; look at the list with `run {name} -n`, and if it is right allow it {}with \
+                 `allow_share: {share}` in the pipeline's retention",
+                once.unwrap_or_default()
+            )
+        }
         Refusal::EmptyGroups(_) | Refusal::Pinned(_) => {
             "nothing was forgotten; a pipeline lets no last snapshot of a group go: if that is meant, use `forget`"
                 .to_owned()

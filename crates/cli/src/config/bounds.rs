@@ -14,7 +14,7 @@ use yaml_rust2::parser::{Event, Parser};
 const ALIASED_VALUES_MAX: u64 = 100_000;
 /// Bytes of text that all aliases of a file may stand for.
 const ALIASED_BYTES_MAX: u64 = 1 << 20;
-/// Mappings and lists within each other. The deepest of ours are eight.
+/// Mappings and lists within each other, aliases written out. The deepest of ours are eight.
 const DEPTH_MAX: usize = 100;
 
 /// The text of `file`, which may be a pipe.
@@ -37,11 +37,24 @@ pub(super) fn read(file: &Path) -> Result<String> {
 struct Size {
     values: u64,
     bytes: u64,
+    /// Mappings and lists within each other, this one too.
+    depth: usize,
 }
 
 impl Size {
-    fn plus(self, other: Self) -> Self {
-        Self { values: self.values.saturating_add(other.values), bytes: self.bytes.saturating_add(other.bytes) }
+    /// A mapping or list with nothing in it.
+    const EMPTY: Self = Self { values: 1, bytes: 0, depth: 1 };
+
+    fn of_text(text: &str) -> Self {
+        Self { values: 1, bytes: text.len() as u64, depth: 0 }
+    }
+
+    fn with(self, inner: Self) -> Self {
+        Self {
+            values: self.values.saturating_add(inner.values),
+            bytes: self.bytes.saturating_add(inner.bytes),
+            depth: self.depth.max(inner.depth.saturating_add(1)),
+        }
     }
 }
 
@@ -58,22 +71,20 @@ pub(super) fn check_yaml(text: &str) -> Result<()> {
         let (anchor, size) = match event {
             Event::StreamEnd => break,
             Event::MappingStart(anchor, _) | Event::SequenceStart(anchor, _) => {
-                open.push((anchor, Size { values: 1, bytes: 0 }));
-                if open.len() > DEPTH_MAX {
-                    return Err(refused("values stand too deep within each other", mark.line())
-                        .with_hint(format!("a configuration is at most {DEPTH_MAX} deep")));
-                }
+                open.push((anchor, Size::EMPTY));
+                check_depth(open.len(), mark.line())?;
                 continue;
             }
             Event::MappingEnd | Event::SequenceEnd => match open.pop() {
                 Some(ended) => ended,
                 None => continue,
             },
-            Event::Scalar(text, _, anchor, _) => (anchor, Size { values: 1, bytes: text.len() as u64 }),
+            Event::Scalar(text, _, anchor, _) => (anchor, Size::of_text(&text)),
             Event::Alias(anchor) => {
                 // Of a value that is still open the parser makes nothing.
                 let size = known.get(&anchor).copied().unwrap_or_default();
-                aliased = aliased.plus(size);
+                check_depth(open.len().saturating_add(size.depth), mark.line())?;
+                aliased = aliased.with(size);
                 if aliased.values > ALIASED_VALUES_MAX || aliased.bytes > ALIASED_BYTES_MAX {
                     return Err(refused("the aliases of the file stand for too much", mark.line()).with_hint(format!(
                         "together they may stand for {ALIASED_VALUES_MAX} values and 1 MiB of text; an alias of aliases counts \
@@ -88,8 +99,16 @@ pub(super) fn check_yaml(text: &str) -> Result<()> {
             known.insert(anchor, size);
         }
         if let Some((_, around)) = open.last_mut() {
-            *around = around.plus(size);
+            *around = around.with(size);
         }
+    }
+    Ok(())
+}
+
+fn check_depth(depth: usize, line: usize) -> Result<()> {
+    if depth > DEPTH_MAX {
+        return Err(refused("values stand too deep within each other", line)
+            .with_hint(format!("a configuration is at most {DEPTH_MAX} deep, what aliases stand for included")));
     }
     Ok(())
 }
@@ -112,6 +131,16 @@ mod tests {
         text
     }
 
+    /// `lines` lists within `depth` lists, each of an alias of the one before.
+    fn stairs(lines: usize, depth: usize) -> String {
+        let mut text = "l0: &l0 x\n".to_owned();
+        for line in 1..=lines {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            text.push_str(&format!("l{line}: &l{line} {open}*l{}{close}\n", line - 1));
+        }
+        text
+    }
+
     #[test]
     fn what_aliases_stand_for_is_counted() {
         let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 16), vec!["*a"; 17].join(", "));
@@ -124,6 +153,11 @@ mod tests {
             ("- ".repeat(100), None),
             ("- ".repeat(500_000), Some("too deep")),
             (format!("a: {}", "[".repeat(200)), Some("too deep")),
+            // The root is one more.
+            (stairs(9, 11), None),
+            (stairs(10, 11), Some("too deep within each other line=11")),
+            (stairs(31, 96), Some("too deep within each other line=3")),
+            (format!("{}m: {{k: *l9}}\n", stairs(9, 11)), Some("too deep within each other line=11")),
             ("a: &a [*a, *a]".to_owned(), None),
             ("a: *none".to_owned(), None),
             ("a: ]".to_owned(), None),

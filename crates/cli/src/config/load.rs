@@ -4,7 +4,7 @@ use crate::config::locate::{Lines, Path};
 use crate::config::model::{Backup, Document};
 use crate::config::{bounds, check, shape};
 use crate::surroundings;
-use config::{Config, File, FileFormat};
+use config::{File, FileFormat, Source};
 use decube_backup_core::{Error, ErrorKind, Result, Secret};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -80,8 +80,9 @@ impl Configuration {
         }
         let (format, lines) =
             if toml { (FileFormat::Toml, Lines::of_toml(text)) } else { (FileFormat::Yaml, Lines::of_yaml(text)) };
-        let read = Config::builder().add_source(File::from_str(text, format)).build();
-        let mut value: Value = read.and_then(Config::try_deserialize).map_err(|e| {
+        // Not through a builder: it copies every value once a level, and takes a root key such as `x[4000000000]` for a place in a list.
+        let read = File::from_str(text, format).collect().map(config::Value::from);
+        let mut value: Value = read.and_then(config::Value::try_deserialize).map_err(|e| {
             let message = e.to_string().replace('\n', " ");
             Error::new(
                 ErrorKind::Invalid,
@@ -188,6 +189,16 @@ impl Configuration {
         }
     }
 
+    /// The variable that overrides the value at `keys` of the pipeline `name`, if one can: two underscores would go one level down,
+    /// shells set no variable of other characters, and one that may mean two pipelines is refused.
+    pub(crate) fn variable_of_pipeline(&self, name: &str, keys: &str) -> Option<String> {
+        let plain = plain(name).to_ascii_uppercase();
+        let settable = plain.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b'_'));
+        let alike = self.backup.pipelines.keys().filter(|key| same(key, name)).count();
+        let meant = settable && !format!("{plain}_").contains("__") && alike == 1;
+        meant.then(|| format!("{OVERRIDE_PREFIX}PIPELINES__{plain}__{keys}"))
+    }
+
     /// The directory relative paths count from.
     pub(crate) fn directory(&self) -> PathBuf {
         self.file.parent().map(std::path::Path::to_path_buf).unwrap_or_default()
@@ -260,8 +271,12 @@ fn override_values(value: &mut Value, variables: &[(String, String)]) -> Result<
 }
 
 fn same(key: &str, wanted: &str) -> bool {
-    let plain = |text: &str| text.replace('-', "_").to_ascii_lowercase();
     plain(key) == plain(wanted)
+}
+
+/// What is left of a key in a variable.
+fn plain(key: &str) -> String {
+    key.replace('-', "_").to_ascii_lowercase()
 }
 
 #[cfg(test)]

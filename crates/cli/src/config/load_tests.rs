@@ -124,6 +124,39 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
+fn what_stands_for_keys_and_values_is_told_in_words() {
+    let schedule = "{full: \"0 2 * * *\", incremental: \"@hourly\"}";
+    let full = "    decube:\n      sources: [data, my-certs]";
+    let cases = [
+        (
+            GOOD.replace(schedule, "\"0 3 * * *\""),
+            "c.yaml:19: backup.pipelines.decube.schedule: invalid type: string \"0 3 * * *\", expected keys and values: `full`, ",
+        ),
+        (
+            GOOD.replace(full, "    x: y\n    decube:\n      sources: [data, my-certs]"),
+            "c.yaml:14: backup.pipelines.x: ",
+        ),
+        (GOOD.replace("{paths: [/var/lib/decube]}", "/var"), "c.yaml:4: backup.sources.data: "),
+        (GOOD.replace("{url: /mnt/far}", "1"), "c.yaml:12: backup.sinks.far: "),
+        (GOOD.replace("[{sink: far}]", "[far]"), "c.yaml:18: backup.pipelines.decube.replicas.0: "),
+        (
+            GOOD.replace("{verify: \"@daily\", read_data_subset: 1/30}", "true"),
+            "c.yaml:21: backup.pipelines.decube.checks: ",
+        ),
+        (GOOD.replace("retention: {", "retention: guide # {"), "c.yaml:20: backup.pipelines.decube.retention: "),
+        (GOOD.replace("monitoring: {", "monitoring: on # {"), "c.yaml:22: backup.monitoring: "),
+        ("backup:\n  sinks: {m: }\n".to_owned(), "c.yaml:2: backup.sinks.m: "),
+        ("backup:\n  sinks: here\n".to_owned(), "c.yaml:2: backup.sinks: "),
+        ("backup: x\n".to_owned(), "c.yaml:1: backup: "),
+    ];
+    for (text, expected) in cases {
+        let said = parse("c.yaml", &text, &[]).expect_err(expected).to_string();
+        assert!(said.starts_with(expected) && said.contains("expected "), "said: {said}\nexpected: {expected}");
+        assert!(!said.contains("struct"), "{said}");
+    }
+}
+
+#[test]
 fn what_would_be_taken_for_something_else_is_refused() {
     let changed = |from: &str, to: &str| GOOD.replace(from, to);
     let named = |name: &str| changed("      sink: main\n", &format!("      sink: main\n      name: {name:?}\n"));
@@ -175,6 +208,30 @@ fn a_variable_that_may_mean_two_keys_is_refused() {
     let error = parse("c.yaml", &text, &[("DECUBE_BACKUP__SOURCES__MY_CERTS__OPTIONAL", "false")]).expect_err("two");
     assert!(error.to_string().contains("may mean several keys"), "{error}");
     assert!(error.to_string().contains("my-certs, my_certs"), "{error}");
+}
+
+#[test]
+fn a_variable_is_named_for_a_pipeline_only_if_it_overrides_it() {
+    let text = |name: &str| GOOD.replace("    decube:", &format!("    {name}:"));
+    for (name, expected) in [
+        ("decube", Some("DECUBE")),
+        ("Home-daily_2", Some("HOME_DAILY_2")),
+        ("_home", Some("_HOME")),
+        ("home--daily", None),
+        ("home-_daily", None),
+        ("home-", None),
+        ("home.daily", None),
+        ("h\u{f6}me", None),
+    ] {
+        let variable = parse("c.yaml", &text(name), &[]).expect("good").variable_of_pipeline(name, "SINK");
+        assert_eq!(variable, expected.map(|part| format!("DECUBE_BACKUP__PIPELINES__{part}__SINK")), "{name}");
+        if let Some(variable) = variable {
+            let read = parse("c.yaml", &text(name).replace("sink: far", "sink: main"), &[(&variable, "far")]);
+            assert_eq!(read.expect("overridden").backup.pipelines[name].sink, "far");
+        }
+    }
+    let two = GOOD.replace("  pipelines:\n", "  pipelines:\n    DeCube: {sources: [data], sink: far}\n");
+    assert_eq!(parse("c.yaml", &two, &[]).expect("good").variable_of_pipeline("decube", "SINK"), None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The line of every key, found by the parsers themselves.
 
 use std::collections::BTreeMap;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use yaml_rust2::parser::{Event, MarkedEventReceiver, Parser};
 use yaml_rust2::scanner::Marker;
@@ -8,9 +9,17 @@ use yaml_rust2::scanner::Marker;
 /// Path of a value: keys and list positions from the root.
 pub(super) type Path = Vec<String>;
 
-/// Line of each key and list item, from 1. What was not found is simply not there.
+/// Line of each key and list item, from 1, by the key or position. What was not found is simply not there.
+///
+/// As the values are within each other, so are the lines: a path for each would be the text times its depth.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lines(BTreeMap<Path, usize>);
+pub(super) struct Lines(BTreeMap<String, Place>);
+
+#[derive(Clone, Debug)]
+struct Place {
+    line: usize,
+    within: Lines,
+}
 
 impl Lines {
     /// Of a YAML text. Documents after the first are ignored.
@@ -18,55 +27,53 @@ impl Lines {
         let mut walk = YamlWalk::default();
         // The text was parsed before: an error cannot happen, and lines are only for messages.
         let _ = Parser::new_from_str(text).load(&mut walk, false);
-        Self(walk.lines)
+        walk.lines
     }
 
     /// Of a TOML text.
     pub(super) fn of_toml(text: &str) -> Self {
-        let mut lines = BTreeMap::new();
-        if let Ok(table) = DeTable::parse(text) {
-            // Looked up, not counted for each key from the beginning: a file of many keys is read in no time too.
-            let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
-            walk_toml(&ends, table.get_ref(), &mut Vec::new(), &mut lines);
-        }
-        Self(lines)
+        let Ok(table) = DeTable::parse(text) else { return Self::default() };
+        // Looked up, not counted for each key from the beginning: a file of many keys is read in no time too.
+        let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        toml_table(&ends, table.get_ref())
     }
 
     /// The line of `path` itself.
     pub(super) fn exact(&self, path: &[String]) -> Option<usize> {
-        self.0.get(path).copied()
+        self.along(path).nth(path.len().checked_sub(1)?)
     }
 
     /// The line of `path`, or of the nearest value around it.
     pub(super) fn nearest(&self, path: &[String]) -> Option<usize> {
-        (0..=path.len()).rev().find_map(|len| self.exact(path.get(..len)?))
+        self.along(path).last()
+    }
+
+    /// The lines on the way to `path`, as far as there are any.
+    fn along(&self, path: &[String]) -> impl Iterator<Item = usize> {
+        path.iter().scan(self, |lines, key| {
+            let place = lines.0.get(key)?;
+            *lines = &place.within;
+            Some(place.line)
+        })
     }
 }
 
-fn walk_toml(ends: &[usize], table: &DeTable<'_>, path: &mut Path, lines: &mut BTreeMap<Path, usize>) {
-    for (key, value) in table {
-        path.push(key.get_ref().to_string());
-        let line = line_of(ends, key.span().start);
-        // A table written in parts is where its first part is.
-        lines.entry(path.clone()).or_insert(line);
-        walk_toml_value(ends, value.get_ref(), path, lines);
-        path.pop();
-    }
+fn toml_table(ends: &[usize], table: &DeTable<'_>) -> Lines {
+    let places =
+        table.iter().map(|(key, value)| (key.get_ref().to_string(), toml_place(ends, key.span().start, value)));
+    Lines(places.collect())
 }
 
-fn walk_toml_value(ends: &[usize], value: &DeValue<'_>, path: &mut Path, lines: &mut BTreeMap<Path, usize>) {
-    match value {
-        DeValue::Table(table) => walk_toml(ends, table, path, lines),
+fn toml_place(ends: &[usize], at: usize, value: &Spanned<DeValue<'_>>) -> Place {
+    let within = match value.get_ref() {
+        DeValue::Table(table) => toml_table(ends, table),
         DeValue::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                path.push(index.to_string());
-                lines.insert(path.clone(), line_of(ends, item.span().start));
-                walk_toml_value(ends, item.get_ref(), path, lines);
-                path.pop();
-            }
+            let places = items.iter().map(|item| toml_place(ends, item.span().start, item));
+            Lines(places.enumerate().map(|(index, place)| (index.to_string(), place)).collect())
         }
-        _ => {}
-    }
+        _ => Lines::default(),
+    };
+    Place { line: line_of(ends, at), within }
 }
 
 fn line_of(ends: &[usize], offset: usize) -> usize {
@@ -76,9 +83,10 @@ fn line_of(ends: &[usize], offset: usize) -> usize {
 /// Follows the events of one document.
 #[derive(Default)]
 struct YamlWalk {
-    lines: BTreeMap<Path, usize>,
+    lines: Lines,
     open: Vec<Open>,
-    path: Path,
+    /// The values that did not end yet, each within the one before, by key or position.
+    path: Vec<(String, Place)>,
 }
 
 enum Open {
@@ -92,16 +100,23 @@ impl YamlWalk {
     /// A value begins: in a sequence it gets its position as key.
     fn begin(&mut self, line: usize) {
         if let Some(Open::Sequence { next }) = self.open.last_mut() {
-            self.path.push(next.to_string());
+            let key = next.to_string();
             *next += 1;
-            self.lines.insert(self.path.clone(), line);
+            self.enter(key, line);
         }
+    }
+
+    fn enter(&mut self, key: String, line: usize) {
+        self.path.push((key, Place { line, within: Lines::default() }));
     }
 
     /// A value ended.
     fn end(&mut self) {
         if let Some(open) = self.open.last_mut() {
-            self.path.pop();
+            if let Some((key, place)) = self.path.pop() {
+                let around = self.path.last_mut().map_or(&mut self.lines, |(_, around)| &mut around.within);
+                around.0.insert(key, place);
+            }
             if let Open::Mapping { key_next } = open {
                 *key_next = true;
             }
@@ -117,8 +132,7 @@ impl MarkedEventReceiver for YamlWalk {
                     && *key_next
                 {
                     *key_next = false;
-                    self.path.push(text);
-                    self.lines.insert(self.path.clone(), mark.line());
+                    self.enter(text, mark.line());
                     return;
                 }
                 self.begin(mark.line());

@@ -12,6 +12,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// A file with a `backup` section; other root keys belong to others.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[schemars(title = "DeCube Backup configuration")]
+#[serde(expecting = "keys and values")]
 pub struct Document {
     /// Everything about backups.
     pub backup: Backup,
@@ -19,7 +20,7 @@ pub struct Document {
 
 /// Everything about backups.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "keys and values")]
 pub struct Backup {
     /// Host name recorded in snapshots; this host's if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +41,7 @@ pub struct Backup {
 
 /// Files and directories, and what of them stays out.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "keys and values")]
 pub struct SourceConfig {
     /// What to back up; relative paths count from the configuration file's directory.
     #[schemars(length(min = 1))]
@@ -79,7 +80,7 @@ pub struct SourceConfig {
 
 /// A repository and how to open it. Every text may hold `${env:NAME}`, `${file:PATH}`, `${cmd:COMMAND}`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "keys and values")]
 pub struct SinkConfig {
     /// Where it is: a directory or a URL such as `fs:/srv/backup`.
     pub url: String,
@@ -112,7 +113,7 @@ pub struct SinkConfig {
 
 /// What is backed up where, when, and for how long it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "keys and values")]
 pub struct PipelineConfig {
     /// Names of sources; each becomes a snapshot of its own.
     #[schemars(length(min = 1))]
@@ -152,7 +153,7 @@ fn default_name() -> String {
 
 /// A further sink.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "keys and values")]
 pub struct ReplicaConfig {
     /// Name of the sink.
     pub sink: String,
@@ -167,7 +168,7 @@ fn continuous() -> String {
 
 /// When a pipeline runs: cron expressions of five fields, or `@hourly`, `@daily`, `@weekly`, `@monthly`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "keys and values: `full`, `incremental` or both")]
 pub struct ScheduleConfig {
     /// When every file is read anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,7 +180,7 @@ pub struct ScheduleConfig {
 
 /// What is kept of each name on this host; what no rule keeps is forgotten after a run in which every source was backed up.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "keys and values")]
 #[schemars(transform = keeps_something)]
 pub struct RetentionConfig {
     /// A policy by name, to which further rules add: `guide` keeps 30 days, 12 weeks, 12 months and 7 years.
@@ -254,7 +255,7 @@ fn keeps_something(schema: &mut schemars::Schema) {
 
 /// What is checked when.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "keys and values")]
 pub struct ChecksConfig {
     /// When the repository is verified; a cron expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -269,7 +270,7 @@ pub struct ChecksConfig {
 
 /// Watching over backups.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "keys and values")]
 pub struct MonitoringConfig {
     /// Whether anything of this happens.
     #[serde(default)]

@@ -1,6 +1,7 @@
 //! What a person at a terminal is asked.
 
 use crate::world::{Said, World};
+use rustix::termios::{Action, LocalModes, tcflow, tcgetattr};
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -103,6 +104,12 @@ fn interrupted(world: &World, args: &str, interrupt: impl FnOnce(&str, &mut dyn 
     said
 }
 
+/// Sends `signal`; whether the program was still there.
+fn send(pid: &str, signal: &str) -> bool {
+    let sent = Command::new("kill").args([signal, pid]).stderr(Stdio::null()).status().expect("ran");
+    sent.success()
+}
+
 #[test]
 fn an_interrupted_prompt_leaves_the_terminal_as_it_was() {
     let world = World::new();
@@ -110,11 +117,8 @@ fn an_interrupted_prompt_leaves_the_terminal_as_it_was() {
     world.run(&["init", "--password-file", "password"]).expect(0);
     // What is typed comes before a signal for sure only where that is typed too.
     let ctrl_c = |_: &str, keyboard: &mut dyn Write| keyboard.write_all(b"half of a pass\x03").expect("typed");
-    let kill = |signal: &str, pid: &str| {
-        assert!(Command::new("kill").args([signal, pid]).status().expect("ran").success());
-    };
-    let sigterm = |pid: &str, _: &mut dyn Write| kill("-TERM", pid);
-    let hang_up = |pid: &str, _: &mut dyn Write| kill("-HUP", pid);
+    let sigterm = |pid: &str, _: &mut dyn Write| assert!(send(pid, "-TERM"));
+    let hang_up = |pid: &str, _: &mut dyn Write| assert!(send(pid, "-HUP"));
     // What only prints, and what already listens to signals when it asks; a password that exists, and one that is set.
     for args in ["snapshots", "backup src", "key add --password-file password"] {
         for said in
@@ -128,6 +132,87 @@ fn an_interrupted_prompt_leaves_the_terminal_as_it_was() {
             }
         }
     }
+}
+
+/// Two signals, of which the program sees the second before it can do anything about the first.
+fn both_at_once(pid: &str, _: &mut dyn Write) {
+    send(pid, "-STOP");
+    let state = || std::fs::read_to_string(format!("/proc/{pid}/status")).expect("running");
+    while !state().contains("State:\tT") {
+        std::thread::yield_now();
+    }
+    ["-INT", "-TERM", "-CONT"].iter().for_each(|signal| assert!(send(pid, signal)));
+}
+
+/// One signal after the other until the program is gone. It cannot end before one of them ends it: whatever it says to the
+/// terminal keeps it waiting.
+fn again_and_again(pid: &str, _: &mut dyn Write) {
+    let terminal = std::fs::File::open(format!("/proc/{pid}/fd/0")).expect("the terminal");
+    tcflow(&terminal, Action::OOff).expect("output is held");
+    while send(pid, "-TERM") {}
+    tcflow(&terminal, Action::OOn).expect("output goes on");
+}
+
+/// Of two pipelines the first backs up, and the second asks.
+const TWO_PIPELINES: &str = "\
+backup:
+  sources: {data: {paths: [src]}}
+  sinks: {known: {url: repo, password_file: password}, asked: {url: repo}}
+  pipelines: {a: {sources: [data], sink: known}, b: {sources: [data], sink: asked}}
+";
+
+#[test]
+fn a_second_signal_at_a_prompt_leaves_the_terminal_as_it_was() {
+    let world = World::new();
+    world.write("password", "right\n");
+    world.write("two.yaml", TWO_PIPELINES);
+    world.run(&["init", "--password-file", "password"]).expect(0);
+    // The last listens to signals already when it asks.
+    for args in ["snapshots", "backup src", "key add --password-file password", "--config two.yaml run"] {
+        for said in [interrupted(&world, args, both_at_once), interrupted(&world, args, again_and_again)] {
+            let (_, state) = said.split_once("code=1").expect("130, or 143 where nobody listens to signals any more");
+            assert!(state.replace("\r\n", " ").contains(" echo "), "{args}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_signal_ends_a_prompt_that_a_held_terminal_does_not_show() {
+    let world = World::new();
+    world.write("password", "right\n");
+    world.run(&["init", "--password-file", "password"]).expect(0);
+    let program = assert_cmd::cargo::cargo_bin("decube-backup");
+    let inner = format!("echo pid=$$ ready; read line; exec {} snapshots", program.display());
+    let mut running = terminal(&world, &format!("sh -c '{inner}'; stty -a; echo end"));
+    let mut said = String::new();
+    until(&mut said, &mut running, "ready\r\n");
+    let pid = pid(&said);
+    let terminal = std::fs::File::open(format!("/proc/{pid}/fd/0")).expect("the terminal");
+    let echoes = || tcgetattr(&terminal).expect("a terminal").local_modes.contains(LocalModes::ECHO);
+    tcflow(&terminal, Action::OOff).expect("output is held");
+    let mut keyboard = running.stdin.take().expect("piped");
+    keyboard.write_all(b"\n").expect("typed");
+    while echoes() {
+        std::thread::yield_now();
+    }
+    let ended = (0..1000).any(|_| !send(&pid, "-TERM"));
+    tcflow(&terminal, Action::OOn).expect("output goes on");
+    assert!(ended && echoes());
+    until(&mut said, &mut running, "end\r\n");
+    drop(keyboard);
+    running.wait().expect("ran");
+}
+
+#[test]
+fn an_interrupted_run_does_not_say_that_nothing_was_changed() {
+    let world = World::new();
+    world.write("password", "right\n");
+    world.write("two.yaml", TWO_PIPELINES);
+    world.run(&["init", "--password-file", "password"]).expect(0);
+    let said = interrupted(&world, "--config two.yaml run", |_, keyboard| keyboard.write_all(b"\x03").expect("typed"));
+    assert!(said.contains("hint: nothing of this pipeline was begun") && said.contains("code=130"), "{said}");
+    assert!(!said.contains("nothing was changed"), "{said}");
+    world.run(&["snapshots", "--password-file", "password"]).expect(0).says("1 snapshot");
 }
 
 #[test]
@@ -149,7 +234,7 @@ fn a_signal_ends_the_program_again_once_the_prompt_is_answered() {
     let mut keyboard = running.stdin.take().expect("piped");
     keyboard.write_all(b"right\n").expect("typed");
     until(&mut said, &mut running, "got\r\n");
-    assert!(Command::new("kill").args(["-TERM", &pid(&said)]).status().expect("ran").success());
+    assert!(send(&pid(&said), "-TERM"));
     keyboard.write_all(b"\n").expect("typed");
     until(&mut said, &mut running, "end\r\n");
     drop(keyboard);

@@ -138,6 +138,20 @@ fn a_run_says_what_is_refused_in_its_own_words() {
 }
 
 #[test]
+fn a_run_advises_no_variable_that_nobody_can_set() {
+    let world = world();
+    let keep = |newest: &str| {
+        let retention = format!("{{keep_last: {newest}, allow_share: 50}}");
+        world.write("conf.yaml", &YAML.replace("{keep_daily: 30}", &retention).replace("decube:", "my--files:"));
+        world.run(&["--config", "conf.yaml", "run", "my--files", "-q"])
+    };
+    (0..4).for_each(|_| drop(keep("9").expect(0)));
+    let refused = keep("1").expect(15);
+    refused.says("if it is right allow it with `allow_share: ");
+    assert!(!refused.err.contains("DECUBE_BACKUP__"), "{}", refused.err);
+}
+
+#[test]
 fn configurations_are_checked_and_shown() {
     let world = world();
     world.run(&["--config", "conf.yaml", "config", "check"]).expect(0).says("3 sources, 2 sinks, 3 pipelines");

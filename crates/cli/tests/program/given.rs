@@ -45,16 +45,34 @@ fn a_configuration_asks_for_no_more_than_it_may() {
     world.write("bomb.yaml", &format!("{bomb}{anchored}"));
     world.write("deep.yaml", &"- ".repeat(400_000));
     world.write("anchored.yaml", anchored);
+    // Many values far within, behind long keys: nothing is kept of each that grows with the way to it.
+    let keys: Vec<String> = (0..75).map(|n| format!("k{n}{}", "x".repeat(1000))).collect();
+    let values = "1, ".repeat(100_000);
+    let (open, close) = (keys.iter().map(|key| format!("{{{key}: ")).collect::<String>(), "}".repeat(75));
+    world.write("wide.yaml", &format!("{anchored}other: {open}[{values}]{close}\n"));
+    let source = "[backup.sources.a]\npaths = [\"src\"]\n";
+    world.write("wide.toml", &format!("{source}[{}]\nx = [{values}]\n", keys.join(".")));
+    // A key that looks like a place in a list.
+    world.write("place.yaml", &format!("{anchored}'x[4000000000]': 1\n"));
+    world.write("place.toml", &format!("\"x[4000000000]\" = 1\n{source}"));
+    // Each line is as deep as may be, and of one alias.
+    let stair = |n: usize| format!("l{}: &l{0} {}*l{n}{}\n", n + 1, "[".repeat(96), "]".repeat(96));
+    world.write("stairs.yaml", &format!("l0: &l0 x\n{}", (0..31).map(stair).collect::<String>()));
     let program = assert_cmd::cargo::cargo_bin("decube-backup");
     for (given, code, expected) in [
         ("/dev/zero", 1, &["larger than 1 MiB", "file=/dev/zero", "hint: "][..]),
         ("<(yes)", 1, &["larger than 1 MiB"]),
         ("bomb.yaml", 1, &["stand for too much", "line=6", "bomb.yaml", "hint: "]),
         ("deep.yaml", 1, &["too deep", "deep.yaml", "hint: "]),
+        ("stairs.yaml", 1, &["too deep", "line=3", "stairs.yaml", "hint: "]),
+        ("wide.yaml", 0, &["2 sources"]),
+        ("wide.toml", 0, &["1 source"]),
+        ("place.yaml", 0, &["2 sources"]),
+        ("place.toml", 0, &["1 source"]),
         ("anchored.yaml", 0, &["2 sources"]),
         ("<(cat anchored.yaml)", 0, &["2 sources"]),
     ] {
-        let line = format!("ulimit -v 4000000; exec {} --config {given} config check", program.display());
+        let line = format!("ulimit -v 600000; exec {} --config {given} config check", program.display());
         let mut command = Command::new("bash");
         command.args(["-c", &line]).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", world.path("home"));
         let answer = said(command.current_dir(world.path(""))).expect(code);
