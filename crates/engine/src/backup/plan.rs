@@ -225,11 +225,11 @@ impl<'a> Planner<'a> {
             Some((before, _)) => Relation::Known(Box::new(before)),
         };
         // A directory's number of links counts what is in it.
-        if let Some(identity) = scanned.identity.filter(|i| i.links > 1 && scanned.entry.kind != EntryKind::Directory) {
-            if let Some(first) = self.first_name(&identity, &scanned.entry.path) {
-                self.items.push(Item::Link(Box::new(scanned), relation, first));
-                return self.flush_if_full();
-            }
+        if let Some(identity) = scanned.identity.filter(|i| i.links > 1 && scanned.entry.kind != EntryKind::Directory)
+            && let Some(first) = self.first_name(&identity, &scanned.entry.path)
+        {
+            self.items.push(Item::Link(Box::new(scanned), relation, first));
+            return self.flush_if_full();
         }
         let EntryKind::File { size } = scanned.entry.kind else {
             self.to_read += 1;
