@@ -99,6 +99,6 @@ mod tests {
         let good = "package = { description = 'x', version.workspace = true }\nlints.workspace = true\n";
         check(&format!("{good}[dev-dependencies]\na.workspace = true\nb-c.workspace = true"), 0);
         // Tests alone name one of them.
-        check(&format!("{good}[dependencies]\nb-c = {{ workspace = true, optional = true }}\nx.workspace = true"), 2);
+        check(&format!("{good}[dependencies]\nb-c = {{ workspace = true, optional = true }}\nd.workspace = true"), 2);
     }
 }
