@@ -2,35 +2,26 @@
 
 use crate::Result;
 use cargo_metadata::Metadata;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
+pub(super) fn check(root: &Path, metadata: &Metadata, files: &[PathBuf]) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for package in metadata.workspace_packages() {
         let path = package.manifest_path.as_std_path();
         let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
         let manifest: Table = std::fs::read_to_string(path)?.parse()?;
-        let sources = sources_below(path.parent().unwrap_or(root))?;
+        let sources = sources_of(path.parent().unwrap_or(root), files)?;
         findings.extend(complaints(&manifest, &sources).into_iter().map(|complaint| format!("{name}: {complaint}")));
     }
     Ok(findings)
 }
 
-/// The Rust files of a package: whether they lie in its `src`, and what is in them.
-fn sources_below(package: &Path) -> Result<Vec<(bool, String)>> {
-    let (mut sources, mut folders) = (Vec::new(), vec![package.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in folder.read_dir()? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                sources.push((path.starts_with(package.join("src")), std::fs::read_to_string(&path)?));
-            }
-        }
-    }
-    Ok(sources)
+/// The Rust files among `files` that belong to a package: whether they lie in its `src`, and what is in them.
+fn sources_of(package: &Path, files: &[PathBuf]) -> Result<Vec<(bool, String)>> {
+    let is_source = |file: &&PathBuf| file.starts_with(package) && file.extension().is_some_and(|it| it == "rs");
+    let read = |file: &PathBuf| Ok((file.starts_with(package.join("src")), std::fs::read_to_string(file)?));
+    files.iter().filter(is_source).map(read).collect()
 }
 
 /// Whether `source` names the crate `name`.

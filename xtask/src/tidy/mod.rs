@@ -39,8 +39,8 @@ pub(crate) fn run(arguments: Vec<String>) -> Result {
 fn check(root: &Path) -> Result<Vec<String>> {
     let metadata = cargo_metadata::MetadataCommand::new().current_dir(root).no_deps().exec()?;
     let mut findings = floors::check(&metadata);
-    findings.extend(manifests::check(root, &metadata)?);
     let files = text_files(root)?;
+    findings.extend(manifests::check(root, &metadata, &files)?);
     for file in &files {
         let name = file.strip_prefix(root)?.to_string_lossy().into_owned();
         let bytes = std::fs::read(file)?;

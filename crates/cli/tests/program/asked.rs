@@ -29,9 +29,7 @@ fn at_terminal(world: &World, args: &str, lines: &str) -> Said {
 
 #[test]
 fn a_mistyped_password_is_asked_for_again() {
-    let world = World::new();
-    world.write("password", "right\n");
-    world.run(&["init", "--password-file", "password"]).expect(0);
+    let world = World::with_password();
     let second = at_terminal(&world, "snapshots", "wrong\nright\n").expect(0);
     assert_eq!(second.out.matches("repository password: ").count(), 2, "{}", second.out);
     assert!(second.out.contains("type it again"), "{}", second.out);
@@ -112,9 +110,7 @@ fn send(pid: &str, signal: &str) -> bool {
 
 #[test]
 fn an_interrupted_prompt_leaves_the_terminal_as_it_was() {
-    let world = World::new();
-    world.write("password", "right\n");
-    world.run(&["init", "--password-file", "password"]).expect(0);
+    let world = World::with_password();
     // What is typed comes before a signal for sure only where that is typed too.
     let ctrl_c = |_: &str, keyboard: &mut dyn Write| keyboard.write_all(b"half of a pass\x03").expect("typed");
     let sigterm = |pid: &str, _: &mut dyn Write| assert!(send(pid, "-TERM"));
@@ -163,10 +159,8 @@ backup:
 
 #[test]
 fn a_second_signal_at_a_prompt_leaves_the_terminal_as_it_was() {
-    let world = World::new();
-    world.write("password", "right\n");
+    let world = World::with_password();
     world.write("two.yaml", TWO_PIPELINES);
-    world.run(&["init", "--password-file", "password"]).expect(0);
     // The last listens to signals already when it asks.
     for args in ["snapshots", "backup src", "key add --password-file password", "--config two.yaml run"] {
         for said in [interrupted(&world, args, both_at_once), interrupted(&world, args, again_and_again)] {
@@ -178,9 +172,7 @@ fn a_second_signal_at_a_prompt_leaves_the_terminal_as_it_was() {
 
 #[test]
 fn a_signal_ends_a_prompt_that_a_held_terminal_does_not_show() {
-    let world = World::new();
-    world.write("password", "right\n");
-    world.run(&["init", "--password-file", "password"]).expect(0);
+    let world = World::with_password();
     let program = assert_cmd::cargo::cargo_bin("decube-backup");
     let inner = format!("echo pid=$$ ready; read line; exec {} snapshots", program.display());
     let mut running = terminal(&world, &format!("sh -c '{inner}'; stty -a; echo end"));
@@ -205,10 +197,8 @@ fn a_signal_ends_a_prompt_that_a_held_terminal_does_not_show() {
 
 #[test]
 fn an_interrupted_run_does_not_say_that_nothing_was_changed() {
-    let world = World::new();
-    world.write("password", "right\n");
+    let world = World::with_password();
     world.write("two.yaml", TWO_PIPELINES);
-    world.run(&["init", "--password-file", "password"]).expect(0);
     let said = interrupted(&world, "--config two.yaml run", |_, keyboard| keyboard.write_all(b"\x03").expect("typed"));
     assert!(said.contains("hint: nothing of this pipeline was begun") && said.contains("code=130"), "{said}");
     assert!(!said.contains("nothing was changed"), "{said}");
@@ -217,9 +207,7 @@ fn an_interrupted_run_does_not_say_that_nothing_was_changed() {
 
 #[test]
 fn a_signal_ends_the_program_again_once_the_prompt_is_answered() {
-    let world = World::new();
-    world.write("password", "right\n");
-    world.run(&["init", "--password-file", "password"]).expect(0);
+    let world = World::with_password();
     world.run(&["backup", "src", "--password-file", "password"]).expect(0);
     // Dumping into a pipe of which one byte is read, it waits, and never asked to be told of signals.
     let program = assert_cmd::cargo::cargo_bin("decube-backup");

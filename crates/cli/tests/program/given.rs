@@ -3,16 +3,9 @@
 use crate::world::{World, said};
 use assert_cmd::Command;
 
-fn world() -> World {
-    let world = World::new();
-    world.write("password", "right\n");
-    world.run(&["init", "--password-file", "password"]).expect(0);
-    world
-}
-
 #[test]
 fn what_never_ends_opens_nothing() {
-    let world = world();
+    let world = World::with_password();
     let program = assert_cmd::cargo::cargo_bin("decube-backup");
     for given in [
         "--key-file /dev/zero",
@@ -34,7 +27,7 @@ fn what_never_ends_opens_nothing() {
 
 #[test]
 fn a_configuration_asks_for_no_more_than_it_may() {
-    let world = world();
+    let world = World::with_password();
     let mut bomb = "l0: &l0 [x]\n".to_owned();
     for line in 1..=8 {
         let before = vec![format!("*l{}", line - 1); 9].join(", ");
@@ -82,7 +75,7 @@ fn a_configuration_asks_for_no_more_than_it_may() {
 
 #[test]
 fn a_password_comes_through_a_pipe() {
-    let world = world();
+    let world = World::with_password();
     let program = assert_cmd::cargo::cargo_bin("decube-backup");
     let mut command = Command::new("bash");
     command.args(["-c", &format!("{} snapshots -p <(echo right)", program.display())]).env_clear();
@@ -100,7 +93,7 @@ fn of_several_variables_the_first_in_the_manual_counts() {
         table.lines().filter_map(|row| Some(row.split("`DECUBE_BACKUP_").nth(1)?.split('`').next()?.to_owned()));
     let ways: Vec<String> = names.filter(|name| name != "REPOSITORY").collect();
     assert_eq!(ways.len(), 6, "{ways:?}");
-    let world = world();
+    let world = World::with_password();
     for first in 0..ways.len() {
         let mut command = world.program("decube-backup");
         for way in &ways[first..] {

@@ -42,6 +42,14 @@ impl World {
         world
     }
 
+    /// With a repository whose password is `right`, as the file `password` says.
+    pub fn with_password() -> Self {
+        let world = Self::new();
+        world.write("password", "right\n");
+        world.run(&["init", "--password-file", "password"]).expect(0);
+        world
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

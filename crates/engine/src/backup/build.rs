@@ -7,7 +7,7 @@ use super::stat_cache::StatCacheWriter;
 use super::stream::{BLOCKS_WAITING, Block, HashJob, Outlets, StreamMessage};
 use crate::options::BackupReport;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use decube_backup_core::entry::{EntryKind, EntryPath, Identity, Metadata, is_within_path_bytes};
+use decube_backup_core::entry::{Entry, EntryKind, EntryPath, Identity, Metadata, is_within_path_bytes};
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, check_stop};
 use decube_backup_core::source::Scanned;
@@ -30,6 +30,12 @@ impl LinkGroup {
     fn is(&self, kind: &EntryKind, content: &Content, meta: &Metadata) -> bool {
         let in_group = Metadata { link_group: self.meta.link_group.clone(), ..meta.clone() };
         self.kind == *kind && self.content == *content && self.meta == in_group
+    }
+
+    /// Another name of it, `path`, and when it was looked at.
+    fn under(&self, path: EntryPath) -> (TreeEntry, Timestamp) {
+        let entry = Entry { path, kind: self.kind.clone(), meta: self.meta.clone() };
+        (TreeEntry { entry, content: self.content.clone() }, self.seen)
     }
 }
 
@@ -239,15 +245,12 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn link(&mut self, mut scanned: Scanned, relation: Relation, first: &EntryPath, seen: Timestamp) -> Result<()> {
+    fn link(&mut self, scanned: Scanned, relation: Relation, first: &EntryPath, seen: Timestamp) -> Result<()> {
         // The same number is the same file only with the same ctime: numbers are given again, and a file changes.
         let Some(group) = self.links.get(first).filter(|group| group.identity == scanned.identity) else {
             return self.read_link(scanned, relation, first, seen);
         };
-        let seen = group.seen;
-        scanned.entry.kind = group.kind.clone();
-        scanned.entry.meta = group.meta.clone();
-        let entry = TreeEntry { entry: scanned.entry, content: group.content.clone() };
+        let (entry, seen) = group.under(scanned.entry.path);
         self.count_read(&entry, &relation);
         self.push(entry, scanned.identity, seen)
     }
@@ -263,9 +266,7 @@ impl<'a> Builder<'a> {
         if let Some(wanted) = entry.entry.meta.link_group.take() {
             let first = first.unwrap_or_else(|| entry.entry.path.clone());
             if let Some(group) = self.links.get(&first).filter(|group| group.identity == Some(identity)) {
-                entry.entry.kind = group.kind.clone();
-                entry.entry.meta = group.meta.clone();
-                (entry.content, seen) = (group.content.clone(), group.seen);
+                (entry, seen) = group.under(entry.entry.path);
             } else {
                 entry.entry.meta.link_group = Some(self.unshared(wanted, &entry.entry.path));
                 let (kind, meta) = (entry.entry.kind.clone(), entry.entry.meta.clone());
