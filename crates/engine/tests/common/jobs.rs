@@ -178,11 +178,11 @@ fn bare(harness: &Harness) -> Result<Repository> {
     Repository::open(env, &harness.credentials)
 }
 
-/// This very program again, to run its test `child` as told: the job first, then `words`.
+/// This very program again, to run its test `killed::child` as told: the job first, then `words`.
 pub fn child(job: Job, words: &str) -> Command {
     let program = std::env::current_exe().expect("this program");
     let mut command = Command::new(program);
-    command.args(["--exact", "child", "--nocapture"]).env(ORDER, format!("{job:?} {words}"));
+    command.args(["--exact", "killed::child", "--nocapture"]).env(ORDER, format!("{job:?} {words}"));
     command
 }
 
