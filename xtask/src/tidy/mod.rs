@@ -66,23 +66,47 @@ fn lock_is_committed(root: &Path) -> Option<String> {
     listed.is_err().then(|| "Cargo.lock is not committed".to_owned())
 }
 
-/// All files that belong to the repository, sorted; what is built or ignored is left out.
+/// All files that belong to the repository, sorted; what `.gitignore` names is built or installed, not ours.
 fn text_files(root: &Path) -> Result<Vec<PathBuf>> {
-    const NOT_OURS: [&str; 4] = [".git", "bin", "target", "corpus"];
-    const NOT_TEXT: [&str; 1] = ["Cargo.lock"];
-    let (mut files, mut folders) = (Vec::new(), vec![root.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in folder.read_dir()? {
-            let entry = entry?;
-            let (name, kind) = (entry.file_name(), entry.file_type()?);
-            let name = name.to_string_lossy();
-            if kind.is_dir() && (!NOT_OURS.contains(&name.as_ref()) || folder.ends_with("src")) {
-                folders.push(entry.path());
-            } else if kind.is_file() && !NOT_TEXT.contains(&name.as_ref()) {
-                files.push(entry.path());
-            }
+    const NOT_OURS: [&str; 2] = [".git", "Cargo.lock"];
+    let ours = |entry: &ignore::DirEntry| !NOT_OURS.iter().any(|name| entry.file_name() == *name);
+    let walk = ignore::WalkBuilder::new(root)
+        .standard_filters(false)
+        .git_ignore(true)
+        .require_git(false)
+        .filter_entry(ours)
+        .build();
+    let mut files = Vec::new();
+    for entry in walk {
+        let entry = entry?;
+        if entry.file_type().is_some_and(|kind| kind.is_file()) {
+            files.push(entry.into_path());
         }
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_or_installed_is_not_ours_and_what_is_hidden_is() {
+        let root = tempfile::tempdir().expect("temp");
+        let put = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
+            std::fs::write(path, text).expect("file");
+        };
+        put(".gitignore", "/target\n/bin\n.crates.toml\n");
+        put("src/bin/a.rs", "");
+        put(".ci/run", "");
+        for elsewhere in ["target/b", "bin/c", ".crates.toml", ".git/config", "Cargo.lock"] {
+            put(elsewhere, "/home/somebody");
+        }
+        let files = text_files(root.path()).expect("listed");
+        let names: Vec<_> = files.iter().filter_map(|file| file.strip_prefix(root.path()).ok()).collect();
+        assert_eq!(names, [".ci/run", ".gitignore", "src/bin/a.rs"].map(Path::new));
+    }
 }
