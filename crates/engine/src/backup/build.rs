@@ -1,17 +1,20 @@
 //! The builder: decides what is new, feeds the pipeline, builds the tree. One thread, in path order.
 
+use super::commit::Stored;
 use super::dedup::Dedup;
 use super::plan::{BATCH_BYTES, Item, Relation, Work};
 use super::read::{BatchResult, RawExtent, ReadContext, ReadEntry, ReadOutcome, Ready};
 use super::stat_cache::StatCacheWriter;
 use super::stream::{BLOCKS_WAITING, Block, HashJob, Outlets, StreamMessage};
 use crate::options::BackupReport;
+use crate::pipeline::AddedPack;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use decube_backup_core::entry::{Entry, EntryKind, EntryPath, Identity, Metadata, is_within_path_bytes};
 use decube_backup_core::limits::MANIFEST_PROBLEMS_MAX;
 use decube_backup_core::monitor::{Monitor, Problem, ProblemKind, check_stop};
 use decube_backup_core::source::Scanned;
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
+use decube_backup_format::ids::PackName;
 use decube_backup_format::tree::{Content, Extent, ListBuilder, TreeBuilder, TreeEntry, TreeRoot};
 use std::collections::{HashMap, HashSet};
 
@@ -21,6 +24,8 @@ struct LinkGroup {
     content: Content,
     meta: Metadata,
     identity: Option<Identity>,
+    /// Whether the next backup may take it over unread.
+    whole: bool,
     /// When it was looked at: what is known of all names is from then.
     seen: Timestamp,
 }
@@ -32,16 +37,29 @@ impl LinkGroup {
         self.kind == *kind && self.content == *content && self.meta == in_group
     }
 
-    /// Another name of it, `path`, and when it was looked at.
-    fn under(&self, path: EntryPath) -> (TreeEntry, Timestamp) {
+    /// Another name of it, `path`, what the next backup knows it by, and when it was looked at.
+    fn under(&self, path: EntryPath) -> (TreeEntry, Option<Identity>, Timestamp) {
         let entry = Entry { path, kind: self.kind.clone(), meta: self.meta.clone() };
-        (TreeEntry { entry, content: self.content.clone() }, self.seen)
+        (TreeEntry { entry, content: self.content.clone() }, self.identity.filter(|_| self.whole), self.seen)
     }
 }
 
+/// What a builder leaves behind.
+pub(super) struct Built {
+    pub report: BackupReport,
+    pub root: TreeRoot,
+    /// In no record yet.
+    pub added: Vec<AddedPack>,
+    /// Packs whose chunks were taken as known.
+    pub deps: hashbrown::HashSet<PackName>,
+    pub stat: Option<StatCacheWriter>,
+    /// New chunks.
+    pub stored: Stored,
+}
+
 pub(super) struct Builder<'a> {
-    pub(super) dedup: Dedup<'a>,
-    pub(super) report: BackupReport,
+    dedup: Dedup<'a>,
+    report: BackupReport,
     tree: TreeBuilder,
     stat: Option<StatCacheWriter>,
     monitor: &'a dyn Monitor,
@@ -124,18 +142,24 @@ impl<'a> Builder<'a> {
         let _ = self.readers.arenas.0.send(arena);
     }
 
-    /// Seals tree and stat cache.
-    pub(super) fn finish(self) -> Result<(Dedup<'a>, BackupReport, TreeRoot, Option<StatCacheWriter>)> {
-        let Self { mut dedup, report, tree, stat, .. } = self;
-        let root = tree.finish(&mut dedup)?;
-        Ok((dedup, report, root, stat))
-    }
-
-    /// Gives up after an error: what was uploaded is recorded if it can be.
-    pub(super) fn abandon(self) {
-        if let Err(error) = self.dedup.keep_uploaded() {
-            tracing::debug!(error = %error.chain(), "what was uploaded could not be recorded");
-        }
+    /// Seals the tree, and waits until everything is durable. After an error, `so_far` or a later one, what was uploaded is
+    /// recorded if it can be.
+    pub(super) fn finish(self, so_far: Result<()>) -> Result<Built> {
+        let Self { mut dedup, mut report, tree, stat, monitor, .. } = self;
+        let stored = so_far.and_then(|()| {
+            // What is read may be far from being stored where the sink is slow.
+            monitor.phase("store", None, None);
+            let root = tree.finish(&mut dedup)?;
+            Ok((root, dedup.finish()?))
+        });
+        let (root, (added, deps)) = stored.inspect_err(|_| {
+            if let Err(error) = dedup.keep_uploaded() {
+                tracing::debug!(error = %error.chain(), "what was uploaded could not be recorded");
+            }
+        })?;
+        report.chunks_reused = dedup.chunks_reused;
+        let stored = Stored { chunks: dedup.chunks_new, chunk_bytes: dedup.bytes_new, ..Stored::default() };
+        Ok(Built { report, root, added, deps, stat, stored })
     }
 
     fn content(&mut self, extents: &[RawExtent], arena: &[u8]) -> Result<Content> {
@@ -191,6 +215,8 @@ impl<'a> Builder<'a> {
 
     fn read(&mut self, read: ReadEntry, content: Content, seen: Timestamp) -> Result<()> {
         let ReadEntry { mut scanned, relation, problems, outcome, .. } = read;
+        // What could not be read of it is tried again next time, and told again.
+        let whole = problems.is_empty();
         for problem in problems {
             self.problem(problem);
         }
@@ -209,7 +235,7 @@ impl<'a> Builder<'a> {
             }
             scanned.entry.meta.link_group = Some(group.unwrap_or_else(|| self.unshared(path.clone(), &path)));
             let (meta, identity) = (scanned.entry.meta.clone(), scanned.identity);
-            let known = LinkGroup { kind, content: content.clone(), meta, identity, seen };
+            let known = LinkGroup { kind, content: content.clone(), meta, identity, whole, seen };
             self.links.insert(first.unwrap_or(path), known);
         }
         let entry = TreeEntry { entry: scanned.entry, content };
@@ -219,7 +245,7 @@ impl<'a> Builder<'a> {
             self.report.bytes_new += bytes.len() as u64;
         }
         self.count_read(&entry, &relation);
-        self.push(entry, scanned.identity, seen)
+        self.push(entry, scanned.identity.filter(|_| whole), seen)
     }
 
     /// Reads a name of an inode whose names before it could not be read, or were read before it changed. Here and now: its
@@ -250,9 +276,9 @@ impl<'a> Builder<'a> {
         let Some(group) = self.links.get(first).filter(|group| group.identity == scanned.identity) else {
             return self.read_link(scanned, relation, first, seen);
         };
-        let (entry, seen) = group.under(scanned.entry.path);
+        let (entry, known, seen) = group.under(scanned.entry.path);
         self.count_read(&entry, &relation);
-        self.push(entry, scanned.identity, seen)
+        self.push(entry, known, seen)
     }
 
     /// What is as in the parent; another name of what the planner met as `first`.
@@ -263,15 +289,16 @@ impl<'a> Builder<'a> {
         first: Option<EntryPath>,
         mut seen: Timestamp,
     ) -> Result<()> {
+        let mut known = Some(identity);
         if let Some(wanted) = entry.entry.meta.link_group.take() {
             let first = first.unwrap_or_else(|| entry.entry.path.clone());
             if let Some(group) = self.links.get(&first).filter(|group| group.identity == Some(identity)) {
-                (entry, seen) = group.under(entry.entry.path);
+                (entry, known, seen) = group.under(entry.entry.path);
             } else {
                 entry.entry.meta.link_group = Some(self.unshared(wanted, &entry.entry.path));
                 let (kind, meta) = (entry.entry.kind.clone(), entry.entry.meta.clone());
                 let content = entry.content.clone();
-                self.links.insert(first, LinkGroup { kind, content, meta, identity: Some(identity), seen });
+                self.links.insert(first, LinkGroup { kind, content, meta, identity: known, whole: true, seen });
             }
         }
         match entry.entry.kind {
@@ -279,7 +306,7 @@ impl<'a> Builder<'a> {
             EntryKind::Directory => self.report.directories += 1,
             _ => self.report.others += 1,
         }
-        self.push(entry, Some(identity), seen)
+        self.push(entry, known, seen)
     }
 
     /// What the names of one more file are to have in common: `wanted`, unless those of another have it. A file that kept it
@@ -303,8 +330,8 @@ impl<'a> Builder<'a> {
         *counter += 1;
     }
 
-    /// Puts an entry into the tree. What a tree cannot hold of it is a problem of this entry, not of the backup.
-    fn push(&mut self, mut entry: TreeEntry, identity: Option<Identity>, seen: Timestamp) -> Result<()> {
+    /// Puts an entry into the tree, `known` to the next backup so if it may take it over unread. What a tree cannot hold of it is a problem of this entry, not of the backup.
+    fn push(&mut self, mut entry: TreeEntry, mut known: Option<Identity>, seen: Timestamp) -> Result<()> {
         if let Err(error) = entry.check() {
             let path = entry.entry.path.as_bytes().to_vec();
             entry.entry.meta.xattrs = Vec::new();
@@ -314,11 +341,12 @@ impl<'a> Builder<'a> {
             }
             let message = format!("stored without its extended attributes: {}", error.chain());
             self.problem(Problem::new(ProblemKind::Attribute, path, message));
+            known = None;
         }
         self.report.entries += 1;
         self.report.bytes += entry.entry.kind.size();
         if let Some(stat) = &mut self.stat
-            && let Err(error) = stat.push(identity, seen)
+            && let Err(error) = stat.push(known, seen)
         {
             tracing::warn!(error = %error.chain(), "going on without a stat cache; the next backup reads more");
             self.stat = None;

@@ -148,14 +148,14 @@ impl<'a> Dedup<'a> {
     }
 
     /// Records the packs that are full, so that the next backup finds what is in them.
-    pub(crate) fn keep_uploaded(mut self) -> Result<()> {
+    pub(crate) fn keep_uploaded(&mut self) -> Result<()> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(()) };
-        checkpoint(self.writer.stop()?).map(drop)
+        checkpoint(self.writer.stop()).map(drop)
     }
 
     /// Waits until everything is durable; returns the packs no record names yet.
-    pub(crate) fn finish(mut self) -> Result<(Vec<AddedPack>, HashSet<PackName>)> {
-        Ok((self.writer.flush()?, self.deps))
+    pub(crate) fn finish(&mut self) -> Result<(Vec<AddedPack>, HashSet<PackName>)> {
+        Ok((self.writer.flush()?, std::mem::take(&mut self.deps)))
     }
 }
 

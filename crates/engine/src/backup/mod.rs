@@ -43,14 +43,14 @@ use crate::pipeline::{AddedPack, ChunkWriter, Failure, WriterContext, WriterSett
 use crate::repository::Repository;
 use crate::segments::{Absent, KeptPacks, Nodes};
 use crate::twins::Twins;
-use commit::{Commit, Committed, Run, Stored};
+use commit::{Commit, Committed, Run};
 use crossbeam_channel::{bounded, unbounded};
 use decube_backup_core::monitor::{Monitor, check_stop};
 use decube_backup_core::source::{Scan, Source};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State, Visibility};
 use decube_backup_format::header::Access;
-use decube_backup_format::ids::{PackName, SnapshotId};
+use decube_backup_format::ids::{PackKind, PackName, SnapshotId};
 use decube_backup_format::tree::{INLINE_BYTES_MAX, ListBuilder, NodeReader, TreeBuilder, TreeCursor, TreeRoot};
 use hashbrown::HashSet;
 use kept_tree::{Keeper, KeptTree};
@@ -230,10 +230,14 @@ fn run_pass<'a>(
             "packs are missing or short; what they hold is stored again as far as it is in the source"
         );
     }
+    // Where one node of the parent cannot be read, no other is relied on that was not: what leads to content is little, and is
+    // stored again.
+    let in_doubt =
+        |pack: &PackName| pack.kind == PackKind::Meta && stored.as_ref().is_some_and(|nodes| nodes.has_lost());
     let excluded = |pack: &PackName| match repo.host() {
         Some(host) => !host.may_reuse(&repo.state(), pack),
         // Nobody who can read has looked at what a host wrote.
-        None => odd.contains(pack) || !repo.state().may_reuse(pack) || repo.state().is_hosted(pack),
+        None => odd.contains(pack) || in_doubt(pack) || !repo.state().may_reuse(pack) || repo.state().is_hosted(pack),
     };
     let unsound = |pack: &PackName| match repo.host() {
         Some(_) => excluded(pack),
@@ -309,18 +313,12 @@ fn run_pass<'a>(
         let _ = search.map(std::thread::ScopedJoinHandle::join);
         // Also when asked for after the last entry: much may be waiting to be stored.
         let built = built.and_then(|()| check_stop(monitor));
-        if let Some(error) = failure.try_take().or_else(|| built.err()) {
-            builder.abandon();
-            return Err(run.explain(error));
-        }
-        // What is read may be far from being stored where the sink is slow.
-        monitor.phase("store", None, None);
-        let (dedup, mut report, root, stat) = builder.finish()?;
-        run.count(Stored { chunks: dedup.chunks_new, chunk_bytes: dedup.bytes_new, ..Stored::default() });
+        let so_far = failure.try_take().map_or(built, Err);
+        let build::Built { mut report, root, added, deps, stat, stored } =
+            builder.finish(so_far).map_err(|error| run.explain(error))?;
+        run.count(stored);
         report.chunks_new = run.stored().chunks;
         report.bytes_new += run.stored().chunk_bytes;
-        report.chunks_reused = dedup.chunks_reused;
-        let (added, deps) = dedup.finish()?;
         run.count_packs(&added);
         Ok(Pass { report, root, added, deps, stat, kept: None })
     })?;

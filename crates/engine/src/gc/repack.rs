@@ -110,7 +110,7 @@ impl Repack<'_> {
             let (added, failed) = match copying {
                 Ok(added) => (added, None),
                 // What is in full packs need not be copied again.
-                Err(error) => (writer.stop().unwrap_or_default(), Some(error)),
+                Err(error) => (writer.stop(), Some(error)),
             };
             let recorded = self.record(added, copied);
             failed.map_or(recorded, Err)

@@ -132,15 +132,10 @@ struct Job {
 
 enum Ordered {
     Segment(PackKind, Receiver<Segment>),
-    /// Close all packs or give them up, wait for all uploads, answer with what was added since the last time.
-    Settle(Unfinished, Sender<Vec<AddedPack>>),
-}
-
-/// What becomes of packs that are not full.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unfinished {
-    Close,
-    GiveUp,
+    /// Close all packs, wait for all uploads, answer with what was added since the last answer.
+    Flush(Sender<Vec<AddedPack>>),
+    /// Give up the packs that are not full, wait for all uploads, answer with those that succeeded since the last answer.
+    Stop(Sender<Vec<AddedPack>>),
 }
 
 /// The first error of any stage.
@@ -274,24 +269,17 @@ impl ChunkWriter {
         for at in 0..self.segments.len() {
             self.send(at)?;
         }
-        self.settle(Unfinished::Close)
-    }
-
-    /// Gives up what is in no full pack yet, waits until the full ones are durable; returns those no flush returned. After
-    /// a failure too, those that were stored all the same.
-    ///
-    /// # Errors
-    /// The first error of any stage, if there was none before.
-    pub fn stop(&mut self) -> Result<Vec<AddedPack>> {
-        self.settle(Unfinished::GiveUp)
-    }
-
-    fn settle(&mut self, unfinished: Unfinished) -> Result<Vec<AddedPack>> {
         let (answer, added) = bounded(1);
-        if self.order.send(Ordered::Settle(unfinished, answer)).is_err() {
-            return Err(self.failure.take("pipeline"));
-        }
-        added.recv().map_err(|_| self.failure.take("pipeline"))
+        let sent = self.order.send(Ordered::Flush(answer)).is_ok();
+        sent.then(|| added.recv().ok()).flatten().ok_or_else(|| self.failure.take("pipeline"))
+    }
+
+    /// Gives up what is in no full pack yet and waits for the full ones; returns those that became durable and that no
+    /// flush returned. After a failure too.
+    pub fn stop(&mut self) -> Vec<AddedPack> {
+        let (answer, added) = bounded(1);
+        let _ = self.order.send(Ordered::Stop(answer));
+        added.recv().unwrap_or_default()
     }
 }
 

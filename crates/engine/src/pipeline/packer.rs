@@ -1,6 +1,6 @@
 //! The packing stage: seals segments in order, closes packs, makes their parity, uploads both.
 
-use super::{Failure, Ordered, Segment, Unfinished, WriterContext, WriterSettings};
+use super::{Failure, Ordered, Segment, WriterContext, WriterSettings};
 use crossbeam_channel::Receiver;
 use decube_backup_core::monitor::Progress;
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -73,7 +73,7 @@ impl<'a> Packer<'a> {
         // What stays in a queue lives as long as the queue: who waits for the answer to a question in it would wait for
         // ever. So everything is taken out until nobody can ask any more. What became durable is told even now.
         for item in order {
-            if let Ordered::Settle(Unfinished::GiveUp, answer) = item {
+            if let Ordered::Stop(answer) = item {
                 let _ = answer.send(self.durable());
             }
         }
@@ -87,9 +87,13 @@ impl<'a> Packer<'a> {
                     Ok(segment) => self.segment(*kind, segment),
                     Err(_) => return,
                 },
-                Ordered::Settle(unfinished, answer) => self.settle(*unfinished).map(|added| {
+                Ordered::Flush(answer) => self.flush().map(|added| {
                     let _ = answer.send(added);
                 }),
+                Ordered::Stop(answer) => {
+                    let _ = answer.send(self.durable());
+                    Ok(())
+                }
             };
             // Before the item is dropped: who asked looks for the reason at once.
             if let Err(error) = result {
@@ -210,8 +214,10 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    /// What was added since the last answer, after a failure: the uploads that succeed all the same.
+    /// What was added since the last answer: the uploads that succeed, whatever becomes of others. Packs that are not full
+    /// are given up.
     fn durable(&mut self) -> Vec<AddedPack> {
+        (self.data, self.meta) = (None, None);
         while !self.uploads.is_empty() {
             if let Err(error) = self.wait_oldest() {
                 tracing::debug!(error = %error.chain(), "one more pack was not stored");
@@ -220,11 +226,9 @@ impl<'a> Packer<'a> {
         std::mem::take(&mut self.added)
     }
 
-    fn settle(&mut self, unfinished: Unfinished) -> Result<Vec<AddedPack>> {
+    fn flush(&mut self) -> Result<Vec<AddedPack>> {
         for pack in [self.data.take(), self.meta.take()].into_iter().flatten() {
-            if unfinished == Unfinished::Close {
-                self.close(pack)?;
-            }
+            self.close(pack)?;
         }
         while !self.uploads.is_empty() {
             self.wait_oldest()?;

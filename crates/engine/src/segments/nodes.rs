@@ -11,6 +11,7 @@ use decube_backup_format::ids::{ChunkId, PackName};
 use decube_backup_format::tree::NodeReader;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Decoded metadata segments kept at most; each is up to 1 MiB.
 const NODE_SEGMENTS_MAX: usize = 8;
@@ -22,6 +23,8 @@ pub struct Nodes<'a> {
     cache: Mutex<VecDeque<(PackName, u32, Bytes)>>,
     scratch: Mutex<Scratch>,
     seen: Option<Mutex<HashSet<ChunkId>>>,
+    /// A node could not be read.
+    lost: AtomicBool,
 }
 
 impl<'a> Nodes<'a> {
@@ -54,6 +57,7 @@ impl<'a> Nodes<'a> {
             cache: Mutex::default(),
             scratch: Mutex::new(Scratch::new()?),
             seen: None,
+            lost: AtomicBool::new(false),
         })
     }
 
@@ -67,6 +71,11 @@ impl<'a> Nodes<'a> {
     /// Whether the node was read through this reader, so a live pack has it.
     pub fn has_seen(&self, id: &ChunkId) -> bool {
         self.seen.as_ref().is_some_and(|seen| locked(seen).contains(id))
+    }
+
+    /// Whether a node that was asked for could not be read, whatever the reason: others may be lost as well.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// The node `id` as stored at `location`, checked.
@@ -108,7 +117,8 @@ impl NodeReader for Nodes<'_> {
         let node = read.map_err(|error| match error.kind() {
             ErrorKind::NotFound => Error::new(ErrorKind::Corrupt, "node", "a pack is missing").with_source(error),
             _ => error,
-        })?;
+        });
+        let node = node.inspect_err(|_| self.lost.store(true, Ordering::Release))?;
         if let Some(seen) = &self.seen {
             locked(seen).insert(*id);
         }

@@ -8,6 +8,7 @@ use decube_backup_core::Result;
 use decube_backup_core::entry::{Entry, Identity};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::source::{Content, Scan, ScanItem, Scanned, Source, SourceInfo};
+use rustix::fs::XattrFlags;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -167,4 +168,45 @@ fn a_name_that_stayed_is_not_one_with_what_came_to_the_first_name_of_its_file() 
     two_names(tree.path(), "a/x", "a/y", "another");
     assert_eq!(backed_up(&harness, tree.path()), 1);
     assert_eq!(backed_up(&harness, tree.path()), 0);
+}
+
+/// A source that reads no extended attributes.
+struct Shy(FsSource);
+
+impl Source for Shy {
+    fn describe(&self) -> SourceInfo {
+        self.0.describe()
+    }
+
+    fn scan(&self) -> Result<Box<dyn Scan>> {
+        self.0.scan()
+    }
+
+    fn detail(&self, entry: &mut Entry) -> Vec<Problem> {
+        entry.meta.xattrs.clear();
+        vec![Problem::new(ProblemKind::Attribute, entry.path.as_bytes(), "cannot list extended attributes")]
+    }
+
+    fn open(&self, scanned: &Scanned) -> Result<Box<dyn Content>> {
+        self.0.open(scanned)
+    }
+}
+
+#[test]
+fn attributes_that_could_not_be_read_are_read_by_the_next_backup() {
+    let tree = tempfile::tempdir().expect("temp");
+    let (folder, file) = (tree.path().join("folder"), tree.path().join("folder/file"));
+    std::fs::create_dir(&folder).expect("folder");
+    std::os::unix::fs::symlink("folder/file", tree.path().join("link")).expect("symlink");
+    std::fs::write(&file, b"").expect("file");
+    std::fs::hard_link(&file, tree.path().join("other name")).expect("hard link");
+    for path in [&folder, &file] {
+        rustix::fs::setxattr(path, "user.a", b"value", XattrFlags::empty()).expect("set");
+    }
+    let harness = Harness::with_repository(&small_packs());
+    let shy = harness.backup_source(&Shy(source_of(tree.path())), "tree").expect("backup");
+    assert!(shy.problems[&ProblemKind::Attribute] >= 4, "{:?}", shy.problems);
+    let second = harness.backup(tree.path(), "tree");
+    assert_eq!(second.problems, BTreeMap::new());
+    harness.assert_restores(&second.snapshot.expect("a snapshot"), tree.path(), "all attributes");
 }

@@ -173,3 +173,28 @@ fn a_prune_with_room_for_one_pack_at_a_time_gets_done() {
     assert!(failed > 0);
     harness.somebody_else().assert_restores(&left, tree.path(), "pruned");
 }
+
+#[test]
+fn a_backup_without_room_for_its_last_pack_keeps_the_others() {
+    let tree = tempfile::tempdir().expect("temp");
+    plant(tree.path(), 34);
+    let harness = Harness::with_repository(&small_packs());
+    let full = HookedSink::new(harness.sink.clone(), {
+        let packs = AtomicU64::new(0);
+        move |moment, op, key: &Key| {
+            let pack = (moment, op) == (Moment::Before, Op::Put) && key.as_str().starts_with("packs/d/");
+            // The fourth is the one that is not full: it is stored when everything is read.
+            if pack && packs.fetch_add(1, Ordering::SeqCst) == 3 {
+                return Err(Error::new(ErrorKind::NoSpace, "put", "no space left on device"));
+            }
+            Ok(())
+        }
+    });
+    let error = harness.through(Arc::new(full)).backup_source(&source_of(tree.path()), "tree").expect_err("no room");
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    let known = harness.repository().state().live_pack_count();
+    assert_eq!(known, 3, "those that were full are recorded");
+    let again = harness.backup(tree.path(), "tree");
+    assert!(again.bytes_stored < 1 << 20, "they are not stored again: {again:?}");
+    harness.assert_restores(&again.snapshot.expect("a snapshot"), tree.path(), "room again");
+}

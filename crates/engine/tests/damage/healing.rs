@@ -108,6 +108,35 @@ fn a_lost_metadata_pack_is_healed_by_the_next_backup() {
 }
 
 #[test]
+fn a_backup_that_meets_an_unreadable_node_relies_on_no_other_unread() {
+    let file = |n: u64| MadeUpFile {
+        path: crate::common::path(&format!("{:02}/{n:05}", n / 100)),
+        seed: n,
+        len: 300,
+        behaviour: Behaviour::Fine,
+    };
+    let harness = Harness::with_repository(&small_packs());
+    harness.backup_source(&MadeUp::new((0..9000).map(file).collect()), "made up").expect("backup");
+    // One more: the nodes around it are other ones, all the rest are the same.
+    let source = MadeUp::new((0..9001).map(file).collect());
+    let objects = harness.memory.objects();
+    for key in packs(&harness, "packs/m/") {
+        for damage in [Damage::Flip(100), Damage::Flip(500), Damage::Flip(800), Damage::Truncate(500), Damage::Remove] {
+            for detection in [ChangeDetection::StatCache, ChangeDetection::ReadAll] {
+                let context = format!("{key} {damage:?} {detection:?}");
+                let user = harness.on_image(objects.clone());
+                damage::apply(&user, &key, damage);
+                let options = BackupOptions { detection, ..series("made up") };
+                let report = backup::backup(&user.repository(), &source, &options, &Silent).expect(&context);
+                let id = report.snapshot.expect("a snapshot");
+                let (_, restored) = user.restore_with(&id, &RestoreOptions::default());
+                assert!(restored.problems.is_empty() && restored.files_restored == 9001, "{context}: {restored:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn nothing_is_deduplicated_against_a_damaged_pack_by_anybody() {
     let (harness, tree, _) = two_snapshots(false);
     for key in packs(&harness, "packs/") {
