@@ -11,7 +11,7 @@ use crate::index::bitmap::Bitmap;
 use crate::index::scan::Entry;
 use crate::repository::Repository;
 use crate::rules::{Ledger, Marked};
-use crate::segments::Nodes;
+use crate::segments::{Nodes, is_damage};
 use decube_backup_core::monitor::{Monitor, Progress, check_stop};
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::checkpoint::{SnapshotEntry, State};
@@ -137,13 +137,17 @@ fn incomplete(snapshot: &SnapshotEntry, error: Error) -> Error {
     if error.kind() == ErrorKind::Interrupted {
         return error;
     }
-    let hint = match error.kind() {
-        ErrorKind::Unavailable => "nothing was reclaimed; run it again when the store answers".to_owned(),
-        _ => format!(
+    let hint = if is_damage(&error) {
+        let id = snapshot.id.to_hex();
+        format!(
             "nothing was reclaimed; `decube-backup verify` says what is damaged: put it back from a replica, or forget \
              snapshot {}, then prune again",
-            snapshot.id.to_hex().get(..8).unwrap_or_default()
-        ),
+            id.get(..8).unwrap_or_default()
+        )
+    } else {
+        // It may be whole.
+        let next = error.hint().unwrap_or("run it again when the store answers");
+        format!("nothing was reclaimed; {next}")
     };
     Error::new(error.kind(), "prune", "a live snapshot cannot be read completely, so nobody knows what it needs")
         .with("snapshot", snapshot.id)

@@ -1,5 +1,6 @@
 //! Freeing space: what nobody needs goes, everything else comes back exactly.
 
+use crate::common::bad_sectors::BadSectors;
 use crate::common::records::{forget, packs, show_again};
 use crate::common::{Harness, noise, small_packs};
 use decube_backup_core::ErrorKind;
@@ -216,4 +217,23 @@ fn a_live_snapshot_that_cannot_be_read_stops_everything() {
     assert!(refused.to_string().contains("name=tree"), "{refused}");
     assert!(refused.hint().is_some_and(|hint| hint.contains("nothing was reclaimed")), "{refused:?}");
     assert_eq!(harness.memory.objects(), before);
+}
+
+#[test]
+fn what_may_not_be_read_is_not_called_damaged() {
+    let harness = Harness::with_repository(&small_packs());
+    let tree = Tree::new(1, 2);
+    harness.backup(tree.0.path(), "tree");
+    let hint = |kind| {
+        let refusing = BadSectors::in_objects(harness.sink.clone(), kind, |key| key.as_str().starts_with("packs/m/"));
+        let repo = harness.somebody_else().through(Arc::new(refusing)).repository();
+        let error = gc::plan(&repo, &PruneOptions::default(), &Silent).map(drop).expect_err("nobody knows");
+        assert_eq!(error.kind(), kind);
+        error.hint().unwrap_or_default().to_owned()
+    };
+    assert!(hint(ErrorKind::Io).contains("or forget snapshot"));
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::Unavailable] {
+        let hint = hint(kind);
+        assert!(hint.starts_with("nothing was reclaimed; ") && !hint.contains("forget"), "{kind:?}: {hint}");
+    }
 }
