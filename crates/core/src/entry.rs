@@ -205,7 +205,7 @@ impl fmt::Display for Timestamp {
 }
 
 /// What an entry is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EntryKind {
     /// A regular file of `size` bytes.
     File {

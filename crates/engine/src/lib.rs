@@ -17,6 +17,7 @@
 //! | [`index`] | where chunks are |
 //! | [`pipeline`] | new chunks → uploaded packs |
 //! | `publish` | durable packs → index segments and a record |
+//! | `link_groups` | which names are one file |
 //! | `parity` | damaged packs brought back |
 //! | `odd_packs` | packs that are not where the log says they are |
 //! | [`segments`] | reading segments and nodes back |
@@ -40,6 +41,7 @@ pub mod forget;
 pub mod gc;
 pub mod index;
 pub mod keys;
+mod link_groups;
 pub mod live;
 pub(crate) mod odd_packs;
 pub mod options;

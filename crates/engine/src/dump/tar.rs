@@ -3,6 +3,7 @@
 use super::content::{ChunkReader, ContentReader, OnLoss};
 use super::out_error;
 use crate::browse;
+use crate::link_groups::tell_apart;
 use crate::options::Snapshot;
 use crate::repository::Repository;
 use crate::segments::{Nodes, loss};
@@ -46,7 +47,10 @@ pub fn dump_tar(
     loop {
         check_stop(monitor)?;
         let entry = match cursor.next() {
-            Ok(Some(entry)) => entry,
+            Ok(Some(mut entry)) => {
+                tell_apart(&mut entry);
+                entry
+            }
             Ok(None) => break,
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
             Err(error) => {

@@ -6,6 +6,7 @@ use super::window::Window;
 use super::work::{Task, WholeFile};
 use super::{Lacking, Tally};
 use crate::index::LocalIndex;
+use crate::link_groups::tell_apart;
 use crate::options::{Effect, Extraneous, RestoreOptions, Snapshot};
 use crate::repository::Repository;
 use crate::segments::{Nodes, loss};
@@ -159,7 +160,8 @@ impl<'a> Planner<'a> {
         Ok(self.afterwards)
     }
 
-    fn entry(&mut self, entry: TreeEntry) -> Result<()> {
+    fn entry(&mut self, mut entry: TreeEntry) -> Result<()> {
+        tell_apart(&mut entry);
         let mut path = entry.entry.path.strip(&self.options.subtree).unwrap_or_default();
         if path.is_root() && entry.entry.kind != EntryKind::Directory {
             path = EntryPath::new(entry.entry.path.name())?;

@@ -239,7 +239,7 @@ impl<'a> SegmentReader<'a> {
     pub fn read(&self, pack: &PackName, number: u32, entry: &SegmentEntry, scratch: &mut Scratch) -> Result<()> {
         match self.read_once(pack, number, entry, scratch) {
             Err(error) if is_damage(&error) && self.kept.as_ref().is_some_and(|kept| kept.discard(pack)) => {
-                tracing::warn!(pack = %pack.id, "a pack in the cache is damaged; it is read from the repository");
+                tracing::warn!(pack = %pack.id, "the copy of a pack in the cache is no good; the repository is asked");
                 locked(&self.packs).remove(pack);
                 self.read_once(pack, number, entry, scratch)
             }

@@ -1,5 +1,6 @@
 //! A host that was broken into: it has its key and may write any object.
 
+mod forged;
 mod lies;
 
 use super::{HOST, World, back_up, live, open_host, ring, tree_of, world};

@@ -10,7 +10,7 @@ pub const LEAF_EXTENTS_MAX: usize = 32;
 pub const FILE_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// A stretch of a file, never empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Extent {
     /// `len` bytes that are the chunk `id`.
     Chunk {
@@ -48,7 +48,7 @@ impl Extent {
 }
 
 /// The content of one entry. Its length is the entry's size.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Content {
     /// Nothing: not a file, or an empty one.
     #[default]

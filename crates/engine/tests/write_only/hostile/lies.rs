@@ -1,105 +1,25 @@
 //! What a host says of its packs, and what is in them.
 
+use super::forged::{Made, file};
 use super::*;
 use crate::common::{ALL_DATA, path, series};
-use decube_backup_core::entry::{Entry, EntryKind, Metadata};
 use decube_backup_core::monitor::ProblemKind;
 use decube_backup_engine::backup::backup;
-use decube_backup_engine::options::{BackupOptions, Effect, Subset, VerifyDepth, VerifyReport};
+use decube_backup_engine::dump::dump_tar;
+use decube_backup_engine::options::{
+    BackupOptions, Effect, RestoreOptions, SnapshotFilter, Subset, VerifyDepth, VerifyReport,
+};
 use decube_backup_engine::repair::{self, RepairOptions};
 use decube_backup_engine::segments::SegmentReader;
 use decube_backup_engine::stats::stats;
 use decube_backup_engine::undelete::undelete;
-use decube_backup_format::hash::{ContentHasher, Domain};
+use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{ChunkId, parity_key};
-use decube_backup_format::pack::PackWriter;
-use decube_backup_format::parity::{Overhead, ParityEncoder};
-use decube_backup_format::tree::{
-    Content, Extent, ListChild, ListNode, NodeWriter, TreeBuilder, TreeEntry, TreeRoot, encode_list,
-};
+use decube_backup_format::parity::Overhead;
+use decube_backup_format::tree::{Content, Extent, ListChild, ListNode, NodeWriter, TreeRoot, encode_list};
 use decube_backup_testkit::{Op, RecordingSink};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-
-/// A pack of the host that is in the store.
-struct Stored {
-    name: PackName,
-    footer: Footer,
-    /// It and its parity.
-    added: Vec<AddedObject>,
-}
-
-/// Ids as they are said, and bytes.
-type Chunks = Vec<(ShortId, Vec<u8>)>;
-
-#[derive(Default)]
-struct Made(Chunks);
-
-impl NodeWriter for Made {
-    fn put_node(&mut self, id: ChunkId, bytes: &[u8]) -> decube_backup_core::Result<()> {
-        self.0.push((id.short(), bytes.to_vec()));
-        Ok(())
-    }
-}
-
-impl Stolen {
-    fn id(&self, domain: Domain, bytes: &[u8]) -> ChunkId {
-        ContentHasher::new(&self.ring.id_key).id(domain, bytes)
-    }
-
-    /// Stores a pack with a segment for each of `chunks`, and its parity.
-    fn pack(&self, kind: PackKind, chunks: &Chunks) -> Stored {
-        let run = RunKeys::begin(&self.ring.reader, &self.repository, &self.entropy).expect("begun");
-        let name = PackName { kind, id: self.mark().pack(&self.entropy).expect("drawn") };
-        let mut pack = PackWriter::of_run(self.repository, name, self.ring.cipher, &run, Vec::new());
-        for (id, bytes) in chunks {
-            let len = bytes.len() as u32;
-            pack.append(Codec::Stored, bytes, len, &[(*id, len)]).expect("appended");
-        }
-        let pack = pack.finish().expect("finished");
-        let parity = ParityName { pack: name, id: ParityId([7; 8]) };
-        let (mut bytes, overhead) = (Vec::new(), Overhead::percent(10).expect("in range"));
-        let encoded = ParityEncoder::new().encode(self.repository, name, &pack.bytes, pack.hash, overhead, &mut bytes);
-        encoded.expect("encoded");
-        let added = vec![
-            AddedObject::of(ObjectName::Pack(name), &pack.bytes),
-            AddedObject::of(ObjectName::Parity(parity), &bytes),
-        ];
-        self.put(pack_key(&name).expect("key").as_str(), pack.bytes);
-        self.put(parity_key(&parity).expect("key").as_str(), bytes);
-        Stored { name, footer: pack.footer, added }
-    }
-
-    /// Publishes a snapshot of one file in these data packs, with such claims of what is in packs.
-    fn publish(
-        &self,
-        admin: &Harness,
-        content: Content,
-        mut nodes: Made,
-        packs: &[Stored],
-        claims: &[(PackName, Footer)],
-    ) {
-        let tree = self.tree(content, &mut nodes);
-        let meta = self.pack(PackKind::Meta, &nodes.0);
-        let mut tables = claims.to_vec();
-        tables.push((meta.name, meta.footer.clone()));
-        let mut added: Vec<_> = packs.iter().chain([&meta]).flat_map(|pack| pack.added.clone()).collect();
-        added.push(self.index(&tables));
-        let manifest = SnapshotManifest { host: HOST.into(), name: "forged".into(), tree, ..Default::default() };
-        let payload = Payload::Commit { manifest: manifest.encode().expect("encodes") };
-        self.append(&admin.repository().state(), Forged { added, ..says(payload) });
-    }
-
-    /// The tree of one file.
-    fn tree(&self, content: Content, nodes: &mut Made) -> TreeRoot {
-        let mut tree = TreeBuilder::new(ContentHasher::new(&self.ring.id_key), &self.ring.chunker_key);
-        let root = Entry { path: path(""), kind: EntryKind::Directory, meta: Metadata::default() };
-        let size = content.len().expect("a length");
-        let file = Entry { path: path("file"), kind: EntryKind::File { size }, meta: Metadata::default() };
-        tree.push(TreeEntry { entry: root, content: Content::None }, nodes).expect("pushed");
-        tree.push(TreeEntry { entry: file, content }, nodes).expect("pushed");
-        tree.finish(nodes).expect("finished")
-    }
-}
 
 fn affected(report: &VerifyReport) -> Vec<String> {
     report.affected.iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
@@ -115,7 +35,7 @@ fn parity_does_not_hide_what_was_wrong_before_it_was_made() {
     let content = Content::Extents(ids.map(|id| Extent::Chunk { id, len: 60_000 }).to_vec());
     let claims = [(pack.name, pack.footer.clone())];
     let object = pack_key(&pack.name).expect("key");
-    stolen.publish(&world.admin, content, Made::default(), &[pack], &claims);
+    stolen.publish(&world.admin, vec![file("file", content)], Made::default(), &[pack], &claims);
     // As it was recorded, and with a bad sector that parity mends.
     for repairable in [0, 1] {
         let report = world.admin.verify(ALL_DATA);
@@ -295,7 +215,7 @@ fn list_nodes_that_name_each_other_over_and_over_are_read_once() {
         let (name, claims) = (pack.name, [(pack.name, pack.footer.clone())]);
         let mut nodes = Made::default();
         let content = endless(&stolen, &mut nodes, id, fan_out, height);
-        stolen.publish(&world.admin, content, nodes, &[pack], &claims);
+        stolen.publish(&world.admin, vec![file("file", content)], nodes, &[pack], &claims);
         let recording = Arc::new(RecordingSink::new(world.admin.sink.clone()));
         let admin = world.admin.through(recording.clone());
         let few = u64::from(height) + 10;
@@ -380,4 +300,34 @@ fn numbers_that_a_host_makes_up_overflow_nothing() {
     let options = RepairOptions { effect: Effect::Real, ..RepairOptions::default() };
     let report = repair::snapshots(&repo, &options, &Default::default(), &Silent).expect("repaired");
     assert!(report.damaged.len() == 2 && report.damaged.iter().all(|damaged| damaged.lost == u64::MAX), "{report:?}");
+}
+
+#[test]
+fn two_files_under_the_label_of_one_come_back_as_two() {
+    let world = world();
+    let stolen = steal(&world);
+    let named = |name: &str, content: &[u8]| {
+        let mut named = file(name, Content::Inline(content.to_vec()));
+        named.entry.meta.link_group = Some(path("a"));
+        named
+    };
+    let files = [("a", b"one"), ("b", b"two"), ("c", b"one"), ("d", b"two")];
+    let entries = files.iter().map(|(name, content)| named(name, *content)).collect();
+    stolen.publish(&world.admin, entries, Made::default(), &[], &[]);
+    let repo = world.admin.repository();
+    let forged = repo.snapshots(&SnapshotFilter::default()).remove(0);
+    let (to, report) = world.admin.restore_with(&forged.id, &RestoreOptions::default());
+    assert!(report.problems.is_empty(), "{report:?}");
+    let inode = |name: &str| std::fs::metadata(to.path().join(name)).expect("there").ino();
+    let archive = tempfile::tempdir().expect("temp");
+    let mut tar = Vec::new();
+    let problems = dump_tar(&repo, &forged, &path(""), &mut tar, &Silent).expect("dumped");
+    assert!(problems.is_empty(), "{problems:?}");
+    tar::Archive::new(&tar[..]).unpack(archive.path()).expect("unpacked");
+    for (name, content) in files {
+        for folder in [to.path(), archive.path()] {
+            assert_eq!(std::fs::read(folder.join(name)).expect("there"), content, "{name} in {}", folder.display());
+        }
+    }
+    assert!(inode("a") == inode("c") && inode("b") == inode("d") && inode("a") != inode("b"));
 }
