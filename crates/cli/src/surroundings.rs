@@ -32,18 +32,39 @@ pub(crate) fn variables_with(prefix: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Standard input. One that is closed is not taken for an empty one: as the program starts, `/dev/null` is put in its
-/// place, open for reading and writing, which nobody does who redirects an input.
+/// Whether `stream`, one of the three standard ones, is closed: as the program starts, `/dev/null` is put in its place, open for
+/// reading and writing. No shell redirects so; some that start programs do, to have nothing of the stream.
+fn is_closed(stream: impl AsFd) -> bool {
+    let both = rustix::fs::fcntl_getfl(&stream).is_ok_and(|flags| flags.contains(OFlags::RDWR));
+    let device = rustix::fs::fstat(&stream).map(|stat| stat.st_rdev);
+    both && device.is_ok_and(|device| rustix::fs::stat("/dev/null").is_ok_and(|null| null.st_rdev == device))
+}
+
+/// Whether nobody can be told anything on standard output.
+pub(crate) fn output_is_closed() -> bool {
+    is_closed(std::io::stdout())
+}
+
+/// That there is a standard output, for a command of which it is all there is.
+///
+/// # Errors
+/// `Invalid` if it is closed.
+pub(crate) fn check_output() -> Result<()> {
+    if output_is_closed() {
+        return Err(Error::new(ErrorKind::Invalid, "output", "standard output is closed: the result would be lost")
+            .with_hint("nothing was done; redirect it to a file or a pipe, or to nobody (`>/dev/null`)"));
+    }
+    Ok(())
+}
+
+/// Standard input. One that is closed is not taken for an empty one.
 ///
 /// # Errors
 /// `Invalid` if there is none.
 pub(crate) fn standard_input() -> Result<OwnedFd> {
     let failed = |e: std::io::Error| Error::io("backup", "cannot open standard input", e);
     let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    let writable = rustix::fs::fcntl_getfl(&input).map_err(|e| failed(e.into()))?.contains(OFlags::RDWR);
-    let device = rustix::fs::fstat(&input).map_err(|e| failed(e.into()))?.st_rdev;
-    let null = rustix::fs::stat("/dev/null").is_ok_and(|null| null.st_rdev == device);
-    if writable && null {
+    if is_closed(&input) {
         return Err(Error::new(ErrorKind::Invalid, "backup", "standard input is closed: there is nothing to back up")
             .with_hint("no snapshot was made; pipe the content in, or redirect it from a file (`< FILE`)"));
     }

@@ -4,6 +4,7 @@
 //! may be put into it as they are. What is said to a program is exact.
 
 use crate::exit::{Exit, Failure};
+use crate::surroundings;
 use decube_backup_core::display::display_line;
 use decube_backup_core::{Error, Result};
 use indicatif::ProgressBar;
@@ -224,12 +225,15 @@ impl Console {
     /// Says on stderr what stdout did not take of the result of work that counts, and how that ends the command at best.
     pub(crate) fn end(&self) -> Exit {
         let Some(work) = self.work() else { return Exit::Done };
-        let Some(lost) = &work.lost else { return Exit::Done };
-        // Whoever closes a pipe wants to hear no more.
-        if lost.kind() == std::io::ErrorKind::BrokenPipe {
-            return Exit::Done;
-        }
-        let message = format!("what was done is done, but standard output cannot be written: {lost}");
+        let (why, exit) = match &work.lost {
+            // Whoever closes a pipe wants to hear no more.
+            Some(lost) if lost.kind() == std::io::ErrorKind::BrokenPipe => return Exit::Done,
+            Some(lost) => (format!("cannot be written: {lost}"), Exit::Problems),
+            // Whoever starts the program without one, as some schedulers do, asks for no more than its work.
+            None if !work.said.is_empty() && surroundings::output_is_closed() => ("is closed".to_owned(), Exit::Done),
+            None => return Exit::Done,
+        };
+        let message = format!("what was done is done, but standard output {why}");
         match self.format {
             Format::Text => {
                 self.warn(message);
@@ -239,7 +243,7 @@ impl Console {
                 self.json_stderr(&json!({"message_type": "warning", "message": message, "unwritten": work.said}));
             }
         }
-        Exit::Problems
+        exit
     }
 
     fn work(&self) -> Option<MutexGuard<'_, Work>> {
