@@ -8,6 +8,7 @@ use common::{Needs, Scratch, below, options, scan};
 use decube_backup_backend_fs::source::exclude::{CacheDirectories, Case, NoDumpFlag, Pattern, Rule, Verdict};
 use decube_backup_backend_fs::source::{ExcludeOptions, FsSource};
 use decube_backup_core::ErrorKind;
+use decube_backup_core::monitor::ProblemKind;
 
 fn main() {
     common::main(&[
@@ -23,6 +24,7 @@ fn main() {
             Needs::Nothing,
             large_ignore_file,
         ),
+        ("what_is_no_file_holds_no_lines_and_is_backed_up", Needs::Nothing, special_ignore_files),
         ("a_tagged_cache_keeps_directory_and_tag", Needs::Nothing, caches),
         ("a_named_file_empties_its_directory", Needs::Nothing, if_present),
         ("large_and_no_dump_files_stay_out", Needs::Nothing, large_and_nodump),
@@ -285,6 +287,28 @@ fn large_ignore_file() {
     let explained = source.explain(&tree.join("doc/keep.log")).unwrap();
     assert_eq!((explained.verdict, &explained.unusable), (Verdict::Included, &problems));
     assert!(explained.to_string().contains("/.gitignore: its lines are not applied: "), "{explained}");
+}
+
+fn special_ignore_files() {
+    let tree = tree();
+    tree.file(".gitignore/x", "a directory");
+    tree.file("rules", "*.log\n");
+    std::os::unix::fs::symlink("../rules", tree.join("doc/.gitignore")).unwrap();
+    let at = rustix::fs::CWD;
+    rustix::fs::mknodat(at, tree.join("src/.gitignore"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+        .unwrap();
+    let mut options = options(tree.path());
+    options.exclude.ignore_files = vec![".gitignore".into()];
+    let (entries, problems) = below(tree.path(), scan(&FsSource::new(options).unwrap()));
+    let told: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    let because =
+        ["it is a symbolic link", "it is no regular file"].map(|why| format!("its lines are not applied: {why}"));
+    assert_eq!(told, because);
+    // Nothing is missing for it.
+    assert!(problems.iter().all(|problem| problem.kind == ProblemKind::Attribute && problem.kind.counts()));
+    for file in [".gitignore/x", "doc/.gitignore", "doc/a.log", "src/.gitignore"] {
+        assert!(entries.iter().any(|(path, _)| path.as_bytes() == file.as_bytes()), "{file}");
+    }
 }
 
 fn ignore_files() {

@@ -171,8 +171,7 @@ impl Shared {
     }
 
     /// The scope inside `directory`: with the ignore files that are in it. Told are those that cannot be used: to ignore
-    /// them backs up more, never less. They are problems of their own: of the directory they would say that what is in it
-    /// is missing.
+    /// them backs up more, never less. They are problems of their own, and nothing is missing from the snapshot for them.
     pub(crate) fn scope_in(
         &self,
         directory: &Directory,
@@ -187,7 +186,7 @@ impl Shared {
                 Err(e) => {
                     let message = format!("its lines are not applied: {}", e.chain());
                     let path = [directory.path.as_bytes(), b"/", name.as_bytes()].concat();
-                    unusable.push(Problem::new(ProblemKind::Unreadable, path, message));
+                    unusable.push(Problem::new(ProblemKind::Attribute, path, message));
                 }
             }
         }
@@ -195,10 +194,21 @@ impl Shared {
     }
 }
 
-/// `scope` with the lines of the ignore file `name` in the directory `base`, which is open as `fd`.
+/// `scope` with the lines of the ignore file `name` in the directory `base`, which is open as `fd`. As for git a directory is none,
+/// and a link is not followed.
 fn with_ignore_file(scope: &Scope, base: &Path, fd: &OwnedFd, name: &OsStr) -> Result<Scope> {
-    let content = read_small(fd, name.as_bytes(), IGNORE_FILE_BYTES_MAX + 1)
-        .map_err(|e| Error::io("scan", "cannot read ignore file", e.into()))?;
+    let unreadable = |e: Errno| Error::io("scan", "cannot read ignore file", e.into());
+    let stat = rustix::fs::statx(fd, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK).map_err(unreadable)?;
+    let special = match describe::file_type(&stat) {
+        FileType::RegularFile => None,
+        FileType::Directory => return Ok(scope.clone()),
+        FileType::Symlink => Some("it is a symbolic link"),
+        _ => Some("it is no regular file"),
+    };
+    if let Some(message) = special {
+        return Err(Error::new(ErrorKind::Invalid, "scan", message));
+    }
+    let content = read_small(fd, name.as_bytes(), IGNORE_FILE_BYTES_MAX + 1).map_err(unreadable)?;
     // Its last line would be cut, and mean something else.
     if content.len() > IGNORE_FILE_BYTES_MAX {
         let error = Error::new(ErrorKind::Invalid, "scan", "ignore file is too large");

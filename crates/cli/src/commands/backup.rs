@@ -168,7 +168,8 @@ fn summary_text(session: &Session, report: &BackupReport, options: &BackupOption
         console.summary(format_args!("skipped:  {}", units::count(*notes, "socket")))?;
     }
     if let Some(problems) = failing(&report.problems) {
-        console.warn(format_args!("problems: {problems}; the snapshot lacks what they say"));
+        let listed = report.snapshot.map(|id| format!("; `ls {} --problems` lists them", short(&id.to_hex())));
+        console.warn(format_args!("problems: {problems}{}", listed.unwrap_or_default()));
     }
     let speed = rate(report.bytes_read, report.seconds);
     let took = units::duration(report.seconds);
