@@ -5,6 +5,7 @@ use decube_backup_core::{Error, ErrorKind, Result};
 use rustix::fs::OFlags;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// The value of `name`; an empty one counts as not set.
@@ -18,18 +19,27 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
 /// `Invalid` if it is not UTF-8.
 pub(crate) fn text(name: &str) -> Result<Option<String>> {
     let Some(value) = variable(name) else { return Ok(None) };
-    value.into_string().map(Some).map_err(|_| {
-        Error::new(ErrorKind::Invalid, "environment", "environment variable is not UTF-8").with("name", name)
-    })
+    value.into_string().map(Some).map_err(|_| no_text(name))
 }
 
-/// All variables whose name starts with `prefix`, sorted, those that are not UTF-8 left out.
-pub(crate) fn variables_with(prefix: &str) -> Vec<(String, String)> {
-    let all =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let mut found: Vec<_> = all.filter(|(name, _)| name.starts_with(prefix)).collect();
+fn no_text(name: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Invalid, "environment", "environment variable is not UTF-8").with("name", name)
+}
+
+/// All variables whose name starts with `prefix`, sorted.
+///
+/// # Errors
+/// `Invalid` if one of them is not UTF-8.
+pub(crate) fn variables_with(prefix: &str) -> Result<Vec<(String, String)>> {
+    let all = std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(prefix.as_bytes()));
+    let texts = all.map(|(name, value)| match (name.into_string(), value.into_string()) {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        (Ok(name), _) => Err(no_text(name)),
+        (Err(name), _) => Err(no_text(name.display())),
+    });
+    let mut found = texts.collect::<Result<Vec<_>>>()?;
     found.sort();
-    found
+    Ok(found)
 }
 
 /// Whether `stream`, one of the three standard ones, is closed: as the program starts, `/dev/null` is put in its place, open for

@@ -63,7 +63,7 @@ pub(crate) fn load(given: Option<&std::path::Path>) -> Result<Option<Configurati
         },
     };
     let text = bounds::read(&file)?;
-    Configuration::parse(file, &text, &surroundings::variables_with(OVERRIDE_PREFIX)).map(Some)
+    Configuration::parse(file, &text, &surroundings::variables_with(OVERRIDE_PREFIX)?).map(Some)
 }
 
 fn default_file() -> Option<PathBuf> {
@@ -159,7 +159,10 @@ impl Configuration {
     /// `file:line: path: message`.
     pub(super) fn say(&self, finding: &Finding) -> String {
         let path = finding.path.join(".");
-        if let Some(Override { variable, .. }) = self.overrides.get(&finding.path) {
+        // What the file does not have was made by a variable about a part of it.
+        let made = |at: &Path| at.starts_with(&finding.path) && self.lines.exact(&finding.path).is_none();
+        let within = self.overrides.iter().find(|(at, _)| made(at)).map(|(_, within)| within);
+        if let Some(Override { variable, .. }) = self.overrides.get(&finding.path).or(within) {
             return format!("variable {variable}: {path}: {}", finding.message);
         }
         match self.lines.nearest(&finding.path) {
@@ -225,7 +228,8 @@ fn at_mut<'v>(value: &'v mut Value, path: &[String]) -> Option<&'v mut Value> {
 /// Applies `DECUBE_BACKUP__A__B=value`; keys match whatever their case, `-` being `_`.
 ///
 /// # Errors
-/// `Invalid` for a variable about a source, sink or pipeline that the file does not have: a typo would add one; or about two.
+/// `Invalid` for a variable about a source, sink or pipeline that the file does not have: a typo would add one; about two; or
+/// about a part of a list or text.
 fn override_values(value: &mut Value, variables: &[(String, String)]) -> Result<BTreeMap<Path, Override>> {
     let mut applied = BTreeMap::new();
     for (variable, text) in variables {
@@ -254,8 +258,15 @@ fn override_values(value: &mut Value, variables: &[(String, String)]) -> Result<
                 .with_hint(format!("known {section}: {}", names.join(", "))));
             }
             let key = known.unwrap_or_else(|| wanted.to_ascii_lowercase());
-            if !at.is_object() {
+            if at.is_null() {
                 *at = Value::Object(serde_json::Map::new());
+            }
+            if !at.is_object() {
+                let message = "a variable is about a part of what has no keys";
+                return Err(Error::new(ErrorKind::Invalid, "config", message)
+                    .with("variable", variable)
+                    .with("path", path.join("."))
+                    .with_hint("a list is written as a whole, in JSON"));
             }
             at = &mut at[key.as_str()];
             path.push(key);

@@ -248,6 +248,18 @@ fn a_wrong_variable_is_named() {
             "x",
             "variable DECUBE_BACKUP__SOURCES__DATA__PATHS: backup.sources.data.paths: invalid type",
         ),
+        (
+            "DECUBE_BACKUP__SOURCES__DATA__PATHS__0",
+            "x",
+            "a variable is about a part of what has no keys variable=DECUBE_BACKUP__SOURCES__DATA__PATHS__0 \
+             path=backup.sources.data.paths",
+        ),
+        ("DECUBE_BACKUP__SINKS__MAIN__URL__X", "x", "a variable is about a part of what has no keys"),
+        (
+            "DECUBE_BACKUP__SOURCES__DATA__EXCLUDE__0",
+            "x",
+            "variable DECUBE_BACKUP__SOURCES__DATA__EXCLUDE__0: backup.sources.data.exclude: invalid type",
+        ),
     ];
     for (name, value, expected) in cases {
         assert!(said(name, value).starts_with(expected), "{}", said(name, value));

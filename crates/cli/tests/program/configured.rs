@@ -244,3 +244,13 @@ fn the_published_schema_is_current() {
     let told = "renew it: decube-backup config schema > docs/config.schema.json";
     assert_eq!(std::fs::read_to_string(published).expect("published"), schema, "{told}");
 }
+
+#[test]
+fn a_variable_that_is_no_text_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let world = world();
+    let mut command = world.program("decube-backup");
+    command.env("DECUBE_BACKUP__SINKS__MAIN__URL", std::ffi::OsStr::from_bytes(b"\xff"));
+    let said = said(command.args(["--config", "conf.yaml", "config", "check"])).expect(1);
+    said.says("environment variable is not UTF-8 name=DECUBE_BACKUP__SINKS__MAIN__URL");
+}
