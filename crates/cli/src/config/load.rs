@@ -2,7 +2,7 @@
 
 use crate::config::locate::{Lines, Path};
 use crate::config::model::{Backup, Document};
-use crate::config::{bounds, check, shape};
+use crate::config::{bounds, check, shape, words};
 use crate::surroundings;
 use config::{File, FileFormat, Source};
 use decube_backup_core::{Error, ErrorKind, Result, Secret};
@@ -83,13 +83,13 @@ impl Configuration {
         // Not through a builder: it copies every value once a level, and takes a root key such as `x[4000000000]` for a place in a list.
         let read = File::from_str(text, format).collect().map(config::Value::from);
         let mut value: Value = read.and_then(config::Value::try_deserialize).map_err(|e| {
-            let message = e.to_string().replace('\n', " ");
-            Error::new(
-                ErrorKind::Invalid,
-                "config",
-                format!("not readable as {}: {}", if toml { "TOML" } else { "YAML" }, message.trim()),
-            )
-            .with("file", file.display())
+            let (message, place) = words::of_syntax(&e, text);
+            let message = format!("not readable as {}: {message}", if toml { "TOML" } else { "YAML" });
+            let error = Error::new(ErrorKind::Invalid, "config", message).with("file", file.display());
+            match place {
+                Some((line, column)) => error.with("line", line).with("column", column),
+                None => error,
+            }
         })?;
         if value.get("backup").is_none_or(Value::is_null) {
             return Err(Error::new(ErrorKind::Invalid, "config", "the file has no `backup` section")
@@ -145,10 +145,9 @@ impl Configuration {
                 *found = Value::String(text.expose().clone());
                 continue;
             }
-            // The message of others has the value in it, which may be a secret.
             let message = match path.last().map(String::as_str) {
                 Some("password" | "password_command") => "a text is wanted here: write it in quotes".to_owned(),
-                _ => error.inner().to_string(),
+                _ => words::of_type(&error.inner().to_string()),
             };
             let finding = Finding { path, message };
             return Err(Error::new(ErrorKind::Invalid, "config", self.say(&finding)));

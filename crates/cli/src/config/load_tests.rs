@@ -130,7 +130,7 @@ fn what_stands_for_keys_and_values_is_told_in_words() {
     let cases = [
         (
             GOOD.replace(schedule, "\"0 3 * * *\""),
-            "c.yaml:19: backup.pipelines.decube.schedule: invalid type: string \"0 3 * * *\", expected keys and values: `full`, ",
+            "c.yaml:19: backup.pipelines.decube.schedule: invalid type: a text, expected keys and values: `full`, ",
         ),
         (
             GOOD.replace(full, "    x: y\n    decube:\n      sources: [data, my-certs]"),
@@ -263,5 +263,40 @@ fn a_wrong_variable_is_named() {
     ];
     for (name, value, expected) in cases {
         assert!(said(name, value).starts_with(expected), "{}", said(name, value));
+    }
+}
+
+#[test]
+fn no_error_tells_a_secret() {
+    let sink = |rest: &str| format!("[backup.sinks.main]\nurl = \"/r\"\n{rest}\n");
+    let cases = [
+        ("c.toml", sink("password = \"hunter\"2\""), "not readable as TOML: ", " line=3 column=20"),
+        ("c.toml", sink("password = hunter2"), "not readable as TOML: ", " line=3 column=12"),
+        (
+            "c.yaml",
+            "backup:\n  sinks:\n    m: hunter2\n".to_owned(),
+            "c.yaml:3: backup.sinks.m: invalid type: a text, ",
+            "values",
+        ),
+        ("c.yaml", GOOD.replace("{url: /mnt/far}", "[hunter2]"), "c.yaml:12: backup.sinks.far: ", "not a list"),
+        (
+            "c.yaml",
+            GOOD.replace("${env:PW}", "{{ hunter2 }}"),
+            "not readable as YAML: it is not one document",
+            "texts file=c.yaml",
+        ),
+        ("c.yaml", GOOD.replace("${env:PW}", "'hunter'2"), "not readable as YAML: ", "column=25"),
+        (
+            "c.yaml",
+            GOOD.replace("${env:PW}", "x\n      {hunter2: 1}: 1\n      {hunter2: 1}: 2"),
+            "not readable as YAML: a key stands twice",
+            "column=21",
+        ),
+        ("c.yaml", "hunter2".to_owned(), "not readable as YAML: it is not one document", "texts file=c.yaml"),
+    ];
+    for (name, text, start, end) in cases {
+        let said = parse(name, &text, &[]).expect_err(start).to_string();
+        assert!(said.starts_with(start) && said.ends_with(end), "{said}");
+        assert!(!said.contains("hunter"), "{said}");
     }
 }
