@@ -157,6 +157,34 @@ fn what_stands_for_keys_and_values_is_told_in_words() {
 }
 
 #[test]
+fn what_stands_for_a_single_value_is_told_in_words() {
+    let rest = |value: &str| GOOD.replace("keep_daily: 30", value);
+    let sink = |value: &str| GOOD.replace("{url: /mnt/far}", &format!("{{url: /mnt/far, {value}}}"));
+    let number = "expected a whole number from 0 to 4294967295";
+    let cases = [
+        (rest("keep_daily: many"), format!("retention.keep_daily: invalid type: a text, {number}")),
+        (rest("keep_daily: -1"), format!("retention.keep_daily: invalid value: a number, {number}")),
+        (rest("keep_daily: 1.5"), format!("retention.keep_daily: invalid type: a number, {number}")),
+        (rest("allow_share: x"), "allow_share: invalid type: a text, expected a whole number from 0 to 100".to_owned()),
+        (sink("parity: 300"), "parity: invalid value: a number, expected a whole number from 0 to 100".to_owned()),
+        (sink("limit_upload: 5"), "limit_upload: invalid type: a number, expected a text".to_owned()),
+        (
+            GOOD.replace("optional: true", "optional: maybe"),
+            "optional: invalid type: a text, expected true or false".to_owned(),
+        ),
+        (GOOD.replace("[data, my-certs]", "data"), "sources: invalid type: a text, expected a list".to_owned()),
+        (
+            GOOD.replace("[data, my-certs]", "{data: 1}"),
+            "sources: invalid type: keys and values, expected a list".to_owned(),
+        ),
+    ];
+    for (text, expected) in cases {
+        let said = parse("c.yaml", &text, &[]).expect_err(&expected).to_string();
+        assert!(said.ends_with(&expected), "said: {said}\nexpected: {expected}");
+    }
+}
+
+#[test]
 fn what_would_be_taken_for_something_else_is_refused() {
     let changed = |from: &str, to: &str| GOOD.replace(from, to);
     let named = |name: &str| changed("      sink: main\n", &format!("      sink: main\n      name: {name:?}\n"));

@@ -44,6 +44,15 @@ pub(super) fn of_type(message: &str) -> String {
         "null" | "unit" => "nothing",
         _ => "a number",
     };
+    let expected = match expected {
+        // All of this type are shares of a hundred.
+        "u8" => "a whole number from 0 to 100",
+        "u32" => "a whole number from 0 to 4294967295",
+        "a boolean" => "true or false",
+        "a string" => "a text",
+        "a sequence" => "a list",
+        ours => ours,
+    };
     format!("{what}: {found}, expected {expected}")
 }
 
@@ -58,8 +67,11 @@ mod tests {
                 "invalid type: string \"a, expected b\", expected keys and values",
                 "invalid type: a text, expected keys and values",
             ),
-            ("invalid value: integer `-1`, expected u32", "invalid value: a number, expected u32"),
-            ("invalid type: null, expected a string", "invalid type: nothing, expected a string"),
+            (
+                "invalid value: integer `-1`, expected u32",
+                "invalid value: a number, expected a whole number from 0 to 4294967295",
+            ),
+            ("invalid type: null, expected a string", "invalid type: nothing, expected a text"),
             ("missing field `url`", "missing field `url`"),
             ("unknown field `x`, expected one of `a`, `b`", "unknown field `x`, expected one of `a`, `b`"),
         ];
