@@ -5,7 +5,7 @@
 
 use crate::signals::{StopFlag, Watch};
 use decube_backup_core::{Error, ErrorKind, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::{
     LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr,
@@ -62,7 +62,7 @@ fn once(text: &str, stop: &StopFlag) -> Result<Zeroizing<String>> {
     // In this order: once nothing watches, the next signal ends the program.
     drop(silenced);
     drop(watch);
-    if line.is_err() || stop.is_raised() {
+    if (line.is_err() || stop.is_raised()) && takes_output(&terminal) {
         // What is said next does not stand behind the question.
         let _ = (&terminal).write_all(b"\n");
     }
@@ -93,6 +93,12 @@ fn line(mut terminal: &File, watch: &Watch<'_>) -> io::Result<Zeroizing<Vec<u8>>
         line.extend_from_slice(read);
     }
     Ok(line)
+}
+
+/// Whether what is written to `terminal` now keeps nobody waiting.
+fn takes_output(terminal: &File) -> bool {
+    let mut awaited = [PollFd::new(terminal, PollFlags::OUT)];
+    poll(&mut awaited, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
 /// Waits until `terminal` is ready for `wanted`; not if a signal comes before.

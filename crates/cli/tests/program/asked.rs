@@ -196,6 +196,32 @@ fn a_signal_ends_a_prompt_that_a_held_terminal_does_not_show() {
 }
 
 #[test]
+fn one_signal_ends_a_prompt_after_which_the_terminal_was_held() {
+    let world = World::with_password();
+    let program = assert_cmd::cargo::cargo_bin("decube-backup");
+    let inner = format!("echo pid=$$; exec {} snapshots 2> told", program.display());
+    let mut running = terminal(&world, &format!("sh -c '{inner}'; echo $? > code; echo end"));
+    let mut said = String::new();
+    until(&mut said, &mut running, "password: ");
+    let pid = pid(&said);
+    let terminal = std::fs::File::open(format!("/proc/{pid}/fd/0")).expect("the terminal");
+    tcflow(&terminal, Action::OOff).expect("output is held");
+    send(&pid, "-TERM");
+    let code = || std::fs::read_to_string(world.path("code")).is_ok_and(|code| code == "130\n");
+    let ended = (0..1000).any(|_| {
+        // A look at the process costs some milliseconds: all of them are seconds.
+        send(&pid, "-0");
+        code()
+    });
+    tcflow(&terminal, Action::OOn).expect("output goes on");
+    assert!(ended);
+    until(&mut said, &mut running, "end\r\n");
+    drop(running.stdin.take());
+    running.wait().expect("ran");
+    assert!(std::fs::read_to_string(world.path("told")).expect("told").contains("interrupted while asking"));
+}
+
+#[test]
 fn an_interrupted_run_does_not_say_that_nothing_was_changed() {
     let world = World::with_password();
     world.write("two.yaml", TWO_PIPELINES);
