@@ -43,7 +43,6 @@ pub mod units;
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Format;
-use clap::Parser;
 use decube_backup_core::{Error, ErrorKind, Registry};
 use session::Session;
 use std::ffi::OsString;
@@ -69,7 +68,7 @@ pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> Exit
 /// Runs `decub-snapshot` with `args`.
 pub fn run_snapshot(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (args, format) = beginning(args);
-    match args::SmallSnapshotArgs::try_parse_from(args) {
+    match args::parse_small::<args::SmallSnapshotArgs>(args) {
         Ok(cli) => finish(Session::new(registry, cli.global), |session| commands::small_snapshot(session, cli.command)),
         Err(error) => usage(&error, format),
     }
@@ -78,7 +77,7 @@ pub fn run_snapshot(registry: Registry, args: impl IntoIterator<Item = OsString>
 /// Runs `decube-verify` with `args`.
 pub fn run_verify(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (args, format) = beginning(args);
-    match args::SmallVerifyArgs::try_parse_from(args) {
+    match args::parse_small::<args::SmallVerifyArgs>(args) {
         Ok(args::SmallVerifyArgs { data_dir: Some(directory), snapshot, global, .. }) => {
             let compare = |session: &Session| commands::compare_live(session, &directory, snapshot.as_deref());
             finish(Session::new(registry, global), compare)

@@ -3,7 +3,7 @@
 
 use decube_backup_core::{Error, ErrorKind, Result};
 use rustix::fs::OFlags;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -11,6 +11,11 @@ use std::path::PathBuf;
 /// The value of `name`; an empty one counts as not set.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Whether `name` is set to nothing.
+pub(crate) fn is_empty(name: &OsStr) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
 
 /// The value of `name` as text.

@@ -160,3 +160,20 @@ fn a_log_filter_that_cannot_be_read_is_told_in_the_way_of_all_else() {
         assert!(said.err.starts_with(expected) && said.err.lines().count() == 1, "{}", said.err);
     }
 }
+
+#[test]
+fn a_variable_set_to_nothing_counts_as_not_set() {
+    let world = World::with_repository();
+    for (program, args) in [
+        ("decube-backup", &["snapshots"][..]),
+        ("decub-snapshot", &["list"]),
+        ("decube-verify", &["--check-integrity"]),
+    ] {
+        let mut command = world.program(program);
+        for name in ["CONFIG", "CACHE_DIR", "STATE_DIR", "THREADS", "PARITY", "HOST", "LOG", "PASSWORD"] {
+            command.env(format!("DECUBE_BACKUP_{name}"), "");
+        }
+        said(command.args(args)).expect(0);
+        said(command.env("DECUBE_BACKUP_REPOSITORY", "")).expect(1).says("no repository is given");
+    }
+}
