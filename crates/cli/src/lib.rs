@@ -19,6 +19,7 @@
 //! | `commands` | one module a command |
 //! | `local` | files of this machine as source and target (feature `fs`) |
 //! | `globs` | patterns that choose entries of a snapshot |
+//! | `patterns` | patterns of what stays out that match nothing |
 //! | `surroundings` | environment variables, host, user: the only reader of the environment |
 //!
 //! Third parties ship their own binary: they add their backends to [`builtin_registry`] and call [`run`].
@@ -34,6 +35,7 @@ mod globs;
 mod local;
 pub mod output;
 mod panics;
+mod patterns;
 mod prompt;
 mod secret_bytes;
 mod session;

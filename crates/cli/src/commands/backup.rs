@@ -7,7 +7,7 @@ use crate::exit::{Exit, Outcome};
 use crate::local::{self, Paths};
 use crate::output::{Bar, Format, Volume, problem_counts_json, problem_json};
 use crate::session::Session;
-use crate::{surroundings, units};
+use crate::{patterns, surroundings, units};
 use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::{Result, Source};
 use decube_backup_engine::backup;
@@ -30,6 +30,8 @@ pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
         directory: surroundings::working_directory()?,
         exclude: args.exclude.clone(),
     };
+    // Before links are followed: as they are written.
+    patterns::warnings(&paths).iter().for_each(|told| session.console.warn(told));
     paths.follow_links(&|told| session.console.warn(told));
     let mut options = BackupOptions {
         name: args.name.clone(),

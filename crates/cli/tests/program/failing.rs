@@ -355,3 +355,11 @@ fn a_verification_that_cannot_be_recorded_fails_with_its_result() {
     assert_eq!((&last["message_type"], &last["code"]), (&"exit_error".into(), &1.into()));
     assert!(last["message"].as_str().is_some_and(|told| told.starts_with("not everything could be recorded: ")));
 }
+
+#[test]
+fn a_pattern_written_as_a_path_is_told_once_with_the_one_meant() {
+    let world = World::with_repository();
+    let said = world.run(&["backup", "src", "-q", "-e", "src/a", "-e", "./big.bin"]).expect(0);
+    said.says("the pattern \"src/a\" matches nothing").says("Write \"/a\"").says("Write \"/big.bin\"");
+    assert_eq!(said.err.lines().count(), 2, "{}", said.err);
+}
