@@ -255,3 +255,17 @@ fn a_signal_ends_the_program_again_once_the_prompt_is_answered() {
     running.wait().expect("ran");
     assert!(said.contains("code=143"), "{said}");
 }
+
+#[test]
+fn a_list_that_shows_no_more_than_the_way_says_how_to_see_the_rest() {
+    let world = World::with_password();
+    world.run(&["backup", "src", "-q", "--password-file", "password"]).expect(0);
+    let hint = "hint: -R lists";
+    at_terminal(&world, "ls latest --password-file password", "").expect(0).says(hint);
+    let inside = format!("ls latest:{} --password-file password", world.shown("src"));
+    for args in ["ls latest -R --password-file password", &inside] {
+        let said = at_terminal(&world, args, "").expect(0);
+        assert!(!said.out.contains(hint), "{}", said.out);
+    }
+    assert_eq!(world.run(&["ls", "latest", "--password-file", "password"]).expect(0).err, "");
+}
