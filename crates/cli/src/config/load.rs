@@ -50,14 +50,15 @@ impl Finding {
     }
 }
 
-/// Reads the configuration: `given`, or the user's, or the host's. `None` if none is given or found.
+/// Reads the configuration: `given`, or the user's, or the host's. `None` if none is given or found; `warn` is told of links that
+/// lead nowhere where one is looked for.
 ///
 /// # Errors
 /// `NotFound` if `given` is missing, `Invalid` for whatever is wrong with it.
-pub(crate) fn load(given: Option<&std::path::Path>) -> Result<Option<Configuration>> {
+pub(crate) fn load(given: Option<&std::path::Path>, warn: &dyn Fn(String)) -> Result<Option<Configuration>> {
     let file = match given {
         Some(file) => std::path::absolute(file).map_err(|e| Error::io("config", "cannot tell where the file is", e))?,
-        None => match default_file() {
+        None => match default_file(warn) {
             Some(file) => file,
             None => return Ok(None),
         },
@@ -66,9 +67,15 @@ pub(crate) fn load(given: Option<&std::path::Path>) -> Result<Option<Configurati
     Configuration::parse(file, &text, &surroundings::variables_with(OVERRIDE_PREFIX)?).map(Some)
 }
 
-fn default_file() -> Option<PathBuf> {
+fn default_file(warn: &dyn Fn(String)) -> Option<PathBuf> {
     let directories = surroundings::config_directory().into_iter().chain([PathBuf::from(HOST_DIRECTORY)]);
-    directories.flat_map(|directory| NAMES.map(|name| directory.join(name))).find(|file| file.is_file())
+    directories.flat_map(|directory| NAMES.map(|name| directory.join(name))).find(|file| {
+        // No error: a restore may go on without.
+        if file.is_symlink() && !file.exists() {
+            warn(format!("no configuration is read at {}: it is a symbolic link that leads nowhere", file.display()));
+        }
+        file.is_file()
+    })
 }
 
 impl Configuration {
