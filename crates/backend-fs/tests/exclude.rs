@@ -379,5 +379,8 @@ fn bad_patterns() {
     let refused = FsSource::new(options.clone()).err();
     assert!(refused.is_none_or(|e| e.to_string().contains("line=3")));
     options.exclude.files = vec!["missing".into()];
-    assert_eq!(FsSource::new(options).err().unwrap().kind(), ErrorKind::NotFound);
+    let error = FsSource::new(options.clone()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    // Where it was looked for: a relative one counts from the configuration, not from where one stands.
+    assert!(error.to_string().ends_with(&format!("file={}", options.cwd.join("missing").display())), "{error}");
 }

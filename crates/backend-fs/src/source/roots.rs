@@ -176,9 +176,10 @@ impl Shared {
 pub(crate) fn read_patterns(cwd: &Path, given: &[Pattern], files: &[PathBuf]) -> Result<Vec<Pattern>> {
     let mut patterns = given.to_vec();
     for file in files {
-        let content = read_all(&cwd.join(file))
+        let file = cwd.join(file);
+        let content = read_all(&file)
             .map_err(|e| Error::io("exclude", "cannot read exclude file", e.into()).with("file", file.display()))?;
-        patterns.extend(super::exclude::lines_of(file, &content)?);
+        patterns.extend(super::exclude::lines_of(&file, &content)?);
     }
     Ok(patterns)
 }
