@@ -19,11 +19,8 @@ fn main() {
         ("case_can_be_ignored", Needs::Nothing, case),
         ("pattern_files_are_named_with_their_line", Needs::Nothing, pattern_files),
         ("ignore_files_in_the_tree_hold_below_them", Needs::Nothing, ignore_files),
-        (
-            "an_ignore_file_too_large_to_be_read_whole_leaves_nothing_out_and_others_hold",
-            Needs::Nothing,
-            large_ignore_file,
-        ),
+        ("an_ignore_file_too_large_to_be_read_whole_costs_no_other_its_lines", Needs::Nothing, large_ignore_file),
+        ("an_ignore_file_takes_no_more_memory_than_it_may", Needs::Nothing, bounded_ignore_files),
         ("what_is_no_file_holds_no_lines_and_is_backed_up", Needs::Nothing, special_ignore_files),
         ("a_tagged_cache_keeps_directory_and_tag", Needs::Nothing, caches),
         ("a_named_file_empties_its_directory", Needs::Nothing, if_present),
@@ -289,14 +286,31 @@ fn large_ignore_file() {
     assert!(explained.to_string().contains("/.gitignore: its lines are not applied: "), "{explained}");
 }
 
+fn bounded_ignore_files() {
+    let tree = tree();
+    let mut options = options(tree.path());
+    options.exclude.ignore_files = vec![".gitignore".into()];
+    let source = FsSource::new(options).unwrap();
+    for (content, told) in [
+        ("a\n".repeat(50_001), "too many lines"),
+        (format!("a.log\n{}", "*b".repeat(33_000)), "wildcards are too long together"),
+        (format!("a.log\n{}", "*b?\n".repeat(22_000)), "wildcards are too long together"),
+        (format!("{}*.log\n", "name\n".repeat(49_999)), ""),
+    ] {
+        tree.file(".gitignore", content);
+        let found = source.explain(&tree.join("a.log")).unwrap();
+        assert_eq!((found.verdict == Verdict::Excluded, found.unusable.is_empty()), (told.is_empty(), told.is_empty()));
+        assert!(found.to_string().contains(told), "{found}");
+    }
+}
+
 fn special_ignore_files() {
     let tree = tree();
     tree.file(".gitignore/x", "a directory");
     tree.file("rules", "*.log\n");
     std::os::unix::fs::symlink("../rules", tree.join("doc/.gitignore")).unwrap();
-    let at = rustix::fs::CWD;
-    rustix::fs::mknodat(at, tree.join("src/.gitignore"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
-        .unwrap();
+    let (at, kind, mode) = (rustix::fs::CWD, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(at, tree.join("src/.gitignore"), kind, mode, 0).unwrap();
     let mut options = options(tree.path());
     options.exclude.ignore_files = vec![".gitignore".into()];
     let (entries, problems) = below(tree.path(), scan(&FsSource::new(options).unwrap()));
