@@ -3,9 +3,10 @@
 //! However the asking ends, by a line, by Ctrl-C, SIGTERM or SIGHUP, the terminal is left as it was found: a signal only wakes who
 //! waits for the line. Ctrl-Z and Ctrl-\ mean nothing meanwhile: whoever stops or ends a program so finds a terminal without echo.
 
+use crate::output::takes_output;
 use crate::signals::{StopFlag, Watch};
 use decube_backup_core::{Error, ErrorKind, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::termios::{
     LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr,
@@ -93,12 +94,6 @@ fn line(mut terminal: &File, watch: &Watch<'_>) -> io::Result<Zeroizing<Vec<u8>>
         line.extend_from_slice(read);
     }
     Ok(line)
-}
-
-/// Whether what is written to `terminal` now keeps nobody waiting.
-fn takes_output(terminal: &File) -> bool {
-    let mut awaited = [PollFd::new(terminal, PollFlags::OUT)];
-    poll(&mut awaited, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
 /// Waits until `terminal` is ready for `wanted`; not if a signal comes before.

@@ -6,12 +6,14 @@
 use crate::exit::{Exit, Failure};
 use crate::surroundings;
 use decube_backup_core::display::display_line;
-use decube_backup_core::{Error, Result};
+use decube_backup_core::{Error, ErrorKind, Result};
 use indicatif::ProgressBar;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::io::{BufWriter, IsTerminal, Stdout, Write};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// For whom the output is.
@@ -202,6 +204,11 @@ impl Console {
         if is_closed_pipe(error) && error.hint().is_none() {
             return;
         }
+        let stderr = std::io::stderr();
+        if error.kind() == ErrorKind::Interrupted && stderr.is_terminal() && !takes_output(&stderr) {
+            // Asked to stop, it does not wait for who holds the terminal (Ctrl-S).
+            return;
+        }
         if self.format == Format::Json {
             return self.json_stderr(&exit_error(error, failure.exit));
         }
@@ -268,6 +275,12 @@ impl Console {
     fn out(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether what is written to `stream` now keeps nobody waiting.
+pub(crate) fn takes_output(stream: &impl AsFd) -> bool {
+    let mut awaited = [PollFd::new(stream, PollFlags::OUT)];
+    poll(&mut awaited, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
 fn exit_error(error: &Error, exit: Exit) -> serde_json::Value {
