@@ -29,21 +29,24 @@ pub(crate) fn warnings(paths: &Paths) -> Vec<String> {
 
 /// Whether `pattern` cannot be meant as one: it begins with a dot, or with a name that is in none of `roots`.
 fn may_be_a_path(paths: &Paths, roots: &[&PathBuf], pattern: &str) -> bool {
-    if pattern.starts_with("./") || pattern.starts_with("../") {
-        return true;
-    }
-    match pattern.trim_end_matches('/').split_once('/') {
-        Some((first, _)) if !first.is_empty() && !first.contains(['*', '?', '[', '\\']) => {
+    is_dotted(pattern)
+        || pattern.split_once('/').is_some_and(|(first, _)| {
             !roots.iter().any(|root| paths.directory.join(root).join(first).symlink_metadata().is_ok())
-        }
-        _ => false,
-    }
+        })
 }
 
-/// What `pattern`, taken for a path from `directory`, is below `root`.
+fn is_dotted(pattern: &str) -> bool {
+    pattern.starts_with("./") || pattern.starts_with("../")
+}
+
+/// What `pattern`, taken for a path from `directory`, is below `root`. From the root itself, or from within it, only what begins
+/// with a dot is one: all else may be there tomorrow.
 fn below(directory: &Path, root: &Path, pattern: &str) -> Option<PathBuf> {
-    let path = lexical(&directory.join(pattern));
-    path.strip_prefix(lexical(&directory.join(root))).ok().map(Path::to_path_buf)
+    let (directory, root) = (lexical(directory), lexical(&directory.join(root)));
+    if !is_dotted(pattern) && directory.starts_with(&root) {
+        return None;
+    }
+    lexical(&directory.join(pattern)).strip_prefix(root).ok().map(Path::to_path_buf)
 }
 
 /// `path` with `.` and `..` taken away by name.
@@ -83,6 +86,11 @@ mod tests {
             // It is there, and matched.
             ("proj/src", "proj/x", None),
             (".", "proj/build", None),
+            // It may be there tomorrow.
+            (".", "gone/build", None),
+            ("..", "gone/build", None),
+            ("proj", "*/x", None),
+            ("proj", "proj/", None),
         ];
         for (root, pattern, expected) in cases {
             let paths = Paths {
