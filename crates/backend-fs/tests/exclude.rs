@@ -8,6 +8,7 @@ use common::{Needs, Scratch, below, options, scan};
 use decube_backup_backend_fs::source::exclude::{CacheDirectories, Case, NoDumpFlag, Pattern, Rule, Verdict};
 use decube_backup_backend_fs::source::{ExcludeOptions, FsSource};
 use decube_backup_core::ErrorKind;
+use decube_backup_core::monitor::ProblemKind;
 
 fn main() {
     common::main(&[
@@ -18,11 +19,9 @@ fn main() {
         ("case_can_be_ignored", Needs::Nothing, case),
         ("pattern_files_are_named_with_their_line", Needs::Nothing, pattern_files),
         ("ignore_files_in_the_tree_hold_below_them", Needs::Nothing, ignore_files),
-        (
-            "an_ignore_file_too_large_to_be_read_whole_leaves_nothing_out_and_others_hold",
-            Needs::Nothing,
-            large_ignore_file,
-        ),
+        ("an_ignore_file_too_large_to_be_read_whole_costs_no_other_its_lines", Needs::Nothing, large_ignore_file),
+        ("an_ignore_file_takes_no_more_memory_than_it_may", Needs::Nothing, bounded_ignore_files),
+        ("what_is_no_file_holds_no_lines_and_is_backed_up", Needs::Nothing, special_ignore_files),
         ("a_tagged_cache_keeps_directory_and_tag", Needs::Nothing, caches),
         ("a_named_file_empties_its_directory", Needs::Nothing, if_present),
         ("large_and_no_dump_files_stay_out", Needs::Nothing, large_and_nodump),
@@ -287,6 +286,45 @@ fn large_ignore_file() {
     assert!(explained.to_string().contains("/.gitignore: its lines are not applied: "), "{explained}");
 }
 
+fn bounded_ignore_files() {
+    let tree = tree();
+    let mut options = options(tree.path());
+    options.exclude.ignore_files = vec![".gitignore".into()];
+    let source = FsSource::new(options).unwrap();
+    for (content, told) in [
+        ("a\n".repeat(50_001), "too many lines"),
+        (format!("a.log\n{}", "*b".repeat(33_000)), "wildcards are too long together"),
+        (format!("a.log\n{}", "*b?\n".repeat(22_000)), "wildcards are too long together"),
+        (format!("{}*.log\n", "name\n".repeat(49_999)), ""),
+    ] {
+        tree.file(".gitignore", content);
+        let found = source.explain(&tree.join("a.log")).unwrap();
+        assert_eq!((found.verdict == Verdict::Excluded, found.unusable.is_empty()), (told.is_empty(), told.is_empty()));
+        assert!(found.to_string().contains(told), "{found}");
+    }
+}
+
+fn special_ignore_files() {
+    let tree = tree();
+    tree.file(".gitignore/x", "a directory");
+    tree.file("rules", "*.log\n");
+    std::os::unix::fs::symlink("../rules", tree.join("doc/.gitignore")).unwrap();
+    let (at, kind, mode) = (rustix::fs::CWD, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(at, tree.join("src/.gitignore"), kind, mode, 0).unwrap();
+    let mut options = options(tree.path());
+    options.exclude.ignore_files = vec![".gitignore".into()];
+    let (entries, problems) = below(tree.path(), scan(&FsSource::new(options).unwrap()));
+    let told: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    let because =
+        ["it is a symbolic link", "it is no regular file"].map(|why| format!("its lines are not applied: {why}"));
+    assert_eq!(told, because);
+    // Nothing is missing for it.
+    assert!(problems.iter().all(|problem| problem.kind == ProblemKind::Attribute && problem.kind.counts()));
+    for file in [".gitignore/x", "doc/.gitignore", "doc/a.log", "src/.gitignore"] {
+        assert!(entries.iter().any(|(path, _)| path.as_bytes() == file.as_bytes()), "{file}");
+    }
+}
+
 fn ignore_files() {
     let tree = tree();
     tree.file(".gitignore", "*.log\n");
@@ -355,5 +393,8 @@ fn bad_patterns() {
     let refused = FsSource::new(options.clone()).err();
     assert!(refused.is_none_or(|e| e.to_string().contains("line=3")));
     options.exclude.files = vec!["missing".into()];
-    assert_eq!(FsSource::new(options).err().unwrap().kind(), ErrorKind::NotFound);
+    let error = FsSource::new(options.clone()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    // Where it was looked for: a relative one counts from the configuration, not from where one stands.
+    assert!(error.to_string().ends_with(&format!("file={}", options.cwd.join("missing").display())), "{error}");
 }

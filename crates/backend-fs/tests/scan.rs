@@ -150,6 +150,15 @@ fn missing_roots() {
     assert_eq!(problems.iter().map(|p| p.kind).collect::<Vec<_>>(), [ProblemKind::MissingSource]);
     assert!(problems[0].path.ends_with(b"not there"));
     assert!(entries.iter().any(|(path, _)| path.to_string() == "there"));
+    // So is one whose parents are not there, or no directories; they themselves are not missed.
+    for gone in ["gone/deep/down", "there/deep/down"] {
+        let mut options = common::options(&scratch.join("there"));
+        (options.roots, options.missing_roots) =
+            (vec![scratch.join("there"), scratch.join(gone)], MissingRoots::Report);
+        let (_, problems) = below(scratch.path(), scan(&FsSource::new(options).unwrap()));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].message.starts_with("source is missing"), "{problems:?}");
+    }
     // One that lies in another one is missed as well.
     let mut options = common::options(scratch.path());
     options.roots.extend([scratch.join("not there/at all"), scratch.join("not there/at all")]);

@@ -19,6 +19,7 @@
 //! | `commands` | one module a command |
 //! | `local` | files of this machine as source and target (feature `fs`) |
 //! | `globs` | patterns that choose entries of a snapshot |
+//! | `patterns` | patterns of what stays out that match nothing |
 //! | `surroundings` | environment variables, host, user: the only reader of the environment |
 //!
 //! Third parties ship their own binary: they add their backends to [`builtin_registry`] and call [`run`].
@@ -34,6 +35,7 @@ mod globs;
 mod local;
 pub mod output;
 mod panics;
+mod patterns;
 mod prompt;
 mod secret_bytes;
 mod session;
@@ -43,7 +45,6 @@ pub mod units;
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Format;
-use clap::Parser;
 use decube_backup_core::{Error, ErrorKind, Registry};
 use session::Session;
 use std::ffi::OsString;
@@ -69,7 +70,7 @@ pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> Exit
 /// Runs `decub-snapshot` with `args`.
 pub fn run_snapshot(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (args, format) = beginning(args);
-    match args::SmallSnapshotArgs::try_parse_from(args) {
+    match args::parse_small::<args::SmallSnapshotArgs>(args) {
         Ok(cli) => finish(Session::new(registry, cli.global), |session| commands::small_snapshot(session, cli.command)),
         Err(error) => usage(&error, format),
     }
@@ -78,7 +79,7 @@ pub fn run_snapshot(registry: Registry, args: impl IntoIterator<Item = OsString>
 /// Runs `decube-verify` with `args`.
 pub fn run_verify(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (args, format) = beginning(args);
-    match args::SmallVerifyArgs::try_parse_from(args) {
+    match args::parse_small::<args::SmallVerifyArgs>(args) {
         Ok(args::SmallVerifyArgs { data_dir: Some(directory), snapshot, global, .. }) => {
             let compare = |session: &Session| commands::compare_live(session, &directory, snapshot.as_deref());
             finish(Session::new(registry, global), compare)
@@ -128,7 +129,7 @@ fn beginning(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Format
 fn usage(error: &clap::Error, format: Format) -> ExitCode {
     let console = output::Console::new(format, output::Volume::Normal);
     if !error.use_stderr() {
-        return match console.written(error.print()) {
+        return match surroundings::check_output().and_then(|()| console.written(error.print())) {
             Ok(()) => Exit::Done.into(),
             Err(error) => failed(&console, &error.into()),
         };

@@ -3,6 +3,7 @@
 //! However the asking ends, by a line, by Ctrl-C, SIGTERM or SIGHUP, the terminal is left as it was found: a signal only wakes who
 //! waits for the line. Ctrl-Z and Ctrl-\ mean nothing meanwhile: whoever stops or ends a program so finds a terminal without echo.
 
+use crate::output::takes_output;
 use crate::signals::{StopFlag, Watch};
 use decube_backup_core::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -62,7 +63,7 @@ fn once(text: &str, stop: &StopFlag) -> Result<Zeroizing<String>> {
     // In this order: once nothing watches, the next signal ends the program.
     drop(silenced);
     drop(watch);
-    if line.is_err() || stop.is_raised() {
+    if (line.is_err() || stop.is_raised()) && takes_output(&terminal) {
         // What is said next does not stand behind the question.
         let _ = (&terminal).write_all(b"\n");
     }

@@ -6,7 +6,10 @@ use zeroize::Zeroizing;
 /// Bytes of a key file, identity file, recovery sheet, password or configuration; with room for comments and other keys.
 const BYTES_MAX: usize = 1 << 20;
 
-/// All of `from`.
+/// What some editors put before a text (a byte-order mark); nobody sees it, or means it for a part of a password.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// All of `from`, but for [`MARK`] before it.
 ///
 /// # Errors
 /// It cannot be read, or is longer than [`BYTES_MAX`].
@@ -18,6 +21,9 @@ pub(crate) fn read(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
             io::ErrorKind::InvalidData,
             "larger than 1 MiB, which no configuration is, nor anything that opens a repository",
         ));
+    }
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
     }
     Ok(bytes)
 }

@@ -74,7 +74,7 @@ impl Session {
         if let Some(known) = self.configuration.get() {
             return Ok(known.as_ref());
         }
-        let loaded = config::load(self.global.config.as_deref())?;
+        let loaded = config::load(self.global.config.as_deref(), &|told| self.console.warn(told))?;
         Ok(self.configuration.get_or_init(|| loaded).as_ref())
     }
 

@@ -3,13 +3,19 @@
 
 use decube_backup_core::{Error, ErrorKind, Result};
 use rustix::fs::OFlags;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// The value of `name`; an empty one counts as not set.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Whether `name` is set to nothing.
+pub(crate) fn is_empty(name: &OsStr) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
 
 /// The value of `name` as text.
@@ -18,32 +24,62 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
 /// `Invalid` if it is not UTF-8.
 pub(crate) fn text(name: &str) -> Result<Option<String>> {
     let Some(value) = variable(name) else { return Ok(None) };
-    value.into_string().map(Some).map_err(|_| {
-        Error::new(ErrorKind::Invalid, "environment", "environment variable is not UTF-8").with("name", name)
-    })
+    value.into_string().map(Some).map_err(|_| no_text(name))
 }
 
-/// All variables whose name starts with `prefix`, sorted, those that are not UTF-8 left out.
-pub(crate) fn variables_with(prefix: &str) -> Vec<(String, String)> {
-    let all =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let mut found: Vec<_> = all.filter(|(name, _)| name.starts_with(prefix)).collect();
+fn no_text(name: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Invalid, "environment", "environment variable is not UTF-8").with("name", name)
+}
+
+/// All variables whose name starts with `prefix`, sorted.
+///
+/// # Errors
+/// `Invalid` if one of them is not UTF-8.
+pub(crate) fn variables_with(prefix: &str) -> Result<Vec<(String, String)>> {
+    let all = std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(prefix.as_bytes()));
+    let texts = all.map(|(name, value)| match (name.into_string(), value.into_string()) {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        (Ok(name), _) => Err(no_text(name)),
+        (Err(name), _) => Err(no_text(name.display())),
+    });
+    let mut found = texts.collect::<Result<Vec<_>>>()?;
     found.sort();
-    found
+    Ok(found)
 }
 
-/// Standard input. One that is closed is not taken for an empty one: as the program starts, `/dev/null` is put in its
-/// place, open for reading and writing, which nobody does who redirects an input.
+/// Whether `stream`, one of the three standard ones, is closed: as the program starts, `/dev/null` is put in its place, open for
+/// reading and writing. No shell redirects so; some that start programs do, to have nothing of the stream.
+fn is_closed(stream: impl AsFd) -> bool {
+    let both = rustix::fs::fcntl_getfl(&stream).is_ok_and(|flags| flags.contains(OFlags::RDWR));
+    let device = rustix::fs::fstat(&stream).map(|stat| stat.st_rdev);
+    both && device.is_ok_and(|device| rustix::fs::stat("/dev/null").is_ok_and(|null| null.st_rdev == device))
+}
+
+/// Whether nobody can be told anything on standard output.
+pub(crate) fn output_is_closed() -> bool {
+    is_closed(std::io::stdout())
+}
+
+/// That there is a standard output, for a command of which it is all there is.
+///
+/// # Errors
+/// `Invalid` if it is closed.
+pub(crate) fn check_output() -> Result<()> {
+    if output_is_closed() {
+        return Err(Error::new(ErrorKind::Invalid, "output", "standard output is closed: the result would be lost")
+            .with_hint("nothing was done; redirect it to a file or a pipe, or to nobody (`>/dev/null`)"));
+    }
+    Ok(())
+}
+
+/// Standard input. One that is closed is not taken for an empty one.
 ///
 /// # Errors
 /// `Invalid` if there is none.
 pub(crate) fn standard_input() -> Result<OwnedFd> {
     let failed = |e: std::io::Error| Error::io("backup", "cannot open standard input", e);
     let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    let writable = rustix::fs::fcntl_getfl(&input).map_err(|e| failed(e.into()))?.contains(OFlags::RDWR);
-    let device = rustix::fs::fstat(&input).map_err(|e| failed(e.into()))?.st_rdev;
-    let null = rustix::fs::stat("/dev/null").is_ok_and(|null| null.st_rdev == device);
-    if writable && null {
+    if is_closed(&input) {
         return Err(Error::new(ErrorKind::Invalid, "backup", "standard input is closed: there is nothing to back up")
             .with_hint("no snapshot was made; pipe the content in, or redirect it from a file (`< FILE`)"));
     }

@@ -23,6 +23,10 @@ const CACHE_TAG_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55
 const CACHE_TAG_NAME: &[u8] = b"CACHEDIR.TAG";
 /// Largest ignore file that is read, bytes.
 const IGNORE_FILE_BYTES_MAX: usize = 1 << 20;
+/// Lines of one; anybody may have written it, and each takes up to a KiB of memory.
+const IGNORE_FILE_LINES_MAX: usize = 50_000;
+/// Bytes of its lines that are no plain names; each takes up to 600 bytes while they are made into a matcher.
+const WILDCARD_BYTES_MAX: usize = 64 << 10;
 
 /// Reads directories one after the other on one thread.
 pub(crate) struct Reader<'a> {
@@ -171,8 +175,7 @@ impl Shared {
     }
 
     /// The scope inside `directory`: with the ignore files that are in it. Told are those that cannot be used: to ignore
-    /// them backs up more, never less. They are problems of their own: of the directory they would say that what is in it
-    /// is missing.
+    /// them backs up more, never less. They are problems of their own, and nothing is missing from the snapshot for them.
     pub(crate) fn scope_in(
         &self,
         directory: &Directory,
@@ -187,7 +190,7 @@ impl Shared {
                 Err(e) => {
                     let message = format!("its lines are not applied: {}", e.chain());
                     let path = [directory.path.as_bytes(), b"/", name.as_bytes()].concat();
-                    unusable.push(Problem::new(ProblemKind::Unreadable, path, message));
+                    unusable.push(Problem::new(ProblemKind::Attribute, path, message));
                 }
             }
         }
@@ -195,16 +198,35 @@ impl Shared {
     }
 }
 
-/// `scope` with the lines of the ignore file `name` in the directory `base`, which is open as `fd`.
+/// `scope` with the lines of the ignore file `name` in the directory `base`, which is open as `fd`. As for git a directory is none,
+/// and a link is not followed.
 fn with_ignore_file(scope: &Scope, base: &Path, fd: &OwnedFd, name: &OsStr) -> Result<Scope> {
-    let content = read_small(fd, name.as_bytes(), IGNORE_FILE_BYTES_MAX + 1)
-        .map_err(|e| Error::io("scan", "cannot read ignore file", e.into()))?;
+    let unreadable = |e: Errno| Error::io("scan", "cannot read ignore file", e.into());
+    let stat = rustix::fs::statx(fd, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK).map_err(unreadable)?;
+    let special = match describe::file_type(&stat) {
+        FileType::RegularFile => None,
+        FileType::Directory => return Ok(scope.clone()),
+        FileType::Symlink => Some("it is a symbolic link"),
+        _ => Some("it is no regular file"),
+    };
+    if let Some(message) = special {
+        return Err(Error::new(ErrorKind::Invalid, "scan", message));
+    }
+    let content = read_small(fd, name.as_bytes(), IGNORE_FILE_BYTES_MAX + 1).map_err(unreadable)?;
+    let refused = |message| Error::new(ErrorKind::Invalid, "scan", message);
     // Its last line would be cut, and mean something else.
     if content.len() > IGNORE_FILE_BYTES_MAX {
-        let error = Error::new(ErrorKind::Invalid, "scan", "ignore file is too large");
-        return Err(error.with("bytes_max", IGNORE_FILE_BYTES_MAX));
+        return Err(refused("ignore file is too large").with("bytes_max", IGNORE_FILE_BYTES_MAX));
+    }
+    if content.split(|byte| *byte == b'\n').nth(IGNORE_FILE_LINES_MAX).is_some_and(|last| !last.is_empty()) {
+        return Err(refused("ignore file has too many lines").with("lines_max", IGNORE_FILE_LINES_MAX));
     }
     let lines = lines_of(&base.join(name), &content)?;
+    let wild = lines.iter().filter(|line| line.text.contains(['*', '?', '[', '\\', '{', '}']));
+    if wild.map(|line| line.text.len()).sum::<usize>() > WILDCARD_BYTES_MAX {
+        let error = refused("the lines of the ignore file that have wildcards are too long together");
+        return Err(error.with("bytes_max", WILDCARD_BYTES_MAX));
+    }
     if lines.is_empty() { Ok(scope.clone()) } else { scope.with_found(base, &lines) }
 }
 

@@ -90,13 +90,9 @@ impl Shared {
         let mut slice = Slice::default();
         let mut names = Names::default();
         for (path, is_root) in listed {
-            match self.root_item(&path, is_root, &mut names)? {
-                (Some(child), item) => {
-                    slice.children.push((slice.items.len(), child));
-                    slice.items.push(item);
-                }
-                (None, item) => slice.items.push(item),
-            }
+            let (child, item) = self.root_item(&path, is_root, &mut names)?;
+            slice.children.extend(child.map(|child| (slice.items.len(), child)));
+            slice.items.extend(item);
             if is_root {
                 for inner in self.inner_roots.iter().filter(|inner| inner.is_within(&path)) {
                     slice.items.extend(self.not_walked(inner)?);
@@ -129,12 +125,20 @@ impl Shared {
         Ok(ScanItem::Problem(Problem::new(ProblemKind::MissingSource, root.as_bytes(), message)))
     }
 
-    fn root_item(&self, path: &EntryPath, is_root: bool, names: &mut Names) -> Result<(Option<Directory>, ScanItem)> {
+    /// A root, or a directory above one, and what is to be read below it.
+    fn root_item(
+        &self,
+        path: &EntryPath,
+        is_root: bool,
+        names: &mut Names,
+    ) -> Result<(Option<Directory>, Option<ScanItem>)> {
         let shown = path.as_bytes();
         let stat = match self.stat(path) {
             Ok(stat) => stat,
-            Err(e) if is_root => return Ok((None, self.missing(path, e)?)),
-            Err(e) => return Ok((None, problem(shown, "cannot stat", e))),
+            Err(e) if is_root => return Ok((None, Some(self.missing(path, e)?))),
+            // The roots below it are missing, and say so.
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok((None, None)),
+            Err(e) => return Ok((None, Some(problem(shown, "cannot stat", e)))),
         };
         let link = || {
             let (parent, name) = self.root.open_parent(shown)?;
@@ -144,16 +148,16 @@ impl Shared {
             Ok(Some(kind)) => kind,
             Ok(None) => {
                 let skipped = Problem::new(ProblemKind::Skipped, shown, "sockets are not backed up");
-                return Ok((None, ScanItem::Problem(skipped)));
+                return Ok((None, Some(ScanItem::Problem(skipped))));
             }
-            Err(e) => return Ok((None, problem(shown, "cannot read symlink", e))),
+            Err(e) => return Ok((None, Some(problem(shown, "cannot read symlink", e)))),
         };
         let child = if is_root && describe::file_type(&stat) == FileType::Directory {
             Some(Directory { path: path.clone(), scope: self.scope_of_root(path)? })
         } else {
             None
         };
-        Ok((child, ScanItem::Entry(describe::scanned(path.clone(), kind, &stat, names))))
+        Ok((child, Some(ScanItem::Entry(describe::scanned(path.clone(), kind, &stat, names)))))
     }
 
     /// The scope at a root.
@@ -172,9 +176,10 @@ impl Shared {
 pub(crate) fn read_patterns(cwd: &Path, given: &[Pattern], files: &[PathBuf]) -> Result<Vec<Pattern>> {
     let mut patterns = given.to_vec();
     for file in files {
-        let content = read_all(&cwd.join(file))
+        let file = cwd.join(file);
+        let content = read_all(&file)
             .map_err(|e| Error::io("exclude", "cannot read exclude file", e.into()).with("file", file.display()))?;
-        patterns.extend(super::exclude::lines_of(file, &content)?);
+        patterns.extend(super::exclude::lines_of(&file, &content)?);
     }
     Ok(patterns)
 }

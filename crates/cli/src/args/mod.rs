@@ -42,6 +42,8 @@ pub use setup::{CompletionsArgs, ConfigArgs, ConfigCommand, ExplainArgs, Program
 pub use small::{SmallSnapshotArgs, SmallSnapshotCommand, SmallVerifyArgs};
 pub use space::{PruneArgs, StatsArgs};
 
+use crate::surroundings;
+use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -136,7 +138,7 @@ pub fn command() -> clap::Command {
 /// # Errors
 /// Wrong usage, or a request for help or version.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut command = command();
+    let mut command = without_empty_variables(command());
     let matches = command.try_get_matches_from_mut(args)?;
     let cli = Cli::from_arg_matches(&matches)?;
     // From the environment it is meant for other commands; typed here it is meant for this one.
@@ -146,6 +148,22 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
         return Err(command.error(ErrorKind::ArgumentConflict, told));
     }
     Ok(cli)
+}
+
+/// Reads the arguments of a small program.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_small<P: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<P, clap::Error> {
+    P::from_arg_matches(&without_empty_variables(P::command()).try_get_matches_from(args)?)
+}
+
+/// A variable that is set to nothing counts as not set, as it does for a shell's `${NAME:-}`.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| match arg.get_env() {
+        Some(name) if surroundings::is_empty(name) => arg.env(Resettable::Reset),
+        _ => arg,
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::exit::{Exit, Outcome};
 use crate::local::{self, Paths};
 use crate::output::{Bar, Format, Volume, problem_counts_json, problem_json};
 use crate::session::Session;
-use crate::{surroundings, units};
+use crate::{patterns, surroundings, units};
 use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::{Result, Source};
 use decube_backup_engine::backup;
@@ -30,6 +30,8 @@ pub(super) fn run(session: &Session, args: &BackupArgs) -> Outcome {
         directory: surroundings::working_directory()?,
         exclude: args.exclude.clone(),
     };
+    // Before links are followed: as they are written.
+    patterns::warnings(&paths).iter().for_each(|told| session.console.warn(told));
     paths.follow_links(&|told| session.console.warn(told));
     let mut options = BackupOptions {
         name: args.name.clone(),
@@ -168,7 +170,8 @@ fn summary_text(session: &Session, report: &BackupReport, options: &BackupOption
         console.summary(format_args!("skipped:  {}", units::count(*notes, "socket")))?;
     }
     if let Some(problems) = failing(&report.problems) {
-        console.warn(format_args!("problems: {problems}; the snapshot lacks what they say"));
+        let listed = report.snapshot.map(|id| format!("; `ls {} --problems` lists them", short(&id.to_hex())));
+        console.warn(format_args!("problems: {problems}{}", listed.unwrap_or_default()));
     }
     let speed = rate(report.bytes_read, report.seconds);
     let took = units::duration(report.seconds);

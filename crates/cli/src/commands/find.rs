@@ -11,7 +11,7 @@ use crate::units;
 use decube_backup_core::{Entry, EntryKind, EntryPath, Result};
 use decube_backup_engine::browse;
 use decube_backup_engine::options::{Snapshot, SnapshotFilter};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Finds entries in snapshots, newest first.
 ///
@@ -39,17 +39,23 @@ pub(super) fn run(session: &Session, args: &FindArgs) -> Outcome {
     };
     snapshots.reverse();
     let (console, style) = (&session.console, Style::of(args.long));
-    let mut all = Vec::new();
+    let json = console.format() == Format::Json;
+    // Written as it is found: no memory holds all hits of a large repository.
+    let write = |text: &str| if json { console.bytes(text.as_bytes()) } else { Ok(()) };
+    write("[")?;
+    let mut separator = "";
     for (snapshot, within) in &snapshots {
         let matcher = |entry: &Entry| entry.path.is_within(within) && globs.matches(entry) && wanted(args, entry);
         let id = snapshot.id.to_hex();
-        let mut matches: Vec<Value> = Vec::new();
         let mut hits = 0u64;
         browse::find(&repository, snapshot, &matcher, &mut |found| {
             hits += 1;
-            if console.format() == Format::Json {
-                matches.push(entry_json(&found.entry).into());
-                return Ok(());
+            if json {
+                write(&match hits {
+                    1 => format!("{separator}{{\"snapshot\":\"{id}\",\"matches\":["),
+                    _ => ",".to_owned(),
+                })?;
+                return write(&Value::Object(entry_json(&found.entry)).to_string());
             }
             if hits == 1 {
                 let (name, time) = (&snapshot.manifest.name, units::time(snapshot.manifest.begun));
@@ -57,14 +63,13 @@ pub(super) fn run(session: &Session, args: &FindArgs) -> Outcome {
             }
             console.line(style.line(&found.entry))
         })?;
-        console.flush()?;
         if hits > 0 {
-            all.push(json!({"snapshot": id, "hits": hits, "matches": matches}));
+            write(&format!("],\"hits\":{hits}}}"))?;
+            separator = ",";
         }
+        console.flush()?;
     }
-    if console.format() == Format::Json {
-        console.json(&all)?;
-    }
+    write("]\n")?;
     Ok(Exit::Done)
 }
 

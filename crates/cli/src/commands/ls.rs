@@ -11,6 +11,7 @@ use decube_backup_core::{EntryKind, EntryPath, Result};
 use decube_backup_engine::browse::{self, Depth};
 use decube_backup_format::manifest::SnapshotManifest;
 use std::ffi::OsStr;
+use std::io::IsTerminal;
 
 /// Lists a directory of a snapshot.
 ///
@@ -32,16 +33,28 @@ pub(super) fn run(session: &Session, args: &LsArgs) -> Outcome {
     if args.problems {
         return problems(session, &browse::whole_manifest(&repository, &snapshot)?, &path);
     }
-    browse::list(&repository, &snapshot, &path, depth, &mut |found| match console.format() {
+    let (mut listed, mut directories) = (0u64, 0u64);
+    browse::list(&repository, &snapshot, &path, depth, &mut |found| {
         // A directory that was asked for is shown by what is in it.
-        _ if found.entry.path == path && found.entry.kind == EntryKind::Directory => Ok(()),
-        Format::Text => console.line(style.line(&found.entry)),
-        Format::Json => {
-            let mut node = entry_json(&found.entry);
-            node.insert("message_type".into(), "node".into());
-            console.json_item(&node)
+        if found.entry.path == path && found.entry.kind == EntryKind::Directory {
+            return Ok(());
+        }
+        listed += 1;
+        directories += u64::from(found.entry.kind == EntryKind::Directory);
+        match console.format() {
+            Format::Text => console.line(style.line(&found.entry)),
+            Format::Json => {
+                let mut node = entry_json(&found.entry);
+                node.insert("message_type".into(), "node".into());
+                console.json_item(&node)
+            }
         }
     })?;
+    // Of what was backed up, nothing is seen yet.
+    if (listed, directories) == (1, 1) && !args.recursive && std::io::stdout().is_terminal() {
+        console.flush()?;
+        console.talk("hint: -R lists all that is in it; SNAPSHOT:/PATH what is in a directory");
+    }
     Ok(Exit::Done)
 }
 

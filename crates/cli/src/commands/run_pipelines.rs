@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::local::{self, Paths};
 use crate::output::{Format, Table};
 use crate::session::Session;
-use crate::{surroundings, units};
+use crate::{patterns, surroundings, units};
 use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::forget::{ForgetOptions, Wanted};
@@ -262,6 +262,8 @@ fn back_up(
     repository: &mut Repository,
 ) -> Outcome<BackupReport> {
     let mut paths = paths_of(configuration, source)?;
+    // Before links are followed: as they are written.
+    patterns::warnings(&paths).iter().for_each(|told| session.console.warn(told));
     paths.follow_links(&|told| session.console.warn(told));
     let host = match (&configuration.backup.host, repository.write_only_host()) {
         (None, Some(host)) => host.to_owned(),

@@ -9,7 +9,7 @@ use crate::output::{Bar, Console, Format, put_path};
 use crate::session::Session;
 use crate::{surroundings, units};
 use decube_backup_core::display::display_bytes;
-use decube_backup_core::{ErrorKind, Result};
+use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_engine::options::{AffectedEntry, Subset, VerifyDepth, VerifyReport};
 use decube_backup_engine::verify::{self, Budget, Overdue, Policy, Recording, VerifyOptions};
 use serde_json::{Map, Value, json};
@@ -28,6 +28,9 @@ pub(crate) fn run(session: &Session, args: &VerifyArgs) -> Outcome {
         ErrorKind::Corrupt => Failure { exit: Exit::Damaged, ..failure },
         _ => failure,
     })?;
+    if let (Some(problem), false) = (&report.recorded.problem, report.damages.is_empty()) {
+        session.console.warn(format_args!("not everything could be recorded: {problem}"));
+    }
     match session.console.format() {
         Format::Json => print_json(session, args, &report, overdue)?,
         Format::Text => {
@@ -40,11 +43,16 @@ pub(crate) fn run(session: &Session, args: &VerifyArgs) -> Outcome {
         let others = report.damages.iter().any(|damage| !damage.object.starts_with("packs/"));
         return Ok(if others { repaired.max(Exit::Damaged) } else { repaired });
     }
-    Ok(match (report.damages.is_empty(), &report.recorded.problem) {
-        (false, _) => Exit::Damaged,
-        (true, Some(_)) => Exit::Failed,
-        (true, None) => Exit::Done,
-    })
+    if !report.damages.is_empty() {
+        return Ok(Exit::Damaged);
+    }
+    match report.recorded.problem {
+        None => Ok(Exit::Done),
+        Some(problem) => {
+            let error = Error::new(ErrorKind::Io, "verify", format!("not everything could be recorded: {problem}"));
+            Err(error.with_hint("no damage was found; what is not recorded will be read again").into())
+        }
+    }
 }
 
 struct Checked {
@@ -210,9 +218,6 @@ fn print_recorded(session: &Session, args: &VerifyArgs, report: &VerifyReport, o
             recorded.damaged,
             recorded.healed,
         ))?;
-        if let Some(problem) = &recorded.problem {
-            console.warn(format_args!("not everything could be recorded: {problem}"));
-        }
     }
     let Some(overdue) = overdue else { return Ok(()) };
     let oldest = fresh.oldest_verified.map_or_else(|| "never".to_owned(), units::time);

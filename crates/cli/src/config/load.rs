@@ -2,7 +2,7 @@
 
 use crate::config::locate::{Lines, Path};
 use crate::config::model::{Backup, Document};
-use crate::config::{bounds, check, shape};
+use crate::config::{bounds, check, shape, words};
 use crate::surroundings;
 use config::{File, FileFormat, Source};
 use decube_backup_core::{Error, ErrorKind, Result, Secret};
@@ -50,25 +50,32 @@ impl Finding {
     }
 }
 
-/// Reads the configuration: `given`, or the user's, or the host's. `None` if none is given or found.
+/// Reads the configuration: `given`, or the user's, or the host's. `None` if none is given or found; `warn` is told of links that
+/// lead nowhere where one is looked for.
 ///
 /// # Errors
 /// `NotFound` if `given` is missing, `Invalid` for whatever is wrong with it.
-pub(crate) fn load(given: Option<&std::path::Path>) -> Result<Option<Configuration>> {
+pub(crate) fn load(given: Option<&std::path::Path>, warn: &dyn Fn(String)) -> Result<Option<Configuration>> {
     let file = match given {
         Some(file) => std::path::absolute(file).map_err(|e| Error::io("config", "cannot tell where the file is", e))?,
-        None => match default_file() {
+        None => match default_file(warn) {
             Some(file) => file,
             None => return Ok(None),
         },
     };
     let text = bounds::read(&file)?;
-    Configuration::parse(file, &text, &surroundings::variables_with(OVERRIDE_PREFIX)).map(Some)
+    Configuration::parse(file, &text, &surroundings::variables_with(OVERRIDE_PREFIX)?).map(Some)
 }
 
-fn default_file() -> Option<PathBuf> {
+fn default_file(warn: &dyn Fn(String)) -> Option<PathBuf> {
     let directories = surroundings::config_directory().into_iter().chain([PathBuf::from(HOST_DIRECTORY)]);
-    directories.flat_map(|directory| NAMES.map(|name| directory.join(name))).find(|file| file.is_file())
+    directories.flat_map(|directory| NAMES.map(|name| directory.join(name))).find(|file| {
+        // No error: a restore may go on without.
+        if file.is_symlink() && !file.exists() {
+            warn(format!("no configuration is read at {}: it is a symbolic link that leads nowhere", file.display()));
+        }
+        file.is_file()
+    })
 }
 
 impl Configuration {
@@ -83,13 +90,13 @@ impl Configuration {
         // Not through a builder: it copies every value once a level, and takes a root key such as `x[4000000000]` for a place in a list.
         let read = File::from_str(text, format).collect().map(config::Value::from);
         let mut value: Value = read.and_then(config::Value::try_deserialize).map_err(|e| {
-            let message = e.to_string().replace('\n', " ");
-            Error::new(
-                ErrorKind::Invalid,
-                "config",
-                format!("not readable as {}: {}", if toml { "TOML" } else { "YAML" }, message.trim()),
-            )
-            .with("file", file.display())
+            let (message, place) = words::of_syntax(&e, text);
+            let message = format!("not readable as {}: {message}", if toml { "TOML" } else { "YAML" });
+            let error = Error::new(ErrorKind::Invalid, "config", message).with("file", file.display());
+            match place {
+                Some((line, column)) => error.with("line", line).with("column", column),
+                None => error,
+            }
         })?;
         if value.get("backup").is_none_or(Value::is_null) {
             return Err(Error::new(ErrorKind::Invalid, "config", "the file has no `backup` section")
@@ -145,10 +152,9 @@ impl Configuration {
                 *found = Value::String(text.expose().clone());
                 continue;
             }
-            // The message of others has the value in it, which may be a secret.
             let message = match path.last().map(String::as_str) {
                 Some("password" | "password_command") => "a text is wanted here: write it in quotes".to_owned(),
-                _ => error.inner().to_string(),
+                _ => words::of_type(&error.inner().to_string()),
             };
             let finding = Finding { path, message };
             return Err(Error::new(ErrorKind::Invalid, "config", self.say(&finding)));
@@ -159,7 +165,10 @@ impl Configuration {
     /// `file:line: path: message`.
     pub(super) fn say(&self, finding: &Finding) -> String {
         let path = finding.path.join(".");
-        if let Some(Override { variable, .. }) = self.overrides.get(&finding.path) {
+        // What the file does not have was made by a variable about a part of it.
+        let made = |at: &Path| at.starts_with(&finding.path) && self.lines.exact(&finding.path).is_none();
+        let within = self.overrides.iter().find(|(at, _)| made(at)).map(|(_, within)| within);
+        if let Some(Override { variable, .. }) = self.overrides.get(&finding.path).or(within) {
             return format!("variable {variable}: {path}: {}", finding.message);
         }
         match self.lines.nearest(&finding.path) {
@@ -225,7 +234,8 @@ fn at_mut<'v>(value: &'v mut Value, path: &[String]) -> Option<&'v mut Value> {
 /// Applies `DECUBE_BACKUP__A__B=value`; keys match whatever their case, `-` being `_`.
 ///
 /// # Errors
-/// `Invalid` for a variable about a source, sink or pipeline that the file does not have: a typo would add one; or about two.
+/// `Invalid` for a variable about a source, sink or pipeline that the file does not have: a typo would add one; about two; or
+/// about a part of a list or text.
 fn override_values(value: &mut Value, variables: &[(String, String)]) -> Result<BTreeMap<Path, Override>> {
     let mut applied = BTreeMap::new();
     for (variable, text) in variables {
@@ -254,8 +264,15 @@ fn override_values(value: &mut Value, variables: &[(String, String)]) -> Result<
                 .with_hint(format!("known {section}: {}", names.join(", "))));
             }
             let key = known.unwrap_or_else(|| wanted.to_ascii_lowercase());
-            if !at.is_object() {
+            if at.is_null() {
                 *at = Value::Object(serde_json::Map::new());
+            }
+            if !at.is_object() {
+                let message = "a variable is about a part of what has no keys";
+                return Err(Error::new(ErrorKind::Invalid, "config", message)
+                    .with("variable", variable)
+                    .with("path", path.join("."))
+                    .with_hint("a list is written as a whole, in JSON"));
             }
             at = &mut at[key.as_str()];
             path.push(key);

@@ -130,7 +130,7 @@ fn what_stands_for_keys_and_values_is_told_in_words() {
     let cases = [
         (
             GOOD.replace(schedule, "\"0 3 * * *\""),
-            "c.yaml:19: backup.pipelines.decube.schedule: invalid type: string \"0 3 * * *\", expected keys and values: `full`, ",
+            "c.yaml:19: backup.pipelines.decube.schedule: invalid type: a text, expected keys and values: `full`, ",
         ),
         (
             GOOD.replace(full, "    x: y\n    decube:\n      sources: [data, my-certs]"),
@@ -153,6 +153,34 @@ fn what_stands_for_keys_and_values_is_told_in_words() {
         let said = parse("c.yaml", &text, &[]).expect_err(expected).to_string();
         assert!(said.starts_with(expected) && said.contains("expected "), "said: {said}\nexpected: {expected}");
         assert!(!said.contains("struct"), "{said}");
+    }
+}
+
+#[test]
+fn what_stands_for_a_single_value_is_told_in_words() {
+    let rest = |value: &str| GOOD.replace("keep_daily: 30", value);
+    let sink = |value: &str| GOOD.replace("{url: /mnt/far}", &format!("{{url: /mnt/far, {value}}}"));
+    let number = "expected a whole number from 0 to 4294967295";
+    let cases = [
+        (rest("keep_daily: many"), format!("retention.keep_daily: invalid type: a text, {number}")),
+        (rest("keep_daily: -1"), format!("retention.keep_daily: invalid value: a number, {number}")),
+        (rest("keep_daily: 1.5"), format!("retention.keep_daily: invalid type: a number, {number}")),
+        (rest("allow_share: x"), "allow_share: invalid type: a text, expected a whole number from 0 to 100".to_owned()),
+        (sink("parity: 300"), "parity: invalid value: a number, expected a whole number from 0 to 100".to_owned()),
+        (sink("limit_upload: 5"), "limit_upload: invalid type: a number, expected a text".to_owned()),
+        (
+            GOOD.replace("optional: true", "optional: maybe"),
+            "optional: invalid type: a text, expected true or false".to_owned(),
+        ),
+        (GOOD.replace("[data, my-certs]", "data"), "sources: invalid type: a text, expected a list".to_owned()),
+        (
+            GOOD.replace("[data, my-certs]", "{data: 1}"),
+            "sources: invalid type: keys and values, expected a list".to_owned(),
+        ),
+    ];
+    for (text, expected) in cases {
+        let said = parse("c.yaml", &text, &[]).expect_err(&expected).to_string();
+        assert!(said.ends_with(&expected), "said: {said}\nexpected: {expected}");
     }
 }
 
@@ -248,8 +276,55 @@ fn a_wrong_variable_is_named() {
             "x",
             "variable DECUBE_BACKUP__SOURCES__DATA__PATHS: backup.sources.data.paths: invalid type",
         ),
+        (
+            "DECUBE_BACKUP__SOURCES__DATA__PATHS__0",
+            "x",
+            "a variable is about a part of what has no keys variable=DECUBE_BACKUP__SOURCES__DATA__PATHS__0 \
+             path=backup.sources.data.paths",
+        ),
+        ("DECUBE_BACKUP__SINKS__MAIN__URL__X", "x", "a variable is about a part of what has no keys"),
+        (
+            "DECUBE_BACKUP__SOURCES__DATA__EXCLUDE__0",
+            "x",
+            "variable DECUBE_BACKUP__SOURCES__DATA__EXCLUDE__0: backup.sources.data.exclude: invalid type",
+        ),
     ];
     for (name, value, expected) in cases {
         assert!(said(name, value).starts_with(expected), "{}", said(name, value));
+    }
+}
+
+#[test]
+fn no_error_tells_a_secret() {
+    let sink = |rest: &str| format!("[backup.sinks.main]\nurl = \"/r\"\n{rest}\n");
+    let cases = [
+        ("c.toml", sink("password = \"hunter\"2\""), "not readable as TOML: ", " line=3 column=20"),
+        ("c.toml", sink("password = hunter2"), "not readable as TOML: ", " line=3 column=12"),
+        (
+            "c.yaml",
+            "backup:\n  sinks:\n    m: hunter2\n".to_owned(),
+            "c.yaml:3: backup.sinks.m: invalid type: a text, ",
+            "values",
+        ),
+        ("c.yaml", GOOD.replace("{url: /mnt/far}", "[hunter2]"), "c.yaml:12: backup.sinks.far: ", "not a list"),
+        (
+            "c.yaml",
+            GOOD.replace("${env:PW}", "{{ hunter2 }}"),
+            "not readable as YAML: it is not one document",
+            "texts file=c.yaml",
+        ),
+        ("c.yaml", GOOD.replace("${env:PW}", "'hunter'2"), "not readable as YAML: ", "column=25"),
+        (
+            "c.yaml",
+            GOOD.replace("${env:PW}", "x\n      {hunter2: 1}: 1\n      {hunter2: 1}: 2"),
+            "not readable as YAML: a key stands twice",
+            "column=21",
+        ),
+        ("c.yaml", "hunter2".to_owned(), "not readable as YAML: it is not one document", "texts file=c.yaml"),
+    ];
+    for (name, text, start, end) in cases {
+        let said = parse(name, &text, &[]).expect_err(start).to_string();
+        assert!(said.starts_with(start) && said.ends_with(end), "{said}");
+        assert!(!said.contains("hunter"), "{said}");
     }
 }

@@ -19,6 +19,7 @@
 //! | `retention` | a pipeline's retention as a policy |
 //! | `secrets` | `${env:}`, `${file:}`, `${cmd:}` |
 //! | `show` | printing with secrets masked and origins named |
+//! | `words` | what parsers say, without the values |
 //!
 //! *Deliberately absent*: a configuration in the working directory is never picked up by itself,
 //! because a configuration may run commands.
@@ -33,6 +34,7 @@ pub(crate) mod retention;
 mod secrets;
 mod shape;
 mod show;
+mod words;
 
 pub(crate) use check::{cipher, effort};
 pub(crate) use load::{Configuration, load};

@@ -4,13 +4,16 @@
 //! may be put into it as they are. What is said to a program is exact.
 
 use crate::exit::{Exit, Failure};
+use crate::surroundings;
 use decube_backup_core::display::display_line;
-use decube_backup_core::{Error, Result};
+use decube_backup_core::{Error, ErrorKind, Result};
 use indicatif::ProgressBar;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::io::{BufWriter, IsTerminal, Stdout, Write};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// For whom the output is.
@@ -201,6 +204,11 @@ impl Console {
         if is_closed_pipe(error) && error.hint().is_none() {
             return;
         }
+        let stderr = std::io::stderr();
+        if error.kind() == ErrorKind::Interrupted && stderr.is_terminal() && !takes_output(&stderr) {
+            // Asked to stop, it does not wait for who holds the terminal (Ctrl-S).
+            return;
+        }
         if self.format == Format::Json {
             return self.json_stderr(&exit_error(error, failure.exit));
         }
@@ -224,12 +232,15 @@ impl Console {
     /// Says on stderr what stdout did not take of the result of work that counts, and how that ends the command at best.
     pub(crate) fn end(&self) -> Exit {
         let Some(work) = self.work() else { return Exit::Done };
-        let Some(lost) = &work.lost else { return Exit::Done };
-        // Whoever closes a pipe wants to hear no more.
-        if lost.kind() == std::io::ErrorKind::BrokenPipe {
-            return Exit::Done;
-        }
-        let message = format!("what was done is done, but standard output cannot be written: {lost}");
+        let (why, exit) = match &work.lost {
+            // Whoever closes a pipe wants to hear no more.
+            Some(lost) if lost.kind() == std::io::ErrorKind::BrokenPipe => return Exit::Done,
+            Some(lost) => (format!("cannot be written: {lost}"), Exit::Problems),
+            // Whoever starts the program without one, as some schedulers do, asks for no more than its work.
+            None if !work.said.is_empty() && surroundings::output_is_closed() => ("is closed".to_owned(), Exit::Done),
+            None => return Exit::Done,
+        };
+        let message = format!("what was done is done, but standard output {why}");
         match self.format {
             Format::Text => {
                 self.warn(message);
@@ -239,7 +250,7 @@ impl Console {
                 self.json_stderr(&json!({"message_type": "warning", "message": message, "unwritten": work.said}));
             }
         }
-        Exit::Problems
+        exit
     }
 
     fn work(&self) -> Option<MutexGuard<'_, Work>> {
@@ -264,6 +275,12 @@ impl Console {
     fn out(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether what is written to `stream` now keeps nobody waiting.
+pub(crate) fn takes_output(stream: &impl AsFd) -> bool {
+    let mut awaited = [PollFd::new(stream, PollFlags::OUT)];
+    poll(&mut awaited, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
 fn exit_error(error: &Error, exit: Exit) -> serde_json::Value {

@@ -17,8 +17,8 @@ mod progress;
 mod table;
 mod trace;
 
-pub(crate) use console::Data;
 pub use console::{Console, Format, Volume};
+pub(crate) use console::{Data, takes_output};
 pub use progress::{Bar, Reporter};
 pub(crate) use table::Table;
 pub(crate) use trace::listen as listen_to_traces;

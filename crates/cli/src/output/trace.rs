@@ -16,12 +16,16 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Lets warnings of the libraries, and more with `-v`, reach stderr, as lines of text or of JSON. `DECUBE_BACKUP_LOG` takes
-/// filter directives such as `debug` or `decube_backup_engine=trace`.
+/// filter directives such as `debug` or `decube_backup_engine=trace`; one that cannot be read counts for nothing.
 pub(crate) fn listen(console: &Arc<Console>, verbosity: u8) {
-    let filter = match surroundings::variable("DECUBE_BACKUP_LOG") {
-        Some(filter) => EnvFilter::new(filter.to_string_lossy()),
-        None => EnvFilter::default().add_directive(level(console.volume(), verbosity).into()),
-    };
+    let given = surroundings::variable("DECUBE_BACKUP_LOG");
+    let given = given.and_then(|directives| {
+        let read = EnvFilter::try_new(directives.to_string_lossy());
+        let warn = |e| console.warn(format_args!("DECUBE_BACKUP_LOG is taken for not set: {e}"));
+        read.map_err(warn).ok()
+    });
+    let usual = || EnvFilter::default().add_directive(level(console.volume(), verbosity).into());
+    let filter = given.unwrap_or_else(usual);
     let with_target = verbosity > 1;
     // Set once for a process; a second run in the same one keeps the first.
     let _ = match console.format() {

@@ -140,8 +140,7 @@ fn both_at_once(pid: &str, _: &mut dyn Write) {
     ["-INT", "-TERM", "-CONT"].iter().for_each(|signal| assert!(send(pid, signal)));
 }
 
-/// One signal after the other until the program is gone. It cannot end before one of them ends it: whatever it says to the
-/// terminal keeps it waiting.
+/// One signal after the other until the program is gone, whose terminal takes no word meanwhile.
 fn again_and_again(pid: &str, _: &mut dyn Write) {
     let terminal = std::fs::File::open(format!("/proc/{pid}/fd/0")).expect("the terminal");
     tcflow(&terminal, Action::OOff).expect("output is held");
@@ -196,6 +195,34 @@ fn a_signal_ends_a_prompt_that_a_held_terminal_does_not_show() {
 }
 
 #[test]
+fn one_signal_ends_a_prompt_after_which_the_terminal_was_held() {
+    let world = World::with_password();
+    let program = assert_cmd::cargo::cargo_bin("decube-backup");
+    // What is said at the end goes to the terminal, or elsewhere.
+    for (code, told) in [("code", ""), ("other", "2> told")] {
+        let inner = format!("echo pid=$$; exec {} snapshots {told}", program.display());
+        let mut running = terminal(&world, &format!("sh -c '{inner}'; echo $? > {code}; echo end"));
+        let mut said = String::new();
+        until(&mut said, &mut running, "password: ");
+        let pid = pid(&said);
+        let terminal = std::fs::File::open(format!("/proc/{pid}/fd/0")).expect("the terminal");
+        tcflow(&terminal, Action::OOff).expect("output is held");
+        send(&pid, "-TERM");
+        let ended = (0..1000).any(|_| {
+            // A look at the process costs some milliseconds: all of them are seconds.
+            send(&pid, "-0");
+            std::fs::read_to_string(world.path(code)).is_ok_and(|code| code == "130\n")
+        });
+        tcflow(&terminal, Action::OOn).expect("output goes on");
+        assert!(ended, "{code}");
+        until(&mut said, &mut running, "end\r\n");
+        drop(running.stdin.take());
+        running.wait().expect("ran");
+    }
+    assert!(std::fs::read_to_string(world.path("told")).expect("told").contains("interrupted while asking"));
+}
+
+#[test]
 fn an_interrupted_run_does_not_say_that_nothing_was_changed() {
     let world = World::with_password();
     world.write("two.yaml", TWO_PIPELINES);
@@ -228,4 +255,18 @@ fn a_signal_ends_the_program_again_once_the_prompt_is_answered() {
     drop(keyboard);
     running.wait().expect("ran");
     assert!(said.contains("code=143"), "{said}");
+}
+
+#[test]
+fn a_list_that_shows_no_more_than_the_way_says_how_to_see_the_rest() {
+    let world = World::with_password();
+    world.run(&["backup", "src", "-q", "--password-file", "password"]).expect(0);
+    let hint = "hint: -R lists";
+    at_terminal(&world, "ls latest --password-file password", "").expect(0).says(hint);
+    let inside = format!("ls latest:{} --password-file password", world.shown("src"));
+    for args in ["ls latest -R --password-file password", &inside] {
+        let said = at_terminal(&world, args, "").expect(0);
+        assert!(!said.out.contains(hint), "{}", said.out);
+    }
+    assert_eq!(world.run(&["ls", "latest", "--password-file", "password"]).expect(0).err, "");
 }

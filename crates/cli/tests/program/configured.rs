@@ -244,3 +244,26 @@ fn the_published_schema_is_current() {
     let told = "renew it: decube-backup config schema > docs/config.schema.json";
     assert_eq!(std::fs::read_to_string(published).expect("published"), schema, "{told}");
 }
+
+#[test]
+fn a_variable_that_is_no_text_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let world = world();
+    let mut command = world.program("decube-backup");
+    command.env("DECUBE_BACKUP__SINKS__MAIN__URL", std::ffi::OsStr::from_bytes(b"\xff"));
+    let said = said(command.args(["--config", "conf.yaml", "config", "check"])).expect(1);
+    said.says("environment variable is not UTF-8 name=DECUBE_BACKUP__SINKS__MAIN__URL");
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_no_configuration_and_told() {
+    let world = world();
+    std::fs::create_dir_all(world.path("home/.config/decube-backup")).expect("made");
+    let place = world.path("home/.config/decube-backup/config.yaml");
+    std::os::unix::fs::symlink("../../gone.yaml", &place).expect("link");
+    let told =
+        format!("warning: no configuration is read at {}: it is a symbolic link that leads nowhere", place.display());
+    world.run(&["config", "check"]).expect(1).says(&told).says("no configuration file is given");
+    // Where none is needed nothing is said.
+    assert_eq!(world.run(&["snapshots"]).expect(0).err, "");
+}

@@ -343,3 +343,23 @@ fn with_too_few_open_files_it_does_nothing_and_with_few_everything() {
     let restored = world.path("out").join(world.path("src").strip_prefix("/").expect("absolute"));
     assert!(contents(&restored) == contents(&world.path("src")));
 }
+
+#[test]
+fn a_verification_that_cannot_be_recorded_fails_with_its_result() {
+    let world = World::with_repository();
+    world.run(&["backup", "src", "-q"]).expect(0);
+    std::fs::set_permissions(world.path("repo/log"), std::fs::Permissions::from_mode(0o500)).expect("mode");
+    let said = world.run_as_ordinary_user(&["verify", "--read-data", "--record", "--json"]).expect(1);
+    assert_eq!(said.summary()["sound"], true);
+    let last: serde_json::Value = serde_json::from_str(said.err.lines().next_back().expect("a line")).expect("JSON");
+    assert_eq!((&last["message_type"], &last["code"]), (&"exit_error".into(), &1.into()));
+    assert!(last["message"].as_str().is_some_and(|told| told.starts_with("not everything could be recorded: ")));
+}
+
+#[test]
+fn a_pattern_written_as_a_path_is_told_once_with_the_one_meant() {
+    let world = World::with_repository();
+    let said = world.run(&["backup", "src", "-q", "-e", "src/a", "-e", "./big.bin"]).expect(0);
+    said.says("the pattern \"src/a\" matches nothing").says("Write \"/a\"").says("Write \"/big.bin\"");
+    assert_eq!(said.err.lines().count(), 2, "{}", said.err);
+}

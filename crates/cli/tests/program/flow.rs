@@ -353,3 +353,20 @@ fn what_opens_the_repository_is_not_deleted_by_a_restore() {
     run(&["restore", &snapshot, "-t", "src", "--delete", "-p", "src/pass"]);
     assert!(world.path("src/pass").exists() && !world.path("src/mykey").exists());
 }
+
+#[test]
+fn hits_are_written_as_they_are_found() {
+    let world = World::with_repository();
+    (0..3000).for_each(|n| world.write(&format!("src/many/{n}"), ""));
+    world.run(&["backup", "src", "-q"]).expect(0);
+    let many: Vec<&str> = std::iter::repeat_n(["-s", "latest"], 40).flatten().collect();
+    let args = [&["--threads", "1", "--json", "find", "*"], &many[..]].concat();
+    // With all hits in memory it was half as much again.
+    let found = world.run_limited("-v 450000", &args).expect(0).json();
+    let found = found[0].as_array().expect("an array");
+    assert_eq!(found.len(), 40);
+    for of_one in found {
+        assert_eq!(of_one["hits"].as_u64(), of_one["matches"].as_array().map(|matches| matches.len() as u64));
+    }
+    assert_eq!(world.run(&["--json", "find", "no such name"]).expect(0).out, "[]\n");
+}

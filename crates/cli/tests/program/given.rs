@@ -107,3 +107,20 @@ fn of_several_variables_the_first_in_the_manual_counts() {
         }
     }
 }
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_what_it_stands_before() {
+    let world = World::with_password();
+    let marked = |name: &str, text: &str| world.write(name, &format!("\u{feff}{text}"));
+    marked("marked", "right\n");
+    marked("marked.yaml", "backup:\n  sinks: {main: {url: repo, password_file: marked}}\n");
+    marked("marked.toml", "[backup.sinks.main]\nurl = \"repo\"\npassword_file = \"marked\"\n");
+    for args in [
+        &["--password-file", "marked"][..],
+        &["--password-command", "cat marked"],
+        &["--config", "marked.yaml", "-r", "@main"],
+        &["--config", "marked.toml", "-r", "@main"],
+    ] {
+        world.run(&[args, &["snapshots"]].concat()).expect(0);
+    }
+}

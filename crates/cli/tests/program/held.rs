@@ -95,3 +95,21 @@ fn what_is_unreadable_below_a_path_or_says_what_to_ignore_holds_nothing_back() {
     assert_eq!(live(&world).iter().filter(|s| s.0 == "both-data").count(), 3);
     std::fs::set_permissions(world.path("src/a"), std::fs::Permissions::from_mode(0o755)).expect("mode");
 }
+
+#[test]
+fn an_ignore_file_that_is_none_keeps_nothing_from_being_deleted() {
+    let world = World::with_repository();
+    world.write("src/.rules/x", "a directory\n");
+    world.run(&["backup", "src", "--ignore-file", ".rules"]).expect(0);
+    std::os::unix::fs::symlink("one.txt", world.path("src/a/.rules")).expect("link");
+    let said = world.run(&["backup", "src", "--ignore-file", ".rules"]).expect(3);
+    said.says("/.rules: its lines are not applied: it is a symbolic link").says("--problems` lists them");
+    let restore =
+        || world.run(&["restore", &format!("latest:{}", world.shown("src")), "-t", "out", "--delete"]).expect(0);
+    restore();
+    for new in ["out/.rules/new", "out/a/new"] {
+        world.write(new, "of later\n");
+    }
+    restore();
+    assert!(!world.path("out/.rules/new").exists() && !world.path("out/a/new").exists());
+}

@@ -1,6 +1,6 @@
 //! The program about itself.
 
-use crate::world::World;
+use crate::world::{World, said};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -146,4 +146,34 @@ fn every_message_type_is_in_the_manual() {
         first_columns.flat_map(|c| c.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
     assert!(said.len() > 25, "{said:?}");
     assert_eq!(said, told, "messages, and what docs/operators/cli.md says of them");
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_read_is_told_in_the_way_of_all_else() {
+    let world = World::new();
+    for (args, expected) in [
+        (&["version"][..], "warning: DECUBE_BACKUP_LOG is taken for not set"),
+        (&["version", "--json"], "{\"message\":\"DECUBE_BACKUP_LOG is taken for not set"),
+    ] {
+        let mut command = world.program("decube-backup");
+        let said = said(command.env("DECUBE_BACKUP_LOG", "bogus=x=y").args(args)).expect(0);
+        assert!(said.err.starts_with(expected) && said.err.lines().count() == 1, "{}", said.err);
+    }
+}
+
+#[test]
+fn a_variable_set_to_nothing_counts_as_not_set() {
+    let world = World::with_repository();
+    for (program, args) in [
+        ("decube-backup", &["snapshots"][..]),
+        ("decub-snapshot", &["list"]),
+        ("decube-verify", &["--check-integrity"]),
+    ] {
+        let mut command = world.program(program);
+        for name in ["CONFIG", "CACHE_DIR", "STATE_DIR", "THREADS", "PARITY", "HOST", "LOG", "PASSWORD"] {
+            command.env(format!("DECUBE_BACKUP_{name}"), "");
+        }
+        said(command.args(args)).expect(0);
+        said(command.env("DECUBE_BACKUP_REPOSITORY", "")).expect(1).says("no repository is given");
+    }
 }
