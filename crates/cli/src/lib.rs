@@ -129,7 +129,7 @@ fn beginning(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Format
 fn usage(error: &clap::Error, format: Format) -> ExitCode {
     let console = output::Console::new(format, output::Volume::Normal);
     if !error.use_stderr() {
-        return match surroundings::check_output().and_then(|()| console.written(error.print())) {
+        return match console.written(error.print()) {
             Ok(()) => Exit::Done.into(),
             Err(error) => failed(&console, &error.into()),
         };

@@ -48,26 +48,25 @@ pub(crate) fn variables_with(prefix: &str) -> Result<Vec<(String, String)>> {
 }
 
 /// Whether `stream`, one of the three standard ones, is closed: as the program starts, `/dev/null` is put in its place, open for
-/// reading and writing. No shell redirects so; some that start programs do, to have nothing of the stream.
+/// reading and writing. No shell redirects so; some that start programs do (Python's `DEVNULL`), to have nothing of the stream.
 fn is_closed(stream: impl AsFd) -> bool {
     let both = rustix::fs::fcntl_getfl(&stream).is_ok_and(|flags| flags.contains(OFlags::RDWR));
     let device = rustix::fs::fstat(&stream).map(|stat| stat.st_rdev);
     both && device.is_ok_and(|device| rustix::fs::stat("/dev/null").is_ok_and(|null| null.st_rdev == device))
 }
 
-/// Whether nobody can be told anything on standard output.
-pub(crate) fn output_is_closed() -> bool {
-    is_closed(std::io::stdout())
-}
-
-/// That there is a standard output, for a command of which it is all there is.
+/// That there is a standard output, for what is told there and nowhere else, once.
 ///
 /// # Errors
 /// `Invalid` if it is closed.
 pub(crate) fn check_output() -> Result<()> {
-    if output_is_closed() {
-        return Err(Error::new(ErrorKind::Invalid, "output", "standard output is closed: the result would be lost")
-            .with_hint("nothing was done; redirect it to a file or a pipe, or to nobody (`>/dev/null`)"));
+    if is_closed(std::io::stdout()) {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "output",
+            "standard output is closed: what is to be kept would be lost",
+        )
+        .with_hint("nothing was done; give a file with --output, or redirect standard output to one"));
     }
     Ok(())
 }

@@ -35,12 +35,10 @@ pub(crate) use live::run as compare_live;
 pub(crate) use verify::run as verify;
 
 use crate::args::{
-    BackupArgs, Command, ConfigCommand, KeyCommand, RecoveryCommand, RepairCommand, RestoreArgs, SmallSnapshotCommand,
-    SnapshotsArgs,
+    BackupArgs, Command, KeyCommand, RecoveryCommand, RepairCommand, RestoreArgs, SmallSnapshotCommand, SnapshotsArgs,
 };
 use crate::exit::Outcome;
 use crate::session::Session;
-use crate::surroundings;
 
 /// Runs a command of `decube-backup`.
 ///
@@ -49,8 +47,6 @@ use crate::surroundings;
 pub(crate) fn run(session: &Session, command: &Command) -> Outcome {
     if changes_something(command) {
         session.console.outlive_output();
-    } else if !answers_by_its_exit_code(command) {
-        surroundings::check_output()?;
     }
     match command {
         Command::Init(args) => init::run(session, args),
@@ -122,15 +118,6 @@ fn changes_something(command: &Command) -> bool {
         | Command::Completions(_)
         | Command::Man
         | Command::Version => false,
-    }
-}
-
-/// Whether whoever runs `command` may want to know no more than how it ends.
-fn answers_by_its_exit_code(command: &Command) -> bool {
-    match command {
-        Command::Verify(_) | Command::Audit(_) | Command::Sink(_) => true,
-        Command::Config(args) => matches!(args.command, ConfigCommand::Check),
-        _ => false,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::credentials::{self, Found};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Format;
 use crate::session::Session;
+use crate::surroundings;
 use crate::units;
 use decube_backup_core::display::display_line;
 use decube_backup_core::{Error, ErrorKind, Result};
@@ -46,6 +47,9 @@ fn export(session: &Session, output: Option<&Path>, svg: Option<&Path>, label: &
                 .with_hint("no key was added; give another name")
                 .into());
         }
+    }
+    if output.is_none() {
+        surroundings::check_output()?;
     }
     let place = session.place()?;
     let repository = session.open_at(&place)?;

@@ -4,7 +4,6 @@
 //! may be put into it as they are. What is said to a program is exact.
 
 use crate::exit::{Exit, Failure};
-use crate::surroundings;
 use decube_backup_core::display::display_line;
 use decube_backup_core::{Error, ErrorKind, Result};
 use indicatif::ProgressBar;
@@ -232,15 +231,12 @@ impl Console {
     /// Says on stderr what stdout did not take of the result of work that counts, and how that ends the command at best.
     pub(crate) fn end(&self) -> Exit {
         let Some(work) = self.work() else { return Exit::Done };
-        let (why, exit) = match &work.lost {
-            // Whoever closes a pipe wants to hear no more.
-            Some(lost) if lost.kind() == std::io::ErrorKind::BrokenPipe => return Exit::Done,
-            Some(lost) => (format!("cannot be written: {lost}"), Exit::Problems),
-            // Whoever starts the program without one, as some schedulers do, asks for no more than its work.
-            None if !work.said.is_empty() && surroundings::output_is_closed() => ("is closed".to_owned(), Exit::Done),
-            None => return Exit::Done,
-        };
-        let message = format!("what was done is done, but standard output {why}");
+        let Some(lost) = &work.lost else { return Exit::Done };
+        // Whoever closes a pipe wants to hear no more.
+        if lost.kind() == std::io::ErrorKind::BrokenPipe {
+            return Exit::Done;
+        }
+        let message = format!("what was done is done, but standard output cannot be written: {lost}");
         match self.format {
             Format::Text => {
                 self.warn(message);
@@ -250,7 +246,7 @@ impl Console {
                 self.json_stderr(&json!({"message_type": "warning", "message": message, "unwritten": work.said}));
             }
         }
-        exit
+        Exit::Problems
     }
 
     fn work(&self) -> Option<MutexGuard<'_, Work>> {
