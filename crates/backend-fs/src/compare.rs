@@ -8,6 +8,7 @@ use decube_backup_core::display::display_bytes;
 use decube_backup_core::entry::{Entry, EntryKind, Identity};
 use decube_backup_core::monitor::Problem;
 use decube_backup_core::source::{Content, Piece, Scan, ScanItem, Scanned, Source};
+use decube_backup_core::zeros::is_zero;
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -278,8 +279,8 @@ impl Stream {
         match (self.hole, other.hole) {
             (true, true) => true,
             (false, false) => self.data(len) == other.data(len),
-            (true, false) => other.data(len).iter().all(|&b| b == 0),
-            (false, true) => self.data(len).iter().all(|&b| b == 0),
+            (true, false) => is_zero(other.data(len)),
+            (false, true) => is_zero(self.data(len)),
         }
     }
 

@@ -25,6 +25,7 @@
 //! | [`section`] | typed configuration sections |
 //! | [`secret`] | values that are neither printed nor left in memory |
 //! | [`observe`] | a pin-projected stream that shows what it yields |
+//! | [`zeros`] | whether bytes are all 0 |
 //!
 //! *Deliberately absent*: retries (one layer decides), global state, dynamic loading, chains of transforms.
 
@@ -46,6 +47,7 @@ pub mod source;
 pub mod target;
 pub mod transform;
 pub mod world;
+pub mod zeros;
 
 pub use catalog::Catalog;
 pub use entry::{Entry, EntryKind, EntryPath, Metadata, Timestamp};

@@ -242,10 +242,11 @@ impl Repository {
         };
         // What a host keeps is sealed under another key than what the owner of the same machine keeps.
         let cache = Cache::new(env.cache_dir.as_deref(), &id, host.as_ref().map(|host| host.mark));
+        let chunker = Chunker::new(&chunker_key, header.chunker)?;
         Ok(Self {
             log_keys,
-            hasher: ContentHasher::new(&id_key),
-            chunker: Chunker::new(&chunker_key, header.chunker)?,
+            hasher: ContentHasher::new(&id_key).knowing_zeros(chunker.zeros()),
+            chunker,
             cut_key: chunker_key.derive("decube-backup 2026 v1 tree cut", &[]),
             state: RwLock::new(Arc::new(State::new(header.repository))),
             appending: Mutex::new(()),

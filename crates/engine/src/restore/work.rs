@@ -9,6 +9,7 @@ use crate::segments::{Fetch, Scratch, SegmentReader, loss};
 use crossbeam_channel::Receiver;
 use decube_backup_core::monitor::{Problem, ProblemKind, Progress};
 use decube_backup_core::target::{FileMode, Target, TargetFile};
+use decube_backup_core::zeros::is_zero;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::hash::Domain;
 use decube_backup_format::ids::{ChunkId, PackName};
@@ -205,7 +206,7 @@ impl WorkContext<'_> {
     fn put(&self, members: &[Piece], bytes: &[u8]) {
         let Some(first) = members.first() else { return };
         let fresh = first.file.mode != FileMode::InPlace;
-        let skip_zeros = self.options.sparse == Sparse::Zeros && fresh && bytes.iter().all(|b| *b == 0);
+        let skip_zeros = self.options.sparse == Sparse::Zeros && fresh && is_zero(bytes);
         let result =
             self.with_handle(
                 &first.file,
