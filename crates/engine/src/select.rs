@@ -13,6 +13,8 @@ use decube_backup_format::manifest::SnapshotManifest;
 use std::collections::BTreeSet;
 
 const LATEST: &str = "latest";
+/// Characters of an id that stand for it, at least: shorter ones are more likely names.
+const ID_PREFIX_MIN: usize = 4;
 
 fn listed(entry: &SnapshotEntry) -> Snapshot {
     Snapshot {
@@ -263,7 +265,8 @@ fn pick(all: &[(Timestamp, Snapshot)], selector: &str, as_of: Option<Timestamp>)
             None => Err(nearest(&versions, selector, until)),
         };
     }
-    let is_id = (4..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_hex = name.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_id = is_hex && (ID_PREFIX_MIN..=64).contains(&name.len());
     let prefixed: Vec<&Snapshot> = if is_id {
         let all = all.iter().map(|(_, snapshot)| snapshot);
         all.filter(|s| s.id.to_hex().starts_with(&name.to_ascii_lowercase())).collect()
@@ -275,6 +278,9 @@ fn pick(all: &[(Timestamp, Snapshot)], selector: &str, as_of: Option<Timestamp>)
             Err(not_found("no snapshot is called so, and what follows its @ is not a time", selector)
                 .with_hint("write it like home@2024-01-15T10:30:00Z or home@2024-01-15, the end of that day, UTC"))
         }
+        [] if is_hex && name.len() < ID_PREFIX_MIN => Err(not_found("no such snapshot", selector).with_hint(format!(
+            "no snapshot has that name, and an id is given by at least {ID_PREFIX_MIN} of its characters"
+        ))),
         [] => Err(not_found("no such snapshot", selector)),
         [one] => Ok((*one).clone()),
         _ => Err(Error::new(ErrorKind::Invalid, "select", "several snapshots begin with this id; give more of it")

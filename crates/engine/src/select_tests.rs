@@ -39,6 +39,10 @@ fn selectors_pick_what_they_say() {
     for (selector, expected) in cases {
         assert_eq!(pick(&all, selector, None).ok().map(|s| s.id.0[0]), expected, "{selector}");
     }
+    for (selector, told) in [("1a1", true), ("1a1a1b", false), ("nil", false)] {
+        let error = pick(&all, selector, None).expect_err("no such one");
+        assert_eq!(error.hint().is_some_and(|hint| hint.contains("at least 4 of its characters")), told, "{selector}");
+    }
     let at = Some(Timestamp { seconds: 250, nanoseconds: 0 });
     assert_eq!(pick(&all, "latest", at).expect("found").id.0[0], 0x1b);
 }

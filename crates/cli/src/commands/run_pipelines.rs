@@ -222,6 +222,9 @@ fn retain(
     };
     let report = decube_backup_engine::forget::forget(repository, &options)?;
     forget::show(session, &report, &options, Some(&zone), Listing::Dropped)?;
+    if args.dry_run {
+        session.console.talk("a real run makes a snapshot first, and decides with that one among them");
+    }
     report.check().map_err(|error| match &report.refusal {
         Some(refusal) => error.with_hint(hint(refusal, name, configuration)),
         None => error,

@@ -98,7 +98,11 @@ fn a_pipeline_forgets_what_its_policy_does_not_keep() {
         (Some(1), &serde_json::json!(3))
     );
     assert_eq!((count(&[]), count(&["--forgotten"])), (5, 1));
-    run(&["run", "decube", "-n"]).expect(0).says("(retention)").says("dry run: 0 of 5");
+    run(&["run", "decube", "-n"])
+        .expect(0)
+        .says("(retention)")
+        .says("dry run: 0 of 5")
+        .says("a real run makes a snapshot first");
     // Another cipher than the repository's is not passed over.
     world.write("other.yaml", &YAML.replace("aes-256-gcm", "chacha20-poly1305"));
     world.run(&["--config", "other.yaml", "run", "decube"]).expect(1).says("another cipher");
