@@ -89,8 +89,8 @@ fn pid(said: &str) -> String {
 /// keyboard, with the state of the terminal afterwards.
 fn interrupted(world: &World, args: &str, interrupt: impl FnOnce(&str, &mut dyn Write)) -> String {
     let program = assert_cmd::cargo::cargo_bin("decube-backup");
-    // The shell outlives Ctrl-C, as that of a person does.
-    let inner = format!("echo pid=$$; exec {} {args}", program.display());
+    // The shell outlives Ctrl-C, as that of a person does. Whoever runs the tests may ignore that a terminal hangs up (`nohup`).
+    let inner = format!("echo pid=$$; exec env --default-signal=HUP {} {args}", program.display());
     let mut running = terminal(world, &format!("trap : INT; sh -c '{inner}'; echo code=$?; stty -a; echo end"));
     let mut said = String::new();
     until(&mut said, &mut running, "password: ");
