@@ -101,7 +101,7 @@ pub(super) struct Commit<'a> {
 
 impl Commit<'_> {
     pub(super) fn run(self, pass: Pass<'_>) -> Result<Committed> {
-        let Pass { mut report, root, added, deps, stat, kept } = pass;
+        let Pass { mut report, root, added, deps, stat, kept, .. } = pass;
         let objects = publish::objects(self.repo, &added)?;
         self.run.count(Stored { bytes: publish::index_bytes(&objects), ..Stored::default() });
         let stored = self.run.stored();

@@ -71,6 +71,8 @@ struct Pass<'a> {
     deps: HashSet<PackName>,
     stat: Option<StatCacheWriter>,
     kept: Option<Keeper<'a>>,
+    /// A part of the parent's tree could not be read, of which that was not known before.
+    found_damage: bool,
 }
 
 /// What a backup is compared with.
@@ -79,6 +81,8 @@ struct Before<'a> {
     tree: TreeRoot,
     /// Its nodes, if they cannot be read from the repository.
     kept: Option<KeptTree<'a>>,
+    /// A part of it cannot be read: nothing of it is relied on that was not looked at.
+    in_doubt: bool,
 }
 
 /// Backs `source` up as a new snapshot.
@@ -100,6 +104,7 @@ pub fn backup(
     let begun = repo.env.clock.monotonic();
     let started = options.time.unwrap_or_else(|| repo.env.clock.now());
     let run = Run::new(repo, options.name.clone().unwrap_or_else(|| default_name(source)))?;
+    let mut in_doubt = false;
     for attempt in 0..ATTEMPTS_MAX {
         repo.refresh()?;
         // Parent and count from one state: nothing reclaimed in between may go unnoticed.
@@ -109,7 +114,7 @@ pub fn backup(
             None => match choose_parent(&state, options, &run.name) {
                 // It was there when the backup began. Forgotten since, it costs reading everything, and no more.
                 Err(error) if attempt > 0 && error.kind() == ErrorKind::NotFound => None,
-                chosen => chosen?.map(|p| Before { snapshot: p.id, tree: p.manifest.tree, kept: None }),
+                chosen => chosen?.map(|p| Before { snapshot: p.id, tree: p.manifest.tree, kept: None, in_doubt }),
             },
         };
         let reclaimed = state.reclaimed_packs().len();
@@ -125,6 +130,13 @@ pub fn backup(
             (pass.report.packs_new, pass.report.bytes_stored) = (run.stored().packs, run.stored().bytes);
             pass.report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
             return Ok(pass.report);
+        }
+        if pass.found_damage {
+            // What lies before it was taken over unlooked at.
+            tracing::warn!("as part of the parent snapshot cannot be read, all of it is checked");
+            commit::record_progress(repo, &run, pass.added)?;
+            in_doubt = true;
+            continue;
         }
         // A host looked up all that it relies on, pack by pack.
         let relied_on = parent.filter(|_| repo.host().is_none());
@@ -230,20 +242,23 @@ fn run_pass<'a>(
             "packs are missing or short; what they hold is stored again as far as it is in the source"
         );
     }
-    // Where one node of the parent cannot be read, no other is relied on that was not: what leads to content is little, and is
-    // stored again.
-    let in_doubt =
-        |pack: &PackName| pack.kind == PackKind::Meta && stored.as_ref().is_some_and(|nodes| nodes.has_lost());
+    // Where one node of the parent cannot be read, its tree is stored again as a whole: it is little.
+    let in_doubt = before.is_some_and(|before| before.in_doubt);
     let excluded = |pack: &PackName| match repo.host() {
         Some(host) => !host.may_reuse(&repo.state(), pack),
         // Nobody who can read has looked at what a host wrote.
-        None => odd.contains(pack) || in_doubt(pack) || !repo.state().may_reuse(pack) || repo.state().is_hosted(pack),
+        None => {
+            odd.contains(pack)
+                || in_doubt && pack.kind == PackKind::Meta
+                || !repo.state().may_reuse(pack)
+                || repo.state().is_hosted(pack)
+        }
     };
     let unsound = |pack: &PackName| match repo.host() {
         Some(_) => excluded(pack),
         None => repo.state().is_reclaimed(pack) || repo.state().is_damaged(pack) || repo.state().is_hosted(pack),
     };
-    let healing = repo.state().damaged_packs().len() > 0 || !odd.is_empty();
+    let healing = in_doubt || repo.state().damaged_packs().len() > 0 || !odd.is_empty();
     // Where packs are damaged, having read a node does not say that it may be relied on.
     let known_nodes =
         |id: &decube_backup_format::ids::ChunkId| !healing && stored.as_ref().is_some_and(|n| n.has_seen(id));
@@ -320,9 +335,10 @@ fn run_pass<'a>(
         report.chunks_new = run.stored().chunks;
         report.bytes_new += run.stored().chunk_bytes;
         run.count_packs(&added);
-        Ok(Pass { report, root, added, deps, stat, kept: None })
+        Ok(Pass { report, root, added, deps, stat, kept: None, found_damage: false })
     })?;
     pass.deps.extend(looked_up.into_inner().unwrap_or_else(PoisonError::into_inner));
     pass.kept = keeper;
+    pass.found_damage = !in_doubt && stored.is_some_and(|nodes| nodes.has_lost());
     Ok(pass)
 }

@@ -71,7 +71,7 @@ impl<'a> Parent<'a> {
             Ok(entry) => entry.map(|e| (e, self.stat.as_mut().and_then(StatCacheReader::record))),
             // A damaged parent only costs reading: records no longer line up, so forget them too.
             Err(error) => {
-                tracing::warn!(error = %error.chain(), "part of the parent snapshot cannot be read: its files are read again, and its tree is stored again; `verify` says what else is damaged");
+                tracing::warn!(error = %error.chain(), "part of the parent snapshot cannot be read; its files are read again, and `verify` says what else is damaged");
                 (self.stat, self.damaged) = (None, true);
                 None
             }

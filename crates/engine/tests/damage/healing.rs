@@ -6,8 +6,11 @@ use crate::common::{ALL_DATA, Harness, noise, plant, series, small_packs, source
 use decube_backup_core::Key;
 use decube_backup_core::monitor::Silent;
 use decube_backup_engine::backup;
-use decube_backup_engine::options::{BackupOptions, ChangeDetection, RestoreOptions, VerifyDepth, VerifyReport};
+use decube_backup_engine::options::{
+    BackupOptions, ChangeDetection, InitOptions, RestoreOptions, VerifyDepth, VerifyReport,
+};
 use decube_backup_engine::verify::{Recording, VerifyOptions, verify_and_record};
+use decube_backup_format::chunker::ChunkerParams;
 use decube_backup_format::ids::SnapshotId;
 use std::path::Path;
 
@@ -115,22 +118,33 @@ fn a_backup_that_meets_an_unreadable_node_relies_on_no_other_unread() {
         len: 300,
         behaviour: Behaviour::Fine,
     };
-    let harness = Harness::with_repository(&small_packs());
-    harness.backup_source(&MadeUp::new((0..9000).map(file).collect()), "made up").expect("backup");
+    // The list of its chunks fills a segment, which comes before all others.
+    let large = || MadeUpFile { path: crate::common::path("+"), seed: 9, len: 12_000_000, behaviour: Behaviour::Fine };
+    let chunker = ChunkerParams::around(4 << 10);
+    let harness = Harness::with_repository(&InitOptions { chunker, ..small_packs() });
+    let with = |count: u64| MadeUp::new([large()].into_iter().chain((0..count).map(file)).collect());
+    harness.backup_source(&with(9000), "made up").expect("backup");
     // One more: the nodes around it are other ones, all the rest are the same.
-    let source = MadeUp::new((0..9001).map(file).collect());
+    let source = with(9001);
     let objects = harness.memory.objects();
     for key in packs(&harness, "packs/m/") {
-        for damage in [Damage::Flip(100), Damage::Flip(500), Damage::Flip(800), Damage::Truncate(500), Damage::Remove] {
+        for damage in [Damage::Flip(300), Damage::Flip(500), Damage::Flip(800), Damage::Truncate(500), Damage::Remove] {
             for detection in [ChangeDetection::StatCache, ChangeDetection::ReadAll] {
                 let context = format!("{key} {damage:?} {detection:?}");
                 let user = harness.on_image(objects.clone());
+                // It knows what did not change, and has no copy of the packs.
+                user.backup_source(&with(9000), "made up").expect(&context);
+                let cache = user.cache.as_ref().expect("a cache").path();
+                for folder in std::fs::read_dir(cache).expect("listed").flatten() {
+                    std::fs::remove_dir_all(folder.path().join("packs.d")).expect("packs");
+                }
+                damage::apply(&user, &key, Damage::Flip(5));
                 damage::apply(&user, &key, damage);
                 let options = BackupOptions { detection, ..series("made up") };
                 let report = backup::backup(&user.repository(), &source, &options, &Silent).expect(&context);
                 let id = report.snapshot.expect("a snapshot");
                 let (_, restored) = user.restore_with(&id, &RestoreOptions::default());
-                assert!(restored.problems.is_empty() && restored.files_restored == 9001, "{context}: {restored:?}");
+                assert!(restored.problems.is_empty() && restored.files_restored == 9002, "{context}: {restored:?}");
             }
         }
     }
