@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Needs, Scratch, below, options, scan};
+use common::{Needs, Scratch, below, ignoring, options, scan};
 use decube_backup_backend_fs::source::exclude::{CacheDirectories, Case, NoDumpFlag, Pattern, Rule, Verdict};
 use decube_backup_backend_fs::source::{ExcludeOptions, FsSource};
 use decube_backup_core::ErrorKind;
@@ -212,9 +212,7 @@ fn like_git() {
         let mut by_git = kept_by_git(&scratch, line);
         // As an ignore file in the tree, for which git's meaning holds whatever the line.
         scratch.file("tree/.rules", format!("{line}\n"));
-        let mut options = options(&scratch.join("tree"));
-        options.exclude.ignore_files = vec![".rules".into()];
-        let source = FsSource::new(options).unwrap();
+        let source = ignoring(&scratch.join("tree"), &[".rules"]);
         let (entries, problems) = below(&scratch.join("tree"), scan(&source));
         assert_eq!(problems, [], "{line:?}");
         let files = entries.iter().map(|(path, _)| String::from_utf8(path.as_bytes().to_vec()).unwrap());
@@ -272,9 +270,7 @@ fn large_ignore_file() {
     // Its last line goes beyond what is read.
     tree.file(".gitignore", format!("{}/doc/keep.log\n", &comments[..comments.len() - 7]));
     tree.file(".backupignore", "/a.log\n");
-    let mut options = options(tree.path());
-    options.exclude.ignore_files = vec![".gitignore".into(), ".backupignore".into()];
-    let source = FsSource::new(options).unwrap();
+    let source = ignoring(tree.path(), &[".gitignore", ".backupignore"]);
     let (entries, problems) = below(tree.path(), scan(&source));
     assert!(problems.len() == 1 && problems[0].message.contains("too large"), "{problems:?}");
     assert!(problems[0].path.ends_with(b"/.gitignore"), "{problems:?}");
@@ -288,17 +284,19 @@ fn large_ignore_file() {
 
 fn bounded_ignore_files() {
     let tree = tree();
-    let mut options = options(tree.path());
-    options.exclude.ignore_files = vec![".gitignore".into()];
-    let source = FsSource::new(options).unwrap();
-    for (content, told) in [
-        ("a\n".repeat(50_001), "too many lines"),
-        (format!("a.log\n{}", "*b".repeat(33_000)), "wildcards are too long together"),
-        (format!("a.log\n{}", "*b?\n".repeat(22_000)), "wildcards are too long together"),
-        (format!("{}*.log\n", "name\n".repeat(49_999)), ""),
+    let source = ignoring(tree.path(), &[".gitignore"]);
+    for (above, content, told) in [
+        ("", "a\n".repeat(50_001), "too many lines"),
+        ("", format!("{}\n{}", "a\n".repeat(50_000), "b\n".repeat(9)), "too many lines"),
+        ("", format!("a.log\n{}", "*b".repeat(33_000)), "wildcards are too long together"),
+        ("", format!("a.log\n{}", "*b?\n".repeat(22_000)), "wildcards are too long together"),
+        ("", format!("{}*.log\n", "name\n".repeat(49_999)), ""),
+        ("name\n", format!("{}*.log\n", "name\n".repeat(49_999)), "too many lines"),
+        ("name*\n", format!("a.log\n*{}", "b".repeat((64 << 10) - 5)), "wildcards are too long together"),
     ] {
-        tree.file(".gitignore", content);
-        let found = source.explain(&tree.join("a.log")).unwrap();
+        tree.file(".gitignore", above);
+        tree.file("doc/.gitignore", content);
+        let found = source.explain(&tree.join("doc/a.log")).unwrap();
         assert_eq!((found.verdict == Verdict::Excluded, found.unusable.is_empty()), (told.is_empty(), told.is_empty()));
         assert!(found.to_string().contains(told), "{found}");
     }
@@ -311,9 +309,7 @@ fn special_ignore_files() {
     std::os::unix::fs::symlink("../rules", tree.join("doc/.gitignore")).unwrap();
     let (at, kind, mode) = (rustix::fs::CWD, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
     rustix::fs::mknodat(at, tree.join("src/.gitignore"), kind, mode, 0).unwrap();
-    let mut options = options(tree.path());
-    options.exclude.ignore_files = vec![".gitignore".into()];
-    let (entries, problems) = below(tree.path(), scan(&FsSource::new(options).unwrap()));
+    let (entries, problems) = below(tree.path(), scan(&ignoring(tree.path(), &[".gitignore"])));
     let told: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
     let because =
         ["it is a symbolic link", "it is no regular file"].map(|why| format!("its lines are not applied: {why}"));

@@ -8,10 +8,11 @@ use std::path::{Component, Path, PathBuf};
 /// What to say of each pattern of `paths` that can match nothing, with the one that is most likely meant.
 pub(crate) fn warnings(paths: &Paths) -> Vec<String> {
     let roots: Vec<&PathBuf> = paths.required.iter().chain(&paths.optional).collect();
-    let patterns = paths.exclude.exclude.iter().chain(&paths.exclude.iexclude);
-    let told = patterns.filter_map(|text| {
+    let exact = paths.exclude.exclude.iter().map(|text| (text, false));
+    let told = exact.chain(paths.exclude.iexclude.iter().map(|text| (text, true))).filter_map(|(text, any_case)| {
         let (not, pattern) = text.strip_prefix('!').map_or(("", text.as_str()), |pattern| ("!", pattern));
-        if !may_be_a_path(paths, &roots, pattern) {
+        // Whether there is such a name in any case is not looked for.
+        if any_case && !is_dotted(pattern) || !may_be_a_path(paths, &roots, pattern) {
             return None;
         }
         let meant = roots.iter().find_map(|root| below(&paths.directory, root, pattern));
@@ -65,6 +66,16 @@ fn lexical(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::args::ExcludeArgs;
+
+    #[test]
+    fn patterns_of_any_case_are_warned_of_only_where_they_begin_with_a_dot() {
+        let told = |pattern: &str| {
+            let exclude = ExcludeArgs { iexclude: vec![pattern.to_owned()], ..ExcludeArgs::default() };
+            warnings(&Paths { required: vec!["/proj".into()], directory: "/".into(), exclude, ..Paths::default() })
+                .len()
+        };
+        assert_eq!(["proj/build", "PROJ/build", "./proj/build"].map(told), [0, 0, 1]);
+    }
 
     #[test]
     fn what_is_written_as_a_path_is_told_with_the_pattern_meant() {

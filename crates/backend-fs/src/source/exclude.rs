@@ -237,7 +237,26 @@ pub(crate) struct Scope {
 #[derive(Debug)]
 struct Found {
     lines: Lines,
+    /// Of these lines and the outer ones.
+    weight: Weight,
     outer: Option<Arc<Found>>,
+}
+
+/// What lines of ignore files take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weight {
+    pub lines: usize,
+    /// Bytes of lines that are no plain names.
+    pub wildcard_bytes: usize,
+}
+
+impl Weight {
+    /// This and what `patterns` take.
+    pub(crate) fn with(self, patterns: &[Pattern]) -> Self {
+        let wild = patterns.iter().filter(|line| line.text.contains(['*', '?', '[', '\\', '{', '}']));
+        let wildcard_bytes = self.wildcard_bytes + wild.map(|line| line.text.len()).sum::<usize>();
+        Self { lines: self.lines + patterns.len(), wildcard_bytes }
+    }
 }
 
 impl Scope {
@@ -251,10 +270,16 @@ impl Scope {
         self.given.patterns.is_empty() && self.found.is_none()
     }
 
+    /// Of all lines of ignore files that hold.
+    pub(crate) fn weight(&self) -> Weight {
+        self.found.as_ref().map(|found| found.weight).unwrap_or_default()
+    }
+
     /// This scope with the lines of ignore files in `directory`.
     pub(crate) fn with_found(&self, directory: &Path, patterns: &[Pattern]) -> Result<Self> {
         let lines = Lines::compile(directory, patterns, Doubtful::AsGit)?;
-        Ok(Self { given: self.given.clone(), found: Some(Arc::new(Found { lines, outer: self.found.clone() })) })
+        let found = Found { lines, weight: self.weight().with(patterns), outer: self.found.clone() };
+        Ok(Self { given: self.given.clone(), found: Some(Arc::new(found)) })
     }
 
     /// The line that decides about the absolute `path`, if any.

@@ -23,9 +23,10 @@ const CACHE_TAG_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55
 const CACHE_TAG_NAME: &[u8] = b"CACHEDIR.TAG";
 /// Largest ignore file that is read, bytes.
 const IGNORE_FILE_BYTES_MAX: usize = 1 << 20;
-/// Lines of one; anybody may have written it, and each takes up to a KiB of memory.
-const IGNORE_FILE_LINES_MAX: usize = 50_000;
-/// Bytes of its lines that are no plain names; each takes up to 600 bytes while they are made into a matcher.
+/// Lines of it and of those in the directories above together; anybody may have written them, and each takes up to a KiB of
+/// memory.
+const IGNORE_LINES_MAX: usize = 50_000;
+/// Bytes of those lines that are no plain names; each takes up to 600 bytes while they are made into a matcher.
 const WILDCARD_BYTES_MAX: usize = 64 << 10;
 
 /// Reads directories one after the other on one thread.
@@ -218,13 +219,19 @@ fn with_ignore_file(scope: &Scope, base: &Path, fd: &OwnedFd, name: &OsStr) -> R
     if content.len() > IGNORE_FILE_BYTES_MAX {
         return Err(refused("ignore file is too large").with("bytes_max", IGNORE_FILE_BYTES_MAX));
     }
-    if content.split(|byte| *byte == b'\n').nth(IGNORE_FILE_LINES_MAX).is_some_and(|last| !last.is_empty()) {
-        return Err(refused("ignore file has too many lines").with("lines_max", IGNORE_FILE_LINES_MAX));
+    let too_many = || refused("ignore files have too many lines here").with("lines_max", IGNORE_LINES_MAX);
+    // Before they are taken apart.
+    let ends = content.iter().filter(|byte| **byte == b'\n').count();
+    if scope.weight().lines + ends > IGNORE_LINES_MAX {
+        return Err(too_many());
     }
     let lines = lines_of(&base.join(name), &content)?;
-    let wild = lines.iter().filter(|line| line.text.contains(['*', '?', '[', '\\', '{', '}']));
-    if wild.map(|line| line.text.len()).sum::<usize>() > WILDCARD_BYTES_MAX {
-        let error = refused("the lines of the ignore file that have wildcards are too long together");
+    let weight = scope.weight().with(&lines);
+    if weight.lines > IGNORE_LINES_MAX {
+        return Err(too_many());
+    }
+    if weight.wildcard_bytes > WILDCARD_BYTES_MAX {
+        let error = refused("the lines of ignore files that have wildcards are too long together here");
         return Err(error.with("bytes_max", WILDCARD_BYTES_MAX));
     }
     if lines.is_empty() { Ok(scope.clone()) } else { scope.with_found(base, &lines) }

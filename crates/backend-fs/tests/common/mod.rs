@@ -102,6 +102,13 @@ pub fn source(root: &Path) -> FsSource {
     FsSource::new(options(root)).unwrap()
 }
 
+/// The same with ignore files of these names.
+pub fn ignoring(root: &Path, names: &[&str]) -> FsSource {
+    let mut options = options(root);
+    options.exclude.ignore_files = names.iter().map(Into::into).collect();
+    FsSource::new(options).unwrap()
+}
+
 pub fn target(root: &Path) -> FsTarget {
     FsTarget::create(root, TargetOptions::default()).unwrap()
 }

@@ -109,7 +109,7 @@ pub(super) fn one(
     reporter.finish();
     match session.console.format() {
         Format::Json => session.console.json(&summary_json(&report, options))?,
-        Format::Text => summary_text(session, &report, options)?,
+        Format::Text => summary_text(session, repository, &report, options)?,
     }
     Ok(report)
 }
@@ -144,7 +144,12 @@ fn summary_json(report: &BackupReport, options: &BackupOptions) -> serde_json::V
     })
 }
 
-fn summary_text(session: &Session, report: &BackupReport, options: &BackupOptions) -> Result<()> {
+fn summary_text(
+    session: &Session,
+    repository: &Repository,
+    report: &BackupReport,
+    options: &BackupOptions,
+) -> Result<()> {
     let console = &session.console;
     let files = format!(
         "files:    {} new, {} changed, {} unchanged; {}, {}",
@@ -170,7 +175,8 @@ fn summary_text(session: &Session, report: &BackupReport, options: &BackupOption
         console.summary(format_args!("skipped:  {}", units::count(*notes, "socket")))?;
     }
     if let Some(problems) = failing(&report.problems) {
-        let listed = report.snapshot.map(|id| format!("; `ls {} --problems` lists them", short(&id.to_hex())));
+        let readable = report.snapshot.filter(|_| repository.write_only_host().is_none());
+        let listed = readable.map(|id| format!("; `ls {} --problems` lists them", short(&id.to_hex())));
         console.warn(format_args!("problems: {problems}{}", listed.unwrap_or_default()));
     }
     let speed = rate(report.bytes_read, report.seconds);

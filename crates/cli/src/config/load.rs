@@ -71,7 +71,8 @@ fn default_file(warn: &dyn Fn(String)) -> Option<PathBuf> {
     let directories = surroundings::config_directory().into_iter().chain([PathBuf::from(HOST_DIRECTORY)]);
     directories.flat_map(|directory| NAMES.map(|name| directory.join(name))).find(|file| {
         // No error: a restore may go on without.
-        if file.is_symlink() && !file.exists() {
+        let lost = || file.metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+        if file.is_symlink() && lost() {
             warn(format!("no configuration is read at {}: it is a symbolic link that leads nowhere", file.display()));
         }
         file.is_file()
