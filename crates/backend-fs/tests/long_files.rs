@@ -19,6 +19,7 @@ fn main() {
         ("holes_of_a_long_file_stay_holes", Needs::Nothing, holes),
         ("a_long_file_rewritten_in_place_keeps_the_rest", Needs::Nothing, in_place),
         ("what_was_written_can_be_read_punched_and_cut_at_once", Needs::Nothing, read_punch_cut),
+        ("zeros_take_their_place_and_their_room", Needs::Nothing, zeros),
     ]);
 }
 
@@ -83,7 +84,9 @@ fn check_runs(root: &Path, seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let mut random = Random(seed * 7919 + 1);
         let len = LONG + random.below(8 << 20);
-        let wanted = content(seed + 1, len);
+        let mut wanted = content(seed + 1, len);
+        // The zeros begin and end in pages that others write to.
+        wanted[3_000_001..15_000_003].fill(0);
         let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
         file.set_len(len).unwrap();
         write_all(&*file, &wanted, runs(&mut random, len), 6);
@@ -145,4 +148,27 @@ fn read_punch_cut() {
     let mut all = vec![0; wanted.len() + 1];
     assert_eq!(reader.read_at(&mut all, 0).unwrap(), wanted.len());
     assert!(all[..wanted.len()] == wanted);
+}
+
+fn zeros() {
+    let scratch = Scratch::new();
+    let target = target(scratch.path());
+    for len in [100, 65_535, 65_536, 1 << 20] {
+        // In place of what stands there, and where nothing does.
+        let mut wanted = content(8, 3 << 20);
+        scratch.file("file", &wanted);
+        let file = target.create_file(&path("file"), FileMode::InPlace, 0).unwrap();
+        file.write_at(777_777, &vec![0; len]).unwrap();
+        wanted[777_777..][..len].fill(0);
+        assert!(std::fs::read(scratch.join("file")).unwrap() == wanted, "{len}");
+        target.remove(&path("file")).unwrap();
+
+        let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
+        file.write_at(0, &vec![0; len]).unwrap();
+        assert!(std::fs::read(scratch.join("file")).unwrap() == vec![0; len], "{len}");
+        std::fs::File::open(scratch.join("file")).unwrap().sync_all().unwrap();
+        let used = std::fs::metadata(scratch.join("file")).unwrap().blocks() * 512;
+        assert!(used >= len as u64, "{len}: they are no hole, {used} bytes are theirs");
+        target.remove(&path("file")).unwrap();
+    }
 }

@@ -40,7 +40,7 @@ pub(crate) struct FsFile {
     pub(super) lengthened: AtomicBool,
 }
 
-/// Zeros from this length on are not written but made by the file system, bytes: in shorter ones a call saves nothing.
+/// Zeros from this length on are not written but made by the file system, bytes: docs/adr/0033.
 const ZEROED_BYTES_MIN: u64 = 64 << 10;
 
 /// From this length on a file may be rewritten in place by others; bytes.
