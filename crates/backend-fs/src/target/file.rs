@@ -3,7 +3,6 @@
 use super::kinds::Kind;
 use crate::pwrite::pwrite_all;
 use decube_backup_core::target::TargetFile;
-use decube_backup_core::zeros::is_zero;
 use decube_backup_core::{EntryPath, Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::FallocateFlags;
@@ -39,9 +38,6 @@ pub(crate) struct FsFile {
     /// Whether its length may reach the disk before what was written to it.
     pub(super) lengthened: AtomicBool,
 }
-
-/// Zeros from this length on are not written but made by the file system, bytes: docs/adr/0033.
-const ZEROED_BYTES_MIN: u64 = 64 << 10;
 
 /// From this length on a file may be rewritten in place by others; bytes.
 const LOCKED_BYTES_MIN: u64 = 1 << 20;
@@ -113,13 +109,7 @@ impl FsFile {
 
 impl TargetFile for FsFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let len = bytes.len() as u64;
-        self.lock_if_long(offset.saturating_add(len))?;
-        // Zeros that are given their blocks need not be written. Whatever is wrong with that, writing says it.
-        let zeroed = || rustix::fs::fallocate(&self.fd, FallocateFlags::ZERO_RANGE, offset, len).is_ok();
-        if len >= ZEROED_BYTES_MIN && is_zero(bytes) && zeroed() {
-            return Ok(());
-        }
+        self.lock_if_long(offset.saturating_add(bytes.len() as u64))?;
         pwrite_all(&self.fd, bytes, offset).map_err(|(e, at)| self.error("cannot write", e).with("offset", at))
     }
 
