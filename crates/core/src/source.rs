@@ -120,6 +120,11 @@ pub trait Source: Send + Sync + 'static {
     /// `NotFound` if a required root is missing.
     fn scan(&self) -> Result<Box<dyn Scan>>;
 
+    /// Whether a second scan is refused: what is read is gone, as from a pipe.
+    fn is_read_once(&self) -> bool {
+        false
+    }
+
     /// Fills in what `scan` left out (extended attributes, inode flags, birth time). Blocking.
     ///
     /// For entries without content; files get it from [`Content::finish`].

@@ -97,6 +97,10 @@ impl Source for StreamSource {
         Ok(Box::new(StreamScan { items: Some(items), end, stop: self.stop.clone() }))
     }
 
+    fn is_read_once(&self) -> bool {
+        true
+    }
+
     fn detail(&self, _: &mut Entry) -> Vec<Problem> {
         Vec::new()
     }

@@ -26,6 +26,10 @@ impl Source for Listed {
         self.source.scan()
     }
 
+    fn is_read_once(&self) -> bool {
+        self.source.is_read_once()
+    }
+
     fn detail(&self, entry: &mut Entry) -> Vec<Problem> {
         self.source.detail(entry)
     }

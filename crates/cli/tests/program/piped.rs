@@ -1,6 +1,6 @@
 //! Standard input as what is backed up.
 
-use crate::world::{Said, World, said};
+use crate::world::{Said, World, contents, said};
 use assert_cmd::cargo::cargo_bin;
 use std::process::{Command, Stdio};
 
@@ -134,4 +134,22 @@ fn standard_input_goes_with_nothing_else() {
         assert!(said.err.contains("Usage") || said.err.contains("not a legal entry path"), "{args:?}: {}", said.err);
     }
     piped(&world, &["backup", "--stdin", "--stdin-filename", "/"], b"content").expect(1).says("needs a file name");
+}
+
+#[test]
+fn a_damaged_parent_keeps_no_stream_from_being_stored() {
+    let world = World::with_repository();
+    let content: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
+    piped(&world, &["backup", "--stdin", "-q"], &content).expect(0);
+    let metas = world.path("repo/packs/m");
+    for (name, mut bytes) in contents(&metas) {
+        let middle = bytes.len() / 4;
+        bytes[middle..middle + 8].fill(0x55);
+        std::fs::write(metas.join(name), bytes).expect("damaged");
+    }
+    // What the cache has of them is whole.
+    std::fs::remove_dir_all(world.path("home/.cache")).expect("a cache");
+    let said = piped(&world, &["backup", "--stdin"], &content).expect(0);
+    said.says("part of the parent snapshot cannot be read");
+    assert!(dumped(&world, "latest:/stdin") == content);
 }

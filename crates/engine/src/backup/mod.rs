@@ -131,7 +131,8 @@ pub fn backup(
             pass.report.seconds = (repo.env.clock.monotonic() - begun).as_secs_f64();
             return Ok(pass.report);
         }
-        if pass.found_damage {
+        // Nothing of a stream is taken over, and the little there is of its parent's tree is read before it.
+        if pass.found_damage && !source.is_read_once() {
             // What lies before it was taken over unlooked at.
             tracing::warn!("as part of the parent snapshot cannot be read, all of it is checked");
             commit::record_progress(repo, &run, pass.added)?;
@@ -244,14 +245,14 @@ fn run_pass<'a>(
     }
     // Where one node of the parent cannot be read, its tree is stored again as a whole: it is little.
     let in_doubt = before.is_some_and(|before| before.in_doubt);
+    let is_doubtful = |pack: &PackName| {
+        pack.kind == PackKind::Meta && (in_doubt || stored.as_ref().is_some_and(|nodes| nodes.has_lost()))
+    };
     let excluded = |pack: &PackName| match repo.host() {
         Some(host) => !host.may_reuse(&repo.state(), pack),
         // Nobody who can read has looked at what a host wrote.
         None => {
-            odd.contains(pack)
-                || in_doubt && pack.kind == PackKind::Meta
-                || !repo.state().may_reuse(pack)
-                || repo.state().is_hosted(pack)
+            odd.contains(pack) || is_doubtful(pack) || !repo.state().may_reuse(pack) || repo.state().is_hosted(pack)
         }
     };
     let unsound = |pack: &PackName| match repo.host() {
