@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Programs tests call and the Debian package each comes from.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("cc", "gcc"),
     ("make", "make"),
     ("git", "git"),
@@ -19,6 +19,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("setfacl", "acl"),
     ("getfattr", "attr"),
     ("chattr", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
 ];
 
 const CLI: [&str; 4] = ["check", "--locked", "--package", "decube-backup-cli"];

@@ -2,6 +2,8 @@
 //!
 //! Its own harness: what this host cannot test shows as ignored, with the reason, never as passed.
 
+#[path = "hosts/images.rs"]
+mod images;
 #[path = "hosts/mounts.rs"]
 mod mounts;
 
@@ -10,6 +12,7 @@ use decube_backup_core::entry::{Entry, EntryKind, Metadata, Xattr};
 use decube_backup_core::monitor::ProblemKind;
 use decube_backup_core::target::{FileMode, Target};
 use decube_backup_core::{EntryPath, ErrorKind, Result, Timestamp};
+use images::InImage;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use mounts::Mounted;
 use rustix::fs::IFlags;
@@ -17,8 +20,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use tempfile::{NamedTempFile, TempDir};
 
 type Tested = std::result::Result<Completion, Failed>;
 type Test = (&'static str, fn() -> Tested);
@@ -83,34 +84,6 @@ fn without_acl() -> Tested {
     Ok(Completion::Completed)
 }
 
-/// A file system in a file, sparse and of 16 MiB or more; unmounted when dropped.
-struct InImage {
-    dir: TempDir,
-    _image: NamedTempFile,
-}
-
-impl InImage {
-    fn made_by(mkfs: &[&str], kind: &str, options: &str) -> io::Result<Self> {
-        let (dir, image) = (tempfile::tempdir()?, NamedTempFile::new()?);
-        // The least that a btrfs fits into.
-        image.as_file().set_len(if kind == "btrfs" { 128 << 20 } else { 16 << 20 })?;
-        let (program, args) = mkfs.split_first().ok_or_else(|| io::Error::other("no program"))?;
-        let mut command = Command::new(program);
-        let made = command.args(args).arg(image.path()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-        if !made.success() {
-            return Err(io::Error::other("mkfs failed"));
-        }
-        mounts::mount(&["-t", kind, "-o", options, &image.path().to_string_lossy()], dir.path())?;
-        Ok(Self { dir, _image: image })
-    }
-}
-
-impl Drop for InImage {
-    fn drop(&mut self) {
-        mounts::unmount(self.dir.path());
-    }
-}
-
 /// One to which `a` and `A` are one name.
 fn folding() -> io::Result<InImage> {
     let fat = || InImage::made_by(&["mkfs.vfat"], "vfat", "loop");
@@ -122,7 +95,7 @@ fn not_copied_on_write() -> Tested {
     let Ok(image) = InImage::made_by(&["mkfs.btrfs", "-q"], "btrfs", "loop") else {
         return Ok(Completion::ignored_with("no btrfs can be made here"));
     };
-    let mount = image.dir.path();
+    let mount = image.path();
     let meta = Metadata { flags: IFlags::NOCOW.bits(), mode: 0o600, ..Metadata::default() };
     for mode in [FileMode::New, FileMode::InPlace] {
         let target = target(mount)?;
@@ -157,7 +130,7 @@ fn write(target: &FsTarget, name: &str, content: &str, mode: FileMode) -> Result
 
 fn spellings() -> Tested {
     let Ok(image) = folding() else { return Ok(Completion::ignored_with("no file system here folds names")) };
-    let mount = image.dir.path();
+    let mount = image.path();
     let first = target(mount)?;
     let read = || fs::read_to_string(mount.join("A"));
     write(&first, "A", "first", FileMode::New)?;
@@ -234,7 +207,7 @@ fn forgetting() -> io::Result<InImage> {
 
 fn dropped() -> Tested {
     let Ok(image) = forgetting() else { return Ok(Completion::ignored_with("no file system here drops anything")) };
-    let target = target(image.dir.path())?;
+    let target = target(image.path())?;
     for (name, at_first) in [("a", true), ("b", false)] {
         let said = finished(&target, &wanted(name, EntryKind::File { size: 0 })?)?;
         assert!(said.iter().any(|m| m.contains("cannot set mode 0640, the file system keeps 0")), "{said:?}");
@@ -258,10 +231,10 @@ fn cut_times() -> Tested {
         (&["mkfs.vfat"][..], "vfat", "loop,tz=UTC", 1_000_000_000),
     ] {
         let Ok(image) = InImage::made_by(mkfs, kind, options) else { continue };
-        let said = finished(&target(image.dir.path())?, &entry)?;
+        let said = finished(&target(image.path())?, &entry)?;
         assert!(said.iter().any(|m| m.contains("cuts them to multiples")), "{said:?}");
         // The next restore knows it by the file system.
-        let existing = target(image.dir.path())?.existing(&entry.path)?.ok_or("nothing there")?;
+        let existing = target(image.path())?.existing(&entry.path)?.ok_or("nothing there")?;
         assert_eq!(existing.mtime, Timestamp { seconds, nanoseconds: 0 });
         assert_eq!(existing.time_there(entry.meta.mtime), existing.mtime);
         assert_ne!(existing.time_there(Timestamp { seconds: 1_000_000_002, ..entry.meta.mtime }), existing.mtime);
@@ -275,7 +248,7 @@ fn cut_times() -> Tested {
 
 fn unmarked() -> Tested {
     let Ok(image) = forgetting() else { return Ok(Completion::ignored_with("no file system here drops anything")) };
-    let mount = image.dir.path();
+    let mount = image.path();
     fs::write(mount.join("old"), "old")?;
     let target = target(mount)?;
     for (name, mode) in [("new", FileMode::New), ("another", FileMode::New), ("old", FileMode::InPlace)] {

@@ -165,6 +165,10 @@ fn zeros() {
 
         let file = target.create_file(&path("file"), FileMode::New, 0).unwrap();
         file.write_at(0, &vec![0; len]).unwrap();
+        let mut read = vec![1; len];
+        assert_eq!(file.read_at(0, &mut read).unwrap(), len, "what was written can be read");
+        assert!(read == vec![0; len]);
+        target.set_aside(file).unwrap();
         assert!(std::fs::read(scratch.join("file")).unwrap() == vec![0; len], "{len}");
         std::fs::File::open(scratch.join("file")).unwrap().sync_all().unwrap();
         let used = std::fs::metadata(scratch.join("file")).unwrap().blocks() * 512;

@@ -64,7 +64,7 @@ pub enum FileMode {
 
 /// An open file of a target. `Any`, so that [`Target::finish_file`] finds its own type again.
 pub trait TargetFile: std::any::Any + Send + Sync {
-    /// Writes all of `bytes` at `offset`.
+    /// Writes all of `bytes` at `offset`. Until the file is closed, zeros at its end may be seen by [`TargetFile::read_at`] alone.
     ///
     /// # Errors
     /// `NoSpace`, `Io`.

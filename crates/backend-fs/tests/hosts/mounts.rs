@@ -1,4 +1,5 @@
 //! File systems of their own.
+#![allow(dead_code)]
 
 use std::io::{self, Error};
 use std::path::Path;
