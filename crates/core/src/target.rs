@@ -64,11 +64,17 @@ pub enum FileMode {
 
 /// An open file of a target. `Any`, so that [`Target::finish_file`] finds its own type again.
 pub trait TargetFile: std::any::Any + Send + Sync {
-    /// Writes all of `bytes` at `offset`. Until the file is closed, zeros at its end may be seen by [`TargetFile::read_at`] alone.
+    /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
     /// `NoSpace`, `Io`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Writes `len` zeros at `offset`: no hole, they have the room that they take.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    fn write_zeros(&self, offset: u64, len: u64) -> Result<()>;
 
     /// Reads up to `buf.len()` bytes at `offset` (for the in-place delta); 0 at the end.
     ///

@@ -3,13 +3,13 @@
 use super::kinds::Kind;
 use crate::pwrite::pwrite_all;
 use decube_backup_core::target::TargetFile;
-use decube_backup_core::zeros::is_zero;
 use decube_backup_core::{EntryPath, Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where a file is while it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +38,11 @@ pub(crate) struct FsFile {
     pub(super) locked: AtomicBool,
     /// Whether its length may reach the disk before what was written to it.
     pub(super) lengthened: AtomicBool,
-    /// How far it reaches at least, by zeros that have their blocks and were not written: [`FsFile::reach`].
-    pub(super) zeros_end: AtomicU64,
 }
 
-/// Zeros from this length on are not written but given their blocks, bytes: docs/adr/0033.
-const ALLOCATED_ZEROS_MIN: usize = 64 << 10;
+/// Zeros are given their blocks in multiples of this, bytes: no page or block is larger on the machines that we know, so that
+/// nothing of one that is being written is in them. docs/adr/0033.
+const ALLOCATED_ALIGN: u64 = 64 << 10;
 
 /// From this length on a file may be rewritten in place by others; bytes.
 const LOCKED_BYTES_MIN: u64 = 1 << 20;
@@ -61,7 +60,6 @@ impl FsFile {
             place,
             locked,
             lengthened: AtomicBool::default(),
-            zeros_end: AtomicU64::default(),
         }
     }
 
@@ -77,7 +75,6 @@ impl FsFile {
             place,
             locked,
             lengthened: AtomicBool::default(),
-            zeros_end: AtomicU64::default(),
         }
     }
 
@@ -86,7 +83,6 @@ impl FsFile {
     /// # Errors
     /// It is not: no space, over quota, a server or a disk that fails.
     pub(super) fn flush(&self) -> Result<()> {
-        self.reach()?;
         if self.lengthened.swap(false, Ordering::Relaxed) {
             rustix::fs::fdatasync(&self.fd).map_err(|e| self.error("cannot be made durable", e))?;
         }
@@ -103,35 +99,34 @@ impl FsFile {
         }
     }
 
-    /// Whether `bytes` are so many zeros that they were given their blocks instead of being written. Beyond the end the length
-    /// stays: a length that is given, not written, may reach the disk before the content does.
-    fn allocates_zeros(&self, offset: u64, bytes: &[u8]) -> bool {
-        // Others may take the call for another one, or do what it says elsewhere, and later.
-        if bytes.len() < ALLOCATED_ZEROS_MIN || !self.kind.is_plain() || !is_zero(bytes) {
-            return false;
-        }
+    /// The part of `zeros` that was given its blocks and reads as zeros; an empty one at the end if none was. It ends before
+    /// their last byte, and the length stays: one that is given, not written, may reach the disk before the content does.
+    fn allocate(&self, zeros: &Range<u64>) -> Range<u64> {
+        let start = zeros.start.next_multiple_of(ALLOCATED_ALIGN);
+        let last = zeros.end.saturating_sub(1);
+        let end = last - last % ALLOCATED_ALIGN;
         let mode = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
         // Whatever is wrong with that, writing says it.
-        let allocated = rustix::fs::fallocate(&self.fd, mode, offset, bytes.len() as u64).is_ok();
-        if allocated {
-            self.zeros_end.fetch_max(offset + bytes.len() as u64, Ordering::Relaxed);
+        if self.kind.allocates_zeros()
+            && start < end
+            && rustix::fs::fallocate(&self.fd, mode, start, end - start).is_ok()
+        {
+            start..end
+        } else {
+            zeros.end..zeros.end
         }
-        allocated
     }
 
-    /// Makes the file as long as the zeros that were given their blocks reach, by writing the last of them.
-    fn reach(&self) -> Result<()> {
-        let end = self.zeros_end.swap(0, Ordering::Relaxed);
-        if end == 0 || self.len()? >= end {
-            return Ok(());
+    /// Writes zeros.
+    fn fill(&self, mut range: Range<u64>) -> Result<()> {
+        let zeros = [0; 64 << 10];
+        while range.start < range.end {
+            let step = (zeros.len() as u64).min(range.end - range.start);
+            pwrite_all(&self.fd, zeros.get(..step as usize).unwrap_or_default(), range.start)
+                .map_err(|(e, at)| self.error("cannot write", e).with("offset", at))?;
+            range.start += step;
         }
-        let last = end - 1;
-        pwrite_all(&self.fd, &[0], last).map_err(|(e, at)| self.error("cannot write", e).with("offset", at))
-    }
-
-    fn len(&self) -> Result<u64> {
-        let stat = rustix::fs::fstat(&self.fd).map_err(|e| self.error("cannot stat", e))?;
-        Ok(u64::try_from(stat.st_size).unwrap_or_default())
+        Ok(())
     }
 
     /// Before it is `len` long. Others rewrite only what is long: short files save the call.
@@ -150,14 +145,18 @@ impl FsFile {
 impl TargetFile for FsFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.lock_if_long(offset.saturating_add(bytes.len() as u64))?;
-        if self.allocates_zeros(offset, bytes) {
-            return Ok(());
-        }
         pwrite_all(&self.fd, bytes, offset).map_err(|(e, at)| self.error("cannot write", e).with("offset", at))
     }
 
+    fn write_zeros(&self, offset: u64, len: u64) -> Result<()> {
+        let zeros = offset..offset.saturating_add(len);
+        self.lock_if_long(zeros.end)?;
+        let allocated = self.allocate(&zeros);
+        self.fill(zeros.start..allocated.start)?;
+        self.fill(allocated.end..zeros.end)
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        self.reach()?;
         loop {
             match rustix::io::pread(&self.fd, &mut *buf, offset) {
                 Err(Errno::INTR) => {}
@@ -172,24 +171,23 @@ impl TargetFile for FsFile {
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
-        self.reach()?;
-        let now = self.len()?;
+        let failed = |e| self.error("cannot set the length", e).with("length", len);
+        let now = u64::try_from(rustix::fs::fstat(&self.fd).map_err(failed)?.st_size).unwrap_or_default();
         // Set all the same, it would reach the disk before what was written: after a power cut the file would be as long as a
         // whole one.
         if now == len {
             return Ok(());
         }
         self.lock_if_long(len)?;
-        rustix::fs::ftruncate(&self.fd, len).map_err(|e| self.error("cannot set the length", e).with("length", len))?;
+        rustix::fs::ftruncate(&self.fd, len).map_err(failed)?;
         self.lengthened.fetch_or((1..len).contains(&now), Ordering::Relaxed);
         Ok(())
     }
 
-    fn punch(&self, mut offset: u64, mut len: u64) -> Result<()> {
+    fn punch(&self, offset: u64, len: u64) -> Result<()> {
         if len == 0 {
             return Ok(());
         }
-        self.reach()?;
         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match rustix::fs::fallocate(&self.fd, mode, offset, len) {
             Ok(()) => return Ok(()),
@@ -197,14 +195,9 @@ impl TargetFile for FsFile {
             Err(e) => return Err(self.error("cannot punch a hole", e).with("offset", offset)),
         }
         // The bytes come first: a file system without holes gets zeros, as far as the file goes.
-        let zeros = [0; 64 << 10];
-        len = len.min(self.len()?.saturating_sub(offset));
-        while len > 0 {
-            let step = zeros.len().min(usize::try_from(len).unwrap_or(usize::MAX));
-            self.write_at(offset, zeros.get(..step).unwrap_or_default())?;
-            offset += step as u64;
-            len -= step as u64;
-        }
-        Ok(())
+        let end = rustix::fs::fstat(&self.fd).map_err(|e| self.error("cannot stat", e))?.st_size;
+        let end = offset.saturating_add(len).min(u64::try_from(end).unwrap_or_default());
+        self.lock_if_long(end)?;
+        self.fill(offset..end)
     }
 }

@@ -28,6 +28,13 @@ impl Kind {
         [Self::BTRFS, Self::EXT4, Self::TMPFS].contains(&self)
     }
 
+    /// Whether zeros can be given their blocks while others write to the file. ZFS cuts the file then, whose end others have moved
+    /// meanwhile (OpenZFS, `zpl_fallocate_common`), and an overlay may lie on it; Btrfs makes a file's length durable with the first of what
+    /// was written to it.
+    pub(super) fn allocates_zeros(self) -> bool {
+        [Self::EXT4, Self::XFS].contains(&self)
+    }
+
     /// Whether it is known to take everything an inode has, and to say at once what it does not take. Servers and file systems
     /// of programs may do so when a file is closed, or never.
     pub(super) fn is_plain(self) -> bool {

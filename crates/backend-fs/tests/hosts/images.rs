@@ -11,6 +11,8 @@ use tempfile::{NamedTempFile, TempDir};
 pub struct InImage {
     dir: TempDir,
     image: NamedTempFile,
+    /// Options of `mount`.
+    words: [String; 4],
 }
 
 impl InImage {
@@ -33,31 +35,34 @@ impl InImage {
         if !made.success() {
             return Err(io::Error::other("mkfs failed"));
         }
-        Self::mounted(image, kind, options)
+        let words = ["-t", kind, "-o", options].map(str::to_owned);
+        let mounted = Self { dir: tempfile::tempdir()?, image, words };
+        mounted.mount()?;
+        Ok(mounted)
     }
 
-    fn mounted(image: NamedTempFile, kind: &str, options: &str) -> io::Result<Self> {
-        let dir = tempfile::tempdir()?;
-        mounts::mount(&["-t", kind, "-o", options, &image.path().to_string_lossy()], dir.path())?;
-        Ok(Self { dir, image })
+    fn mount(&self) -> io::Result<()> {
+        let image = self.image.path().to_string_lossy();
+        let words: Vec<&str> = self.words.iter().map(String::as_str).chain([&*image]).collect();
+        mounts::mount(&words, self.dir.path())
     }
 
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// What is on the disk now, without what has not got there yet, mounted as after a power cut.
+    /// As after a power cut: without what has not got to the disk yet.
     ///
     /// # Errors
-    /// It cannot be mounted.
-    pub fn after_a_power_cut(self, kind: &str, options: &str) -> io::Result<Self> {
-        let copy = NamedTempFile::new()?;
-        let copied = Command::new("cp").arg("--sparse=always").arg(self.image.path()).arg(copy.path()).status()?;
-        if !copied.success() {
-            return Err(io::Error::other("cp failed"));
+    /// There is no `xfs_io`, or the file system cannot be cut off or mounted again.
+    pub fn after_a_power_cut(self) -> io::Result<Self> {
+        let done = Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(self.path()).output()?;
+        if !done.status.success() || !done.stderr.is_empty() {
+            return Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()));
         }
-        drop(self);
-        Self::mounted(copy, kind, options)
+        mounts::unmount(self.dir.path());
+        self.mount()?;
+        Ok(self)
     }
 }
 

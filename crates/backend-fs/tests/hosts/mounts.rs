@@ -40,6 +40,7 @@ impl Drop for Mounted {
 }
 
 /// Another test that starts a program has, between fork and exec, this one's files open too: it is busy then, not for long.
+/// Nothing stays mounted: who removes `dir` then would remove what is in it.
 pub fn unmount(dir: &Path) {
     for _ in 0..100 {
         let done = Command::new("umount").arg(dir).stderr(Stdio::null()).status();
@@ -48,6 +49,7 @@ pub fn unmount(dir: &Path) {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+    let _ = Command::new("umount").arg("--lazy").arg(dir).stderr(Stdio::null()).status();
 }
 
 pub fn mount(args: &[&str], on: &Path) -> io::Result<()> {

@@ -37,7 +37,7 @@ pub(super) fn before<'a>(
     name: &str,
 ) -> Option<Before<'a>> {
     let kept = KeptTree::open(repo, host, &repo.cache.tree(name, &options.host)?)?;
-    Some(Before { snapshot: kept.snapshot, tree: kept.tree, kept: Some(kept), in_doubt: false })
+    Some(Before { snapshot: kept.snapshot, tree: kept.tree, kept: Some(kept) })
 }
 
 /// What seals the packs of one pass.

@@ -81,7 +81,12 @@ struct Before<'a> {
     tree: TreeRoot,
     /// Its nodes, if they cannot be read from the repository.
     kept: Option<KeptTree<'a>>,
-    /// A part of it cannot be read: nothing of it is relied on that was not looked at.
+}
+
+/// What a pass goes by.
+struct Basis<'a> {
+    before: Option<Before<'a>>,
+    /// A part of the repository could not be read: nothing is relied on that was not looked at.
     in_doubt: bool,
 }
 
@@ -114,7 +119,7 @@ pub fn backup(
             None => match choose_parent(&state, options, &run.name) {
                 // It was there when the backup began. Forgotten since, it costs reading everything, and no more.
                 Err(error) if attempt > 0 && error.kind() == ErrorKind::NotFound => None,
-                chosen => chosen?.map(|p| Before { snapshot: p.id, tree: p.manifest.tree, kept: None, in_doubt }),
+                chosen => chosen?.map(|p| Before { snapshot: p.id, tree: p.manifest.tree, kept: None }),
             },
         };
         let reclaimed = state.reclaimed_packs().len();
@@ -122,9 +127,10 @@ pub fn backup(
         let (bytes, entries) = (before.as_ref().map(|b| b.tree.bytes), before.as_ref().map(|b| b.tree.entries));
         monitor.phase("backup", bytes, entries);
         let mut scan = source.scan()?;
-        let mut pass = run_pass(repo, &run, source, scan.as_mut(), options, before.as_ref(), monitor)?;
-        pass.report.name = run.name.clone();
         let parent = before.as_ref().map(|before| before.snapshot);
+        let basis = Basis { before, in_doubt };
+        let mut pass = run_pass(repo, &run, source, scan.as_mut(), options, &basis, monitor)?;
+        pass.report.name = run.name.clone();
         pass.report.parent = parent;
         if options.effect == Effect::DryRun {
             (pass.report.packs_new, pass.report.bytes_stored) = (run.stored().packs, run.stored().bytes);
@@ -188,9 +194,10 @@ fn run_pass<'a>(
     source: &dyn Source,
     scan: &mut dyn Scan,
     options: &BackupOptions,
-    before: Option<&Before<'_>>,
+    basis: &Basis<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Pass<'a>> {
+    let (before, in_doubt) = (basis.before.as_ref(), basis.in_doubt);
     let dry = options.effect == Effect::DryRun;
     let store = if dry { dry::discarding(&repo.env) } else { repo.store.clone() };
     let stat_path = repo.cache.stat(&run.name, &options.host);
@@ -208,7 +215,10 @@ fn run_pass<'a>(
         kept.tidy(repo);
     }
     let stored = match before {
-        Some(Before { kept: None, .. }) => Some(Nodes::through(repo, kept.clone())?.remembering()),
+        // What the cache has says nothing of what the store has.
+        Some(Before { kept: None, .. }) => {
+            Some(Nodes::through(repo, kept.clone().filter(|_| !in_doubt))?.remembering())
+        }
         _ => None,
     };
     let nodes: Option<&(dyn NodeReader + Sync)> = match before.and_then(|before| before.kept.as_ref()) {
@@ -244,7 +254,6 @@ fn run_pass<'a>(
         );
     }
     // Where one node of the parent cannot be read, its tree is stored again as a whole: it is little.
-    let in_doubt = before.is_some_and(|before| before.in_doubt);
     let is_doubtful = |pack: &PackName| {
         pack.kind == PackKind::Meta && (in_doubt || stored.as_ref().is_some_and(|nodes| nodes.has_lost()))
     };

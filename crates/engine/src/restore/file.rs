@@ -6,12 +6,17 @@ use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind};
 use decube_backup_core::target::{FileMode, TargetFile};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{OnceLock, RwLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 /// How much earlier than recorded the time of a file is that is not whole, seconds: told apart by every file system, and still
 /// older than the snapshot's.
 const FAILED_SECONDS_EARLIER: i64 = 4;
+
+/// Of a file the last so many bytes, from a multiple of as many on, are its last block. No block of ext4 is larger on most machines;
+/// where it is, and its beginning has blocks already, the length reaches the disk with the write.
+const BLOCK_BYTES: u64 = 4096;
 
 /// Whether writing all pieces gives the file its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub(super) struct FileJob {
     pub over_directory: bool,
     /// Whether what no piece writes is more than nothing.
     pub has_holes: AtomicBool,
+    /// What there is of its last block, by offset: [`Self::held_from`].
+    pub last_block: Mutex<BTreeMap<u64, Vec<u8>>>,
     /// Writers share it; who opens or closes has it alone.
     pub handle: RwLock<Option<Box<dyn TargetFile>>>,
 }
@@ -59,6 +66,7 @@ impl FileJob {
             no_space: AtomicBool::new(false),
             over_directory: false,
             has_holes: AtomicBool::new(false),
+            last_block: Mutex::default(),
             handle: RwLock::default(),
         }
     }
@@ -112,8 +120,20 @@ impl FileJob {
         self.length == Length::ByContent && !falls_short
     }
 
+    /// From where on a piece from `start` to `end` is held back: the last block of a file of several pieces is written when all
+    /// others are. No file is as long as a whole one then before it is one, whatever a power cut leaves of it: docs/adr/0030.
+    pub(super) fn held_from(&self, start: u64, end: u64) -> Option<u64> {
+        let size = self.entry.kind.size();
+        let last_block = size.saturating_sub(1) / BLOCK_BYTES * BLOCK_BYTES;
+        let is_all = start == 0 && end == size;
+        let reaches = (last_block + 1..=size).contains(&end);
+        (reaches && !is_all && self.mode != FileMode::InPlace).then(|| start.max(last_block))
+    }
+
     /// Gives the file its length. One that is rewritten in place and lacks content keeps what it has beyond.
     pub(super) fn settle(&self, handle: &dyn TargetFile) -> Result<()> {
+        let held = std::mem::take(&mut *self.last_block.lock().unwrap_or_else(PoisonError::into_inner));
+        held.iter().try_for_each(|(offset, bytes)| handle.write_at(*offset, bytes))?;
         let keeps_more = self.failed.load(Ordering::Relaxed) && self.mode == FileMode::InPlace;
         if keeps_more || self.is_as_long_as_written() { Ok(()) } else { handle.set_len(self.entry.kind.size()) }
     }

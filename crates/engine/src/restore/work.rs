@@ -50,6 +50,61 @@ impl Piece {
             && self.file_offset + u64::from(self.chunk.len) == next.file_offset
             && self.chunk.end() == next.chunk.offset
     }
+
+    /// Whether `next` is the same once more, right after it in the file.
+    fn is_repeated_by(&self, next: &Self) -> bool {
+        Arc::ptr_eq(&self.file, &next.file)
+            && self.file_offset + u64::from(self.chunk.len) == next.file_offset
+            && self.chunk == next.chunk
+    }
+}
+
+/// What is written to one file with one call.
+#[derive(Clone, Copy)]
+enum Bytes<'r> {
+    Content(&'r [u8]),
+    Zeros(u64),
+}
+
+impl Bytes<'_> {
+    fn len(self) -> u64 {
+        match self {
+            Self::Content(bytes) => bytes.len() as u64,
+            Self::Zeros(len) => len,
+        }
+    }
+
+    fn is_zero(self) -> bool {
+        match self {
+            Self::Content(bytes) => is_zero(bytes),
+            Self::Zeros(_) => true,
+        }
+    }
+
+    fn split_at(self, at: u64) -> (Self, Self) {
+        match self {
+            Self::Content(bytes) => {
+                let (before, after) = bytes.split_at((at as usize).min(bytes.len()));
+                (Self::Content(before), Self::Content(after))
+            }
+            Self::Zeros(len) => (Self::Zeros(at.min(len)), Self::Zeros(len.saturating_sub(at))),
+        }
+    }
+
+    fn to_vec(self) -> Vec<u8> {
+        match self {
+            Self::Content(bytes) => bytes.to_vec(),
+            Self::Zeros(len) => vec![0; len as usize],
+        }
+    }
+
+    fn write(self, to: &dyn TargetFile, offset: u64) -> Result<()> {
+        match self {
+            Self::Content([]) | Self::Zeros(0) => Ok(()),
+            Self::Content(bytes) => to.write_at(offset, bytes),
+            Self::Zeros(len) => to.write_zeros(offset, len),
+        }
+    }
 }
 
 pub(super) struct SegmentTask {
@@ -166,7 +221,7 @@ impl WorkContext<'_> {
                 }
                 let bytes = scratch.raw.get(at.offset as usize..(at.offset + at.len) as usize);
                 let bytes = bytes.filter(|bytes| self.repo.hasher.id(Domain::Content, bytes) == piece.chunk.id);
-                self.put(std::slice::from_ref(piece), bytes.ok_or_else(mismatch)?);
+                self.put(std::slice::from_ref(piece), Bytes::Content(bytes.ok_or_else(mismatch)?));
                 Ok(())
             });
             match found {
@@ -191,31 +246,42 @@ impl WorkContext<'_> {
         let mut rest = pieces;
         while let Some(at) = rest.iter().position(is_whole) {
             rest = rest.get(at..).unwrap_or_default();
-            let joined = |pair: &&[Piece]| matches!(pair, [one, next] if one.is_followed_by(next) && is_whole(next));
-            let run = 1 + rest.windows(2).take_while(joined).count();
-            let (members, after) = rest.split_at(run);
-            let (start, end) =
-                members.first().zip(members.last()).map_or((0, 0), |(a, b)| (a.chunk.offset, b.chunk.end()));
-            self.put(members, raw.get(start as usize..end as usize).unwrap_or_default());
+            let count = |joined: fn(&Piece, &Piece) -> bool| {
+                let joined = |pair: &&[Piece]| matches!(pair, [one, next] if joined(one, next) && is_whole(next));
+                1 + rest.windows(2).take_while(joined).count()
+            };
+            let repeats = count(Piece::is_repeated_by);
+            let first = rest.first().map_or(&[][..], |piece| piece.chunk.of(raw));
+            let after = if repeats > 1 && is_zero(first) {
+                let (members, after) = rest.split_at(repeats);
+                self.put(members, Bytes::Zeros(first.len() as u64 * repeats as u64));
+                after
+            } else {
+                let (members, after) = rest.split_at(count(Piece::is_followed_by));
+                let (start, end) =
+                    members.first().zip(members.last()).map_or((0, 0), |(a, b)| (a.chunk.offset, b.chunk.end()));
+                self.put(members, Bytes::Content(raw.get(start as usize..end as usize).unwrap_or_default()));
+                after
+            };
             rest = after;
         }
         pieces.iter().filter(|piece| !is_whole(piece)).collect()
     }
 
     /// Writes `bytes`, the checked content of `members`: neighbours in one file.
-    fn put(&self, members: &[Piece], bytes: &[u8]) {
-        let Some(first) = members.first() else { return };
-        let fresh = first.file.mode != FileMode::InPlace;
-        let skip_zeros = self.options.sparse == Sparse::Zeros && fresh && is_zero(bytes);
-        let result =
-            self.with_handle(
-                &first.file,
-                |handle| {
-                    if skip_zeros { Ok(()) } else { handle.write_at(first.file_offset, bytes) }
-                },
-            );
-        self.tally.written(bytes.len(), &result);
-        self.piece_done(&first.file, members.len() as u64, result.err().as_ref(), ProblemKind::Unwritable);
+    fn put(&self, members: &[Piece], bytes: Bytes<'_>) {
+        let Some(Piece { file, file_offset, .. }) = members.first() else { return };
+        let len = bytes.len();
+        let fresh = file.mode != FileMode::InPlace;
+        let skip_zeros = self.options.sparse == Sparse::Zeros && fresh && bytes.is_zero();
+        let held_from = file.held_from(*file_offset, file_offset + len).filter(|_| !skip_zeros);
+        let (now, held) = bytes.split_at(held_from.map_or(len, |at| at - file_offset));
+        if let Some(at) = held_from {
+            file.last_block.lock().unwrap_or_else(PoisonError::into_inner).insert(at, held.to_vec());
+        }
+        let result = self.with_handle(file, |handle| if skip_zeros { Ok(()) } else { now.write(handle, *file_offset) });
+        self.tally.written(len as usize, &result);
+        self.piece_done(file, members.len() as u64, result.err().as_ref(), ProblemKind::Unwritable);
     }
 
     fn lose(&self, piece: &Piece, error: &Error) {

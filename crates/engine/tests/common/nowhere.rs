@@ -4,6 +4,7 @@ use decube_backup_core::Result;
 use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::Problem;
 use decube_backup_core::target::{Existing, FileMode, Target, TargetFile};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a destination has to say.
@@ -22,6 +23,8 @@ pub trait Nowhere: Send + Sync + 'static {
     }
     /// Before each write.
     fn write(&self) {}
+    /// Before each write of `bytes` of the file at `path`, or of zeros.
+    fn writes(&self, _path: &EntryPath, _bytes: Range<u64>, _zeros: bool) {}
     /// Before each write, which it may refuse.
     fn takes_content(&self) -> Result<()> {
         Ok(())
@@ -39,12 +42,22 @@ pub trait Nowhere: Send + Sync + 'static {
 /// A restore's target made of it.
 pub struct Into<N>(pub Arc<N>);
 
-struct OpenFile<N>(Arc<N>);
+struct OpenFile<N>(Arc<N>, EntryPath);
+
+impl<N: Nowhere> OpenFile<N> {
+    fn write(&self, offset: u64, len: u64, zeros: bool) -> Result<()> {
+        self.0.write();
+        self.0.writes(&self.1, offset..offset + len, zeros);
+        self.0.takes_content()
+    }
+}
 
 impl<N: Nowhere> TargetFile for OpenFile<N> {
-    fn write_at(&self, _: u64, _: &[u8]) -> Result<()> {
-        self.0.write();
-        self.0.takes_content()
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.write(offset, bytes.len() as u64, false)
+    }
+    fn write_zeros(&self, offset: u64, len: u64) -> Result<()> {
+        self.write(offset, len, true)
     }
     fn read_at(&self, _: u64, _: &mut [u8]) -> Result<usize> {
         Ok(0)
@@ -76,7 +89,7 @@ impl<N: Nowhere> Target for Into<N> {
     }
     fn create_file(&self, path: &EntryPath, mode: FileMode, _: u32) -> Result<Box<dyn TargetFile>> {
         self.0.opens(path, mode)?;
-        Ok(Box::new(OpenFile(self.0.clone())))
+        Ok(Box::new(OpenFile(self.0.clone(), path.clone())))
     }
     fn set_aside(&self, _: Box<dyn TargetFile>) -> Result<()> {
         Ok(())

@@ -12,7 +12,7 @@ use decube_backup_engine::options::{
 use decube_backup_engine::verify::{Recording, VerifyOptions, verify_and_record};
 use decube_backup_format::chunker::ChunkerParams;
 use decube_backup_format::ids::SnapshotId;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn recorded(harness: &Harness, depth: VerifyDepth) -> VerifyReport {
     let who = Recording { host: "checker".into(), username: "root".into() };
@@ -110,22 +110,44 @@ fn a_lost_metadata_pack_is_healed_by_the_next_backup() {
     }
 }
 
-#[test]
-fn a_backup_that_meets_an_unreadable_node_relies_on_no_other_unread() {
+/// Small files and one whose list of chunks fills a segment, which comes before all others.
+fn large_and(count: u64) -> MadeUp {
     let file = |n: u64| MadeUpFile {
         path: crate::common::path(&format!("{:02}/{n:05}", n / 100)),
         seed: n,
         len: 300,
         behaviour: Behaviour::Fine,
     };
-    // The list of its chunks fills a segment, which comes before all others.
-    let large = || MadeUpFile { path: crate::common::path("+"), seed: 9, len: 12_000_000, behaviour: Behaviour::Fine };
+    let large = MadeUpFile { path: crate::common::path("+"), seed: 9, len: 12_000_000, behaviour: Behaviour::Fine };
+    MadeUp::new([large].into_iter().chain((0..count).map(file)).collect())
+}
+
+/// The metadata packs that the user's cache holds.
+fn kept_packs(user: &Harness) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(user.cache.as_ref().expect("a cache").path()).expect("listed").flatten();
+    let kept = folders.flat_map(|folder| std::fs::read_dir(folder.path().join("packs.d")).into_iter().flatten());
+    kept.map(|file| file.expect("listed").path()).collect()
+}
+
+/// The next backup, with one file more: the nodes around it are other ones, all the rest are the same. It comes back whole.
+fn assert_next_is_whole(user: &Harness, detection: ChangeDetection, context: &str) {
+    let options = BackupOptions { detection, ..series("made up") };
+    let report = backup::backup(&user.repository(), &large_and(9001), &options, &Silent).expect(context);
+    let (_, restored) =
+        user.somebody_else().restore_with(&report.snapshot.expect("a snapshot"), &RestoreOptions::default());
+    assert!(restored.problems.is_empty() && restored.files_restored == 9002, "{context}: {restored:?}");
+}
+
+fn large_repository(count: u64) -> Harness {
     let chunker = ChunkerParams::around(4 << 10);
     let harness = Harness::with_repository(&InitOptions { chunker, ..small_packs() });
-    let with = |count: u64| MadeUp::new([large()].into_iter().chain((0..count).map(file)).collect());
-    harness.backup_source(&with(9000), "made up").expect("backup");
-    // One more: the nodes around it are other ones, all the rest are the same.
-    let source = with(9001);
+    harness.backup_source(&large_and(count), "made up").expect("backup");
+    harness
+}
+
+#[test]
+fn a_backup_that_meets_an_unreadable_node_relies_on_no_other_unread() {
+    let harness = large_repository(9000);
     let objects = harness.memory.objects();
     for key in packs(&harness, "packs/m/") {
         for damage in [Damage::Flip(300), Damage::Flip(500), Damage::Flip(800), Damage::Truncate(500), Damage::Remove] {
@@ -133,21 +155,32 @@ fn a_backup_that_meets_an_unreadable_node_relies_on_no_other_unread() {
                 let context = format!("{key} {damage:?} {detection:?}");
                 let user = harness.on_image(objects.clone());
                 // It knows what did not change, and has no copy of the packs.
-                user.backup_source(&with(9000), "made up").expect(&context);
-                let cache = user.cache.as_ref().expect("a cache").path();
-                for folder in std::fs::read_dir(cache).expect("listed").flatten() {
-                    std::fs::remove_dir_all(folder.path().join("packs.d")).expect("packs");
-                }
+                user.backup_source(&large_and(9000), "made up").expect(&context);
+                kept_packs(&user).iter().for_each(|file| std::fs::remove_file(file).expect("removed"));
                 damage::apply(&user, &key, Damage::Flip(5));
                 damage::apply(&user, &key, damage);
-                let options = BackupOptions { detection, ..series("made up") };
-                let report = backup::backup(&user.repository(), &source, &options, &Silent).expect(&context);
-                let id = report.snapshot.expect("a snapshot");
-                let (_, restored) = user.restore_with(&id, &RestoreOptions::default());
-                assert!(restored.problems.is_empty() && restored.files_restored == 9002, "{context}: {restored:?}");
+                assert_next_is_whole(&user, detection, &context);
             }
         }
     }
+}
+
+#[test]
+fn a_backup_that_meets_an_unreadable_node_does_not_believe_its_cache() {
+    let harness = large_repository(0);
+    let with_list = packs(&harness, "packs/m/");
+    harness.backup_source(&large_and(9000), "made up").expect("backup");
+    let all = packs(&harness, "packs/m/");
+    // All are gone. Those with the list of chunks are in the cache, those that would be read before are not.
+    let is_with_list = |file: &PathBuf| {
+        let name = file.file_name().expect("a name").to_string_lossy();
+        with_list.iter().any(|key| key.as_str().ends_with(&*name))
+    };
+    let (kept, others): (Vec<_>, Vec<_>) = kept_packs(&harness).into_iter().partition(is_with_list);
+    assert!(!kept.is_empty() && !others.is_empty(), "{kept:?} {others:?} {all:?}");
+    others.iter().for_each(|file| std::fs::remove_file(file).expect("removed"));
+    all.iter().for_each(|key| damage::apply(&harness, key, Damage::Remove));
+    assert_next_is_whole(&harness, ChangeDetection::StatCache, "all gone");
 }
 
 #[test]
