@@ -6,6 +6,7 @@ mod common;
 
 use common::{Needs, Scratch, path, target};
 use decube_backup_core::target::{FileMode, Target, TargetFile};
+use decube_backup_core::zeros::is_zero;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Mutex;
@@ -65,7 +66,7 @@ fn write_all(file: &dyn TargetFile, content: &[u8], runs: Vec<(u64, u64)>, threa
             scope.spawn(|| {
                 while let Some((at, len)) = { queue.lock().unwrap().pop() } {
                     let bytes = &content[at as usize..(at + len) as usize];
-                    match bytes.iter().all(|byte| *byte == 0) {
+                    match is_zero(bytes) {
                         true => file.write_zeros(at, len).unwrap(),
                         false => file.write_at(at, bytes).unwrap(),
                     }

@@ -117,13 +117,16 @@ impl FsFile {
         }
     }
 
+    fn pwrite(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        pwrite_all(&self.fd, bytes, offset).map_err(|(e, at)| self.error("cannot write", e).with("offset", at))
+    }
+
     /// Writes zeros.
     fn fill(&self, mut range: Range<u64>) -> Result<()> {
         let zeros = [0; 64 << 10];
         while range.start < range.end {
             let step = (zeros.len() as u64).min(range.end - range.start);
-            pwrite_all(&self.fd, zeros.get(..step as usize).unwrap_or_default(), range.start)
-                .map_err(|(e, at)| self.error("cannot write", e).with("offset", at))?;
+            self.pwrite(range.start, zeros.get(..step as usize).unwrap_or_default())?;
             range.start += step;
         }
         Ok(())
@@ -145,7 +148,7 @@ impl FsFile {
 impl TargetFile for FsFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.lock_if_long(offset.saturating_add(bytes.len() as u64))?;
-        pwrite_all(&self.fd, bytes, offset).map_err(|(e, at)| self.error("cannot write", e).with("offset", at))
+        self.pwrite(offset, bytes)
     }
 
     fn write_zeros(&self, offset: u64, len: u64) -> Result<()> {
@@ -196,8 +199,7 @@ impl TargetFile for FsFile {
         }
         // The bytes come first: a file system without holes gets zeros, as far as the file goes.
         let end = rustix::fs::fstat(&self.fd).map_err(|e| self.error("cannot stat", e))?.st_size;
-        let end = offset.saturating_add(len).min(u64::try_from(end).unwrap_or_default());
-        self.lock_if_long(end)?;
-        self.fill(offset..end)
+        let there = u64::try_from(end).unwrap_or_default().saturating_sub(offset);
+        self.write_zeros(offset, len.min(there))
     }
 }

@@ -44,18 +44,19 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// Whether `next` comes right after it in the file.
+    fn adjoins(&self, next: &Self) -> bool {
+        Arc::ptr_eq(&self.file, &next.file) && self.file_offset + u64::from(self.chunk.len) == next.file_offset
+    }
+
     /// Whether `next` comes after it both in the file and in the segment.
     fn is_followed_by(&self, next: &Self) -> bool {
-        Arc::ptr_eq(&self.file, &next.file)
-            && self.file_offset + u64::from(self.chunk.len) == next.file_offset
-            && self.chunk.end() == next.chunk.offset
+        self.adjoins(next) && self.chunk.end() == next.chunk.offset
     }
 
     /// Whether `next` is the same once more, right after it in the file.
     fn is_repeated_by(&self, next: &Self) -> bool {
-        Arc::ptr_eq(&self.file, &next.file)
-            && self.file_offset + u64::from(self.chunk.len) == next.file_offset
-            && self.chunk == next.chunk
+        self.adjoins(next) && self.chunk == next.chunk
     }
 }
 
@@ -250,19 +251,19 @@ impl WorkContext<'_> {
                 let joined = |pair: &&[Piece]| matches!(pair, [one, next] if joined(one, next) && is_whole(next));
                 1 + rest.windows(2).take_while(joined).count()
             };
-            let repeats = count(Piece::is_repeated_by);
             let first = rest.first().map_or(&[][..], |piece| piece.chunk.of(raw));
-            let after = if repeats > 1 && is_zero(first) {
-                let (members, after) = rest.split_at(repeats);
-                self.put(members, Bytes::Zeros(first.len() as u64 * repeats as u64));
-                after
+            // Of zeros alone: other content that repeats is written piece by piece, and would be counted anew for each.
+            let repeats = if is_zero(first) { count(Piece::is_repeated_by) } else { 1 };
+            let run = if repeats > 1 { repeats } else { count(Piece::is_followed_by) };
+            let (members, after) = rest.split_at(run);
+            let bytes = if repeats > 1 {
+                Bytes::Zeros(first.len() as u64 * repeats as u64)
             } else {
-                let (members, after) = rest.split_at(count(Piece::is_followed_by));
                 let (start, end) =
                     members.first().zip(members.last()).map_or((0, 0), |(a, b)| (a.chunk.offset, b.chunk.end()));
-                self.put(members, Bytes::Content(raw.get(start as usize..end as usize).unwrap_or_default()));
-                after
+                Bytes::Content(raw.get(start as usize..end as usize).unwrap_or_default())
             };
+            self.put(members, bytes);
             rest = after;
         }
         pieces.iter().filter(|piece| !is_whole(piece)).collect()

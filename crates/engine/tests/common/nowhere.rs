@@ -21,8 +21,6 @@ pub trait Nowhere: Send + Sync + 'static {
     fn existing(&self, _: &EntryPath) -> Option<Existing> {
         None
     }
-    /// Before each write.
-    fn write(&self) {}
     /// Before each write of `bytes` of the file at `path`, or of zeros.
     fn writes(&self, _path: &EntryPath, _bytes: Range<u64>, _zeros: bool) {}
     /// Before each write, which it may refuse.
@@ -46,7 +44,6 @@ struct OpenFile<N>(Arc<N>, EntryPath);
 
 impl<N: Nowhere> OpenFile<N> {
     fn write(&self, offset: u64, len: u64, zeros: bool) -> Result<()> {
-        self.0.write();
         self.0.writes(&self.1, offset..offset + len, zeros);
         self.0.takes_content()
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 struct Counter(AtomicUsize);
 
 impl Nowhere for Counter {
-    fn write(&self) {
+    fn writes(&self, _: &EntryPath, _: Range<u64>, _: bool) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -51,7 +51,7 @@ struct Patient {
 }
 
 impl Nowhere for Patient {
-    fn write(&self) {
+    fn writes(&self, _: &EntryPath, _: Range<u64>, _: bool) {
         let asked = || self.recording.tally(Op::Get, "packs/d/").calls >= self.wanted;
         let mut patience = 2000;
         while !asked() && self.in_vain.load(Ordering::SeqCst) == 0 {
