@@ -1,6 +1,7 @@
 //! `put` and `delete`: temporary file, sync, one step to the final name, sync of the folders.
 
 use super::{Store, fault};
+use crate::page_cache::not_needed;
 use crate::pwrite::pwrite_all;
 use decube_backup_core::sink::{PutMode, PutOutcome, Rope};
 use decube_backup_core::world::{Entropy, SystemEntropy};
@@ -9,7 +10,6 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -38,13 +38,6 @@ pub(super) enum Naming {
 /// What is written of an object goes to the disk while the next so many bytes are written, instead of all with the sync at its
 /// end. Numbers: docs/adr/0019.
 const WRITEBACK_BYTES: usize = 4 << 20;
-
-/// Says that nobody will soon read a range. Linux begins to write back what is dirty, without waiting for it, and drops what is
-/// clean: before a sync next to nothing, after it all.
-fn not_needed(file: &File, offset: u64, len: u64) {
-    // Wherever it does something different, nothing relies on it.
-    let _advice = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
-}
 
 impl Store {
     pub(super) fn naming(&self) -> Naming {
@@ -96,7 +89,7 @@ impl Store {
         if bytes.len() >= WRITEBACK_BYTES {
             // The next object is written into the pages this one gives back: they need not be found, and what the machine
             // works with stays in memory.
-            not_needed(&unfinished.file, 0, bytes.len() as u64);
+            not_needed(&unfinished.file, 0..bytes.len() as u64);
         }
         Ok(unfinished)
     }
@@ -106,7 +99,8 @@ impl Store {
         for part in bytes.pieces().iter().flat_map(|piece| piece.chunks(WRITEBACK_BYTES)) {
             pwrite_all(file, part, offset).map_err(|(errno, _)| errno)?;
             if part.len() == WRITEBACK_BYTES {
-                not_needed(file, offset, part.len() as u64);
+                // Before a sync next to nothing of it is clean: this starts writing it back.
+                not_needed(file, offset..offset + part.len() as u64);
             }
             offset += part.len() as u64;
         }

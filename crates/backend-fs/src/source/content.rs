@@ -6,14 +6,14 @@
 
 use crate::at::{Root, open_quietly};
 use crate::attributes::{Handle, STAT_MASK};
+use crate::page_cache::{any_cached, not_needed};
 use crate::source::{describe, detail};
 use decube_backup_core::entry::{Entry, Identity, Timestamp};
 use decube_backup_core::source::{Content, ContentEnd, Piece, Scanned, Stability};
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags, SeekFrom};
-use rustix::io::{Errno, ReadWriteFlags};
-use std::io::IoSliceMut;
+use rustix::io::Errno;
 
 /// From this size on the kernel is told that reading is sequential, bytes.
 const SEQUENTIAL_BYTES_MIN: u64 = 1 << 20;
@@ -60,11 +60,11 @@ impl FileContent {
         }
         let size = stat.stx_size;
         let sparse = size >= SPARSE_BYTES_MIN && stat.stx_blocks.saturating_mul(512) < size;
+        let cold = size >= UNCACHED_BYTES_MIN && !any_cached(&fd, &(0..size));
         if size >= SEQUENTIAL_BYTES_MIN {
             // Advice only: reading works without.
             let _ = rustix::fs::fadvise(&fd, 0, None, Advice::Sequential);
         }
-        let cold = size >= UNCACHED_BYTES_MIN && !any_cached(&fd, size);
         Ok(Self {
             path: path.clone(),
             scanned: State {
@@ -120,10 +120,9 @@ impl FileContent {
 
     fn give_back(&mut self, at_least: u64) {
         if let Some(from) = self.uncached_from
-            && let Some(len) = std::num::NonZeroU64::new(self.position - from)
-            && len.get() >= at_least
+            && self.position - from >= at_least
         {
-            let _ = rustix::fs::fadvise(&self.fd, from, Some(len), Advice::DontNeed);
+            not_needed(&self.fd, from..self.position);
             self.uncached_from = Some(self.position);
         }
     }
@@ -179,17 +178,6 @@ impl Content for FileContent {
         let stable = if now == self.scanned { Stability::Unchanged } else { Stability::Changed };
         Ok(ContentEnd { stable, identity: Some(identity), problems })
     }
-}
-
-/// Whether any of a few places of the file is in the page cache. If so, its pages are somebody's and stay.
-fn any_cached(fd: &OwnedFd, size: u64) -> bool {
-    (0..4).any(|quarter| {
-        let mut byte = [0];
-        let mut bufs = [IoSliceMut::new(&mut byte)];
-        let read = rustix::io::preadv2(fd, &mut bufs, size / 4 * quarter, ReadWriteFlags::NOWAIT);
-        // Where the question is not understood, the cache is left alone.
-        !matches!(read, Err(Errno::AGAIN))
-    })
 }
 
 fn open_error(path: &EntryPath, errno: Errno) -> Error {

@@ -129,7 +129,7 @@ impl Planner<'_> {
 
     /// Hands the window to the workers.
     pub(super) fn flush(&mut self) -> Result<()> {
-        for (pack, segments) in self.window.take() {
+        for (pack, segments) in self.window.take(self.repo.env.workers()) {
             // What waits in the queue is on its way already.
             let fetch = Fetch::start(self.repo, &pack, segments.iter().map(|segment| &segment.entry));
             self.send(Task::Segments { pack, segments, fetch })?;

@@ -1,0 +1,73 @@
+//! Leaving the page cache as it was found. Advice only: nothing relies on it.
+
+use rustix::fd::AsFd;
+use rustix::fs::Advice;
+use rustix::io::{Errno, ReadWriteFlags};
+use std::io::IoSliceMut;
+use std::num::NonZeroU64;
+use std::ops::Range;
+
+/// Whether any of a few places in `range` of a file, bytes, is in the page cache. If so, its pages are somebody's.
+///
+/// From then on no more of the file is read than is asked for, which otherwise may be megabytes, also for a byte that is not
+/// waited for; until it is said that reading is sequential.
+pub(crate) fn any_cached(file: impl AsFd, range: &Range<u64>) -> bool {
+    let _advice = rustix::fs::fadvise(&file, 0, None, Advice::Random);
+    let step = range.end.saturating_sub(range.start) / 4;
+    (0..4).any(|quarter| {
+        let mut byte = [0];
+        let mut bufs = [IoSliceMut::new(&mut byte)];
+        let read = rustix::io::preadv2(&file, &mut bufs, range.start + step * quarter, ReadWriteFlags::NOWAIT);
+        // Where the question is not understood, the cache is left alone.
+        !matches!(read, Err(Errno::AGAIN))
+    })
+}
+
+/// Says that nobody will soon read `range` of a file, bytes. Linux begins to write back what is dirty, without waiting for it,
+/// and drops what is clean.
+pub(crate) fn not_needed(file: impl AsFd, range: Range<u64>) {
+    if let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
+        let _advice = rustix::fs::fadvise(file, range.start, Some(len), Advice::DontNeed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::FsSink;
+    use bytes::Bytes;
+    use decube_backup_core::Key;
+    use decube_backup_core::sink::{ByteRange, PutMode, Rope, Sink};
+    use std::fs::File;
+    use std::io::Read;
+
+    const LEN: usize = 8 << 20;
+    /// ext4, XFS, Btrfs: they keep pages of what is on a disk, and say whether they do.
+    const MAGICS: [u64; 3] = [0xEF53, 0x5846_5342, 0x9123_683E];
+
+    #[test]
+    fn reading_an_object_leaves_the_page_cache_as_it_was() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let kind = rustix::fs::statfs(dir.path()).expect("statfs").f_type as u64;
+        if !MAGICS.contains(&kind) {
+            return;
+        }
+        let sink = FsSink::open(dir.path()).expect("a path");
+        let key = Key::new("object").expect("a key");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let get = |range| runtime.block_on(sink.get(&key, range)).expect("get").expect("an object").len();
+        let object = Rope::from(Bytes::from(vec![7; LEN]));
+        runtime.block_on(sink.put(&key, object, PutMode::CreateNew)).expect("put");
+
+        let mut file = File::open(dir.path().join("object")).expect("the object's file");
+        let range = 0..LEN as u64;
+        assert!(!any_cached(&file, &range), "put left pages");
+        assert_eq!(get(ByteRange::Full), LEN);
+        assert_eq!(get(ByteRange::From { offset: 1 << 20, len: 4 << 20 }), 4 << 20);
+        assert!(!any_cached(&file, &range), "get left pages");
+
+        std::io::copy(&mut file.by_ref(), &mut std::io::sink()).expect("read");
+        assert_eq!(get(ByteRange::Full), LEN);
+        assert!(any_cached(&file, &range), "get took somebody's pages away");
+    }
+}
