@@ -14,8 +14,8 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 /// From so many bytes on, the pages that a read brings into the page cache leave it again: the next read fills the same ones.
-/// Numbers: docs/adr/0029.
-const UNCACHED_BYTES_MIN: u64 = 1 << 20;
+/// Shorter ones profit from what was read ahead for them. Numbers: docs/adr/0029.
+const UNCACHED_BYTES_MIN: u64 = 2 << 20;
 
 impl Store {
     pub(super) fn get(&self, key: &Key, range: ByteRange) -> Result<Option<Bytes>> {
