@@ -9,8 +9,9 @@ use std::ops::Range;
 
 /// Whether any of a few places in `range` of a file, bytes, is in the page cache. If so, its pages are somebody's.
 ///
-/// From then on no more of the file is read than is asked for, which otherwise may be megabytes, also for a byte that is not
-/// waited for; until it is said that reading is sequential.
+/// Asking has the pages at these places read: whoever asks again at once is told so. From then on no more of the file is read
+/// than is asked for, which otherwise may be megabytes, also for a byte that is not waited for; until it is said that reading is
+/// sequential.
 pub(crate) fn any_cached(file: impl AsFd, range: &Range<u64>) -> bool {
     let _advice = rustix::fs::fadvise(&file, 0, None, Advice::Random);
     let step = range.end.saturating_sub(range.start) / 4;
@@ -53,15 +54,19 @@ mod tests {
             return;
         }
         let sink = FsSink::open(dir.path()).expect("a path");
-        let key = Key::new("object").expect("a key");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let get = |range| runtime.block_on(sink.get(&key, range)).expect("get").expect("an object").len();
-        let object = Rope::from(Bytes::from(vec![7; LEN]));
-        runtime.block_on(sink.put(&key, object, PutMode::CreateNew)).expect("put");
-
-        let mut file = File::open(dir.path().join("object")).expect("the object's file");
+        let put = |name| {
+            let key = Key::new(name).expect("a key");
+            let object = Rope::from(Bytes::from(vec![7; LEN]));
+            runtime.block_on(sink.put(&key, object, PutMode::CreateNew)).expect("put");
+            (key, File::open(dir.path().join(name)).expect("the object's file"))
+        };
         let range = 0..LEN as u64;
-        assert!(!any_cached(&file, &range), "put left pages");
+        // Asking brings a page or two: each file is asked once.
+        assert!(!any_cached(put("written").1, &range), "put left pages");
+
+        let (key, mut file) = put("read");
+        let get = |range| runtime.block_on(sink.get(&key, range)).expect("get").expect("an object").len();
         assert_eq!(get(ByteRange::Full), LEN);
         assert_eq!(get(ByteRange::From { offset: 1 << 20, len: 4 << 20 }), 4 << 20);
         assert!(!any_cached(&file, &range), "get left pages");
