@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Programs tests call and the Debian package each comes from.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("cc", "gcc"),
     ("make", "make"),
     ("git", "git"),
@@ -20,6 +20,8 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("getfattr", "attr"),
     ("chattr", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
+    ("mkfs.btrfs", "btrfs-progs"),
+    ("mkntfs", "ntfs-3g"),
 ];
 
 const CLI: [&str; 4] = ["check", "--locked", "--package", "decube-backup-cli"];
