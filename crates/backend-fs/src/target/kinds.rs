@@ -23,9 +23,9 @@ impl Kind {
         Self(rustix::fs::fstatfs(fd).map_or(0, |stat| stat.f_type as u64))
     }
 
-    /// Whether what was written to a file is on the disk before the file takes another one's name, or there is no disk.
-    pub(super) fn writes_before_renames(self) -> bool {
-        [Self::BTRFS, Self::EXT4, Self::TMPFS].contains(&self)
+    /// Whether it survives nothing: there is no disk below it.
+    pub(super) fn is_memory(self) -> bool {
+        self == Self::TMPFS
     }
 
     /// Whether zeros can be given their blocks while others write to the file. ZFS cuts the file then, whose end others have moved

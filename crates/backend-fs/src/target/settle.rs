@@ -40,8 +40,8 @@ impl FsTarget {
     fn keep(&self, file: &FsFile) -> Result<()> {
         file.flush()?;
         // Blocks that were there before may reach the disk later than the time that vouches for them, and new ones later than
-        // the rename that costs the old file.
-        if file.content_before || (file.place == Place::Beside && !file.kind.writes_before_renames()) {
+        // the rename that costs the old file: ext4 and Btrfs only begin to write them when they see it.
+        if file.content_before || (file.place == Place::Beside && !file.kind.is_memory()) {
             rustix::fs::fdatasync(&file.fd).map_err(|e| self.error("cannot be made durable", &file.path, e))?;
         }
         Ok(())

@@ -130,10 +130,15 @@ impl FileJob {
         (reaches && !is_all && self.mode != FileMode::InPlace).then(|| start.max(last_block))
     }
 
+    /// Writes what was held back: how much it is, and what became of it.
+    pub(super) fn write_held(&self, handle: &dyn TargetFile) -> (usize, Result<()>) {
+        let held = std::mem::take(&mut *self.last_block.lock().unwrap_or_else(PoisonError::into_inner));
+        let written = held.iter().try_for_each(|(offset, bytes)| handle.write_at(*offset, bytes));
+        (held.values().map(Vec::len).sum(), written)
+    }
+
     /// Gives the file its length. One that is rewritten in place and lacks content keeps what it has beyond.
     pub(super) fn settle(&self, handle: &dyn TargetFile) -> Result<()> {
-        let held = std::mem::take(&mut *self.last_block.lock().unwrap_or_else(PoisonError::into_inner));
-        held.iter().try_for_each(|(offset, bytes)| handle.write_at(*offset, bytes))?;
         let keeps_more = self.failed.load(Ordering::Relaxed) && self.mode == FileMode::InPlace;
         if keeps_more || self.is_as_long_as_written() { Ok(()) } else { handle.set_len(self.entry.kind.size()) }
     }

@@ -281,7 +281,7 @@ impl WorkContext<'_> {
             file.last_block.lock().unwrap_or_else(PoisonError::into_inner).insert(at, held.to_vec());
         }
         let result = self.with_handle(file, |handle| if skip_zeros { Ok(()) } else { now.write(handle, *file_offset) });
-        self.tally.written(len as usize, &result);
+        self.tally.written(if skip_zeros { len } else { now.len() } as usize, &result);
         self.piece_done(file, members.len() as u64, result.err().as_ref(), ProblemKind::Unwritable);
     }
 
@@ -341,7 +341,15 @@ impl WorkContext<'_> {
 
     /// Ends a file of which nothing is to come: gives it its attributes, or leaves its place to what stands there.
     fn finish(&self, file: &FileJob) {
-        let settled = self.with_handle(file, |handle| file.settle(handle));
+        let settled = self.with_handle(file, |handle| {
+            let (len, written) = file.write_held(handle);
+            self.tally.written(len, &written);
+            // It is ended as any other that lacks content.
+            if let Err(error) = &written {
+                self.fail(file, ProblemKind::Unwritable, error);
+            }
+            file.settle(handle)
+        });
         let handle = file.handle.write().unwrap_or_else(PoisonError::into_inner).take();
         if handle.is_some() {
             self.open_files.fetch_sub(1, Ordering::Relaxed);

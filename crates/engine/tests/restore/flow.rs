@@ -3,7 +3,7 @@
 use crate::common::nowhere::{Into, Nowhere};
 use crate::common::{Harness, inside, noise, plant, small_packs};
 use decube_backup_core::entry::{EntryKind, EntryPath};
-use decube_backup_core::monitor::{ProblemKind, Silent};
+use decube_backup_core::monitor::{Problem, ProblemKind, Silent};
 use decube_backup_core::target::{Existing, FileMode};
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
 use decube_backup_engine::options::{InitOptions, RestoreOptions};
@@ -12,7 +12,7 @@ use decube_backup_testkit::{Op, RecordingSink};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -218,6 +218,42 @@ fn names_of_what_found_no_space_are_not_called_damaged() {
     let options = RestoreOptions::default();
     let report = restore::restore(&repo, &snapshot, &options, &Into(Arc::new(Full)), &Silent).expect("restore");
     assert_eq!(report.problems, BTreeMap::from([(ProblemKind::Unwritable, 40)]));
+}
+
+/// Has room for all but the last block of a file, and counts what was ended as a file, whole or not.
+#[derive(Default)]
+struct AllButTheLastBlock {
+    full: AtomicBool,
+    ended: AtomicUsize,
+}
+
+impl Nowhere for AllButTheLastBlock {
+    fn writes(&self, _: &EntryPath, bytes: Range<u64>, _: bool) {
+        self.full.store(bytes.end - bytes.start <= 4096, Ordering::SeqCst);
+    }
+    fn takes_content(&self) -> Result<()> {
+        if self.full.load(Ordering::SeqCst) { Err(Error::new(ErrorKind::NoSpace, "test", "full")) } else { Ok(()) }
+    }
+    fn finished(&self, _: &EntryPath) -> Vec<Problem> {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_file_whose_last_block_finds_no_space_is_ended_as_one_that_lacks_content() {
+    let tree = tempfile::tempdir().expect("temp");
+    std::fs::write(tree.path().join("file"), noise(1, 3_000_000)).expect("file");
+    std::fs::hard_link(tree.path().join("file"), tree.path().join("name")).expect("link");
+    let harness = Harness::with_repository(&small_packs());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let target = Into(Arc::new(AllButTheLastBlock::default()));
+    let (options, snapshot) = (RestoreOptions::default(), harness.snapshot(&id));
+    let report = restore::restore(&harness.repository(), &snapshot, &options, &target, &Silent).expect("restore");
+    assert_eq!(target.0.ended.load(Ordering::SeqCst), 1);
+    assert_eq!(report.problems.keys().collect::<Vec<_>>(), [&ProblemKind::Unwritable]);
+    let last_block = 3_000_000 - (3_000_000 - 1) / 4096 * 4096;
+    assert_eq!((report.files_restored, report.bytes_written), (0, 3_000_000 - last_block));
 }
 
 /// Bytes of a file, and whether they were written as zeros.
