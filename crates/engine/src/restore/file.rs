@@ -121,7 +121,7 @@ impl FileJob {
     }
 
     /// From where on a piece from `start` to `end` is held back: the last block of a file of several pieces is written when all
-    /// others are. No file is as long as a whole one then before it is one, whatever a power cut leaves of it: docs/adr/0030.
+    /// others are on their way, so that what is on the disk is not as long as a whole file before; what that leaves open: docs/adr/0030.
     pub(super) fn held_from(&self, start: u64, end: u64) -> Option<u64> {
         let size = self.entry.kind.size();
         let last_block = size.saturating_sub(1) / BLOCK_BYTES * BLOCK_BYTES;
