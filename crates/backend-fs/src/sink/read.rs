@@ -1,6 +1,7 @@
 //! `get` and `stat`.
 
 use super::{Store, fault};
+use crate::page_cache::{any_cached, not_needed};
 use bytes::Bytes;
 use decube_backup_core::limits::OBJECT_BYTES_MAX;
 use decube_backup_core::sink::{ByteRange, ObjectMeta};
@@ -11,6 +12,10 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
+
+/// From so many bytes on, the pages that a read brings into the page cache leave it again: the next read fills the same ones.
+/// Shorter ones profit from what was read ahead for them. Numbers: docs/adr/0029.
+const UNCACHED_BYTES_MIN: u64 = 2 << 20;
 
 impl Store {
     pub(super) fn get(&self, key: &Key, range: ByteRange) -> Result<Option<Bytes>> {
@@ -66,6 +71,8 @@ fn read_exactly(file: &File, path: &Path, offset: u64, len: u64) -> Result<Bytes
     let want = want.ok_or_else(|| damaged("object is larger than any object can be", len))?;
     // Filled through its spare capacity: a zeroed buffer would be touched twice.
     let mut bytes: Vec<u8> = Vec::with_capacity(want);
+    let range = offset..offset + len;
+    let uncached = len >= UNCACHED_BYTES_MIN && !any_cached(file, &range);
     while bytes.len() < want {
         let at = offset + bytes.len() as u64;
         match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
@@ -73,6 +80,9 @@ fn read_exactly(file: &File, path: &Path, offset: u64, len: u64) -> Result<Bytes
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(fault::error("get", "cannot read object", path, e)),
         }
+    }
+    if uncached {
+        not_needed(file, range);
     }
     // The allocator may have given more room than asked for.
     bytes.truncate(want);
