@@ -281,7 +281,7 @@ impl WorkContext<'_> {
             file.last_block.lock().unwrap_or_else(PoisonError::into_inner).insert(at, held.to_vec());
         }
         let result = self.with_handle(file, |handle| if skip_zeros { Ok(()) } else { now.write(handle, *file_offset) });
-        self.tally.written(if skip_zeros { len } else { now.len() } as usize, &result);
+        self.tally.written(now.len() as usize, &result);
         self.piece_done(file, members.len() as u64, result.err().as_ref(), ProblemKind::Unwritable);
     }
 
