@@ -13,13 +13,12 @@ const PAGE_BYTES_MAX: u64 = 64 << 10;
 /// Whether any of a few places in `range` of a file, bytes, is in the page cache. If so, its pages are somebody's. Its ends are not
 /// asked for: who reads what is beside it leaves pages there.
 ///
-/// Asking has the pages at these places read: whoever asks again at once is told so. From then on no more of the file is read
-/// than is asked for, which otherwise may be megabytes, also for a byte that is not waited for; until it is said that reading is
-/// sequential.
+/// Asking has the pages at these places read, and no others: whoever asks again at once is told so.
 pub(crate) fn any_cached(file: impl AsFd, range: &Range<u64>) -> bool {
+    // Otherwise megabytes are read for a byte, also if it is not waited for.
     let _advice = rustix::fs::fadvise(&file, 0, None, Advice::Random);
     let step = range.end.saturating_sub(range.start) / 4;
-    (1..4).map(|quarter| range.start + step * quarter).any(|place| {
+    let cached = (1..4).map(|quarter| range.start + step * quarter).any(|place| {
         // Holes are answered without a page.
         let place = match rustix::fs::seek(&file, SeekFrom::Data(place)) {
             Ok(data) if data < range.end => data,
@@ -30,7 +29,9 @@ pub(crate) fn any_cached(file: impl AsFd, range: &Range<u64>) -> bool {
         let read = rustix::io::preadv2(&file, &mut [IoSliceMut::new(&mut byte)], place, ReadWriteFlags::NOWAIT);
         // Where the question is not understood, the cache is left alone.
         !matches!(read, Err(Errno::AGAIN))
-    })
+    });
+    let _advice = rustix::fs::fadvise(&file, 0, None, Advice::Normal);
+    cached
 }
 
 /// Says that nobody will soon read `range` of a file, bytes, nor what is on its pages beside it. Linux begins to write back what

@@ -20,12 +20,14 @@
 //! |---|---|
 //! | `write` | put and delete |
 //! | `read` | get and stat |
+//! | `direct` | reads that pass the page cache by |
 //! | `walk` | list |
 //! | `fault` | what an errno means here, and the hint for it |
 //!
 //! *Deliberately absent*: a cache of folders known to be durable (another process may remove an empty
 //! folder and a third make it anew), open directory handles, retries.
 
+mod direct;
 mod fault;
 mod read;
 mod walk;
@@ -73,6 +75,8 @@ struct Store {
     naming: AtomicU8,
     /// ROOT exists, its own name is durable and old leftovers are gone.
     prepared: AtomicBool,
+    /// Where long reads go.
+    buffers: Arc<direct::Buffers>,
 }
 
 impl Store {
@@ -96,7 +100,7 @@ impl FsSink {
         let root = std::path::absolute(root)
             .map_err(|e| Error::io("open", "cannot make path absolute", e).with("path", root.display()))?;
         let (naming, prepared) = (AtomicU8::default(), AtomicBool::default());
-        Ok(Self { store: Arc::new(Store { root, naming, prepared }) })
+        Ok(Self { store: Arc::new(Store { root, naming, prepared, buffers: Arc::default() }) })
     }
 
     /// The directory, absolute.

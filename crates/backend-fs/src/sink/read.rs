@@ -13,8 +13,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-/// From so many bytes on, the pages that a read brings into the page cache leave it again: the next read fills the same ones.
-/// Shorter ones profit from what was read ahead for them. Numbers: docs/adr/0029.
+/// From so many bytes on, what is not in the page cache is read past it. Shorter reads profit from what was read ahead for them.
+/// Numbers: docs/adr/0029.
 const UNCACHED_BYTES_MIN: u64 = 2 << 20;
 
 impl Store {
@@ -35,7 +35,19 @@ impl Store {
             ByteRange::Full => (0, metadata.len()),
             ByteRange::From { offset, len } => (offset, len.min(metadata.len().saturating_sub(offset))),
         };
-        read_exactly(&file, &path, offset, len).map(Some)
+        let range = offset..offset.saturating_add(len);
+        let want = usize::try_from(len).ok().filter(|len| *len <= OBJECT_BYTES_MAX);
+        let want = want.ok_or_else(|| damaged("object is larger than any object can be", &path, len))?;
+        let uncached = len >= UNCACHED_BYTES_MIN && !any_cached(&file, &range);
+        let direct = if uncached { self.buffers.read(&file, &range) } else { None };
+        let bytes = match direct {
+            Some(bytes) => bytes,
+            None => read_exactly(&file, &path, offset, want)?,
+        };
+        if uncached {
+            not_needed(&file, range);
+        }
+        Ok(Some(bytes))
     }
 
     pub(super) fn stat(&self, key: &Key) -> Result<Option<ObjectMeta>> {
@@ -64,25 +76,20 @@ pub(super) fn object_meta(key: Key, metadata: &Metadata) -> ObjectMeta {
     ObjectMeta { key, len: metadata.len(), modified_ms }
 }
 
-fn read_exactly(file: &File, path: &Path, offset: u64, len: u64) -> Result<Bytes> {
-    let damaged =
-        |why: &str, bytes| Error::new(ErrorKind::Corrupt, "get", why).with("path", path.display()).with("bytes", bytes);
-    let want = usize::try_from(len).ok().filter(|len| *len <= OBJECT_BYTES_MAX);
-    let want = want.ok_or_else(|| damaged("object is larger than any object can be", len))?;
+fn damaged(why: &str, path: &Path, bytes: u64) -> Error {
+    Error::new(ErrorKind::Corrupt, "get", why).with("path", path.display()).with("bytes", bytes)
+}
+
+fn read_exactly(file: &File, path: &Path, offset: u64, want: usize) -> Result<Bytes> {
     // Filled through its spare capacity: a zeroed buffer would be touched twice.
     let mut bytes: Vec<u8> = Vec::with_capacity(want);
-    let range = offset..offset + len;
-    let uncached = len >= UNCACHED_BYTES_MIN && !any_cached(file, &range);
     while bytes.len() < want {
         let at = offset + bytes.len() as u64;
         match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
-            Ok(0) => return Err(damaged("object became shorter while it was read", at)),
+            Ok(0) => return Err(damaged("object became shorter while it was read", path, at)),
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(fault::error("get", "cannot read object", path, e)),
         }
-    }
-    if uncached {
-        not_needed(file, range);
     }
     // The allocator may have given more room than asked for.
     bytes.truncate(want);

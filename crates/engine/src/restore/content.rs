@@ -5,7 +5,7 @@ use super::plan::Planner;
 use super::window::Fill;
 use super::work::{Task, WholeFile};
 use crate::options::Sparse;
-use crate::segments::{Fetch, locate, loss};
+use crate::segments::{locate, loss};
 use decube_backup_core::entry::{Entry, EntryPath};
 use decube_backup_core::monitor::{ProblemKind, Progress};
 use decube_backup_core::target::{FileMode, TargetFile};
@@ -131,7 +131,7 @@ impl Planner<'_> {
     pub(super) fn flush(&mut self) -> Result<()> {
         for (pack, segments) in self.window.take(self.repo.env.workers()) {
             // What waits in the queue is on its way already.
-            let fetch = Fetch::start(self.repo, &pack, segments.iter().map(|segment| &segment.entry));
+            let fetch = self.segments.start(&pack, segments.iter().map(|segment| &segment.entry));
             self.send(Task::Segments { pack, segments, fetch })?;
         }
         Ok(())

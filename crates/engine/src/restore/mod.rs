@@ -40,8 +40,9 @@ use file::FileJob;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Tasks waiting for workers, their bytes on the way, at least: so many requests hide a network's latency.
-const FETCHES_AHEAD_MIN: usize = 4;
+/// Tasks waiting for workers, their bytes on the way, at least: so many requests hide a network's latency, and keep a disk busy.
+/// Numbers: docs/adr/0029.
+const FETCHES_AHEAD_MIN: usize = 8;
 
 /// Counts and problems, shared by planner and workers.
 pub(crate) struct Tally<'a> {
@@ -184,13 +185,12 @@ pub fn restore(
     let tree = crate::browse::root(snapshot);
     monitor.phase("restore", Some(tree.bytes), Some(tree.entries));
     let tally = Tally::new(monitor);
-    let index = repo.index()?;
     let context = work::WorkContext {
         repo,
         target,
         tally: &tally,
         options,
-        index: index.clone(),
+        index: repo.index()?,
         segments: crate::segments::SegmentReader::new(repo),
         open_files: Default::default(),
         open_files_max: target.open_files_max(),
@@ -203,7 +203,7 @@ pub fn restore(
                 scope.spawn(move || work::run(context, &queue));
             }
             drop(queue);
-            plan(plan::Planner::new(repo, snapshot, options, target, &tally, tasks, index.clone())?)
+            plan(plan::Planner::new(&context, snapshot, tasks)?)
         });
         // Workers that were told to stop left the rest undone.
         tally.outcome(after, options.overwrite)

@@ -3,13 +3,13 @@
 use super::afterwards::{Afterwards, Alone};
 use super::extraneous::Sweeper;
 use super::window::Window;
-use super::work::{Task, WholeFile};
+use super::work::{Task, WholeFile, WorkContext};
 use super::{Lacking, Tally};
 use crate::index::LocalIndex;
 use crate::link_groups::tell_apart;
 use crate::options::{Effect, Extraneous, RestoreOptions, Snapshot};
 use crate::repository::Repository;
-use crate::segments::{Nodes, loss};
+use crate::segments::{Nodes, SegmentReader, loss};
 use crossbeam_channel::Sender;
 use decube_backup_core::entry::{Entry, EntryKind, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind, Progress};
@@ -33,6 +33,7 @@ pub(super) struct Planner<'a> {
     /// Reads lists of extents.
     pub(super) nodes: Rc<Nodes<'a>>,
     pub(super) index: Arc<LocalIndex>,
+    pub(super) segments: &'a SegmentReader<'a>,
     pub(super) window: Window,
     /// Where the first restored member of each group of hard links is.
     pub(super) first_links: HashMap<EntryPath, EntryPath>,
@@ -58,24 +59,17 @@ struct Inside {
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(
-        repo: &'a Repository,
-        snapshot: &'a Snapshot,
-        options: &'a RestoreOptions,
-        target: &'a dyn Target,
-        tally: &'a Tally<'a>,
-        tasks: Sender<Task>,
-        index: Arc<LocalIndex>,
-    ) -> Result<Self> {
+    pub(super) fn new(context: &'a WorkContext<'a>, snapshot: &'a Snapshot, tasks: Sender<Task>) -> Result<Self> {
         Ok(Self {
-            repo,
+            repo: context.repo,
             snapshot,
-            options,
-            target,
-            tally,
+            options: context.options,
+            target: context.target,
+            tally: context.tally,
             tasks,
-            nodes: Rc::new(Nodes::to_look(repo)?),
-            index,
+            nodes: Rc::new(Nodes::to_look(context.repo)?),
+            index: context.index.clone(),
+            segments: &context.segments,
             window: Window::default(),
             first_links: HashMap::new(),
             same_inodes: HashMap::new(),

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 /// Pieces planned before the window is handed to the workers.
 const WINDOW_PIECES: usize = 64 << 10;
-/// Bytes fetched with one request, at most (one segment may be larger).
-const RUN_BYTES: u32 = 4 << 20;
+/// Bytes fetched with one request, at most (one segment may be larger): two huge pages hold it with the rest of its first and its
+/// last block.
+const RUN_BYTES: u32 = (4 << 20) - (8 << 10);
 /// Gap between two wanted segments that is cheaper to read than to skip, bytes.
 const GAP_BYTES: u32 = 128 << 10;
 

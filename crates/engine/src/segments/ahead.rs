@@ -1,7 +1,6 @@
 //! Bytes of packs that are on their way before somebody has time for them.
 
-use super::{NEAR_BYTES, SegmentReader, locked};
-use crate::repository::Repository;
+use super::{NEAR_BYTES, PACKS_MAX, SegmentReader, locked};
 use bytes::Bytes;
 use decube_backup_core::{Error, ErrorKind, Result};
 use decube_backup_format::ids::{self, PackName};
@@ -13,31 +12,12 @@ pub(crate) struct Fetch {
     /// Where in the pack it starts.
     from: u64,
     len: u64,
-    coming: JoinHandle<Result<Option<Bytes>>>,
+    coming: Coming,
+    /// The pack's header, for whoever opens it first.
+    header: Option<Coming>,
 }
 
-impl Fetch {
-    /// Asks for all from the first to the last of `segments`; for the pack's header too, if it is near.
-    ///
-    /// # Errors
-    /// `Invalid` if the pack's name makes no key.
-    pub(crate) fn start<'s>(
-        repo: &Repository,
-        pack: &PackName,
-        segments: impl Iterator<Item = &'s SegmentEntry>,
-    ) -> Result<Self> {
-        let (mut from, mut end) = (u64::MAX, 0);
-        for segment in segments {
-            from = from.min(u64::from(segment.offset));
-            end = end.max(u64::from(segment.offset) + u64::from(segment.stored_len));
-        }
-        if from <= NEAR_BYTES {
-            from = 0;
-        }
-        let len = end.saturating_sub(from);
-        Ok(Self { from, len, coming: repo.store.start_get_range(ids::pack_key(pack)?, from, len) })
-    }
-}
+type Coming = JoinHandle<Result<Option<Bytes>>>;
 
 /// Segments of a pack, still sealed.
 pub(crate) struct Fetched {
@@ -54,13 +34,49 @@ impl Fetched {
 }
 
 impl SegmentReader<'_> {
+    /// Asks for all from the first to the last of `segments`; for the pack's header too, unless it was before: a worker that had
+    /// to ask for it would wait behind all that is on its way.
+    ///
+    /// # Errors
+    /// `Invalid` if the pack's name makes no key.
+    pub(crate) fn start<'s>(&self, pack: &PackName, segments: impl Iterator<Item = &'s SegmentEntry>) -> Result<Fetch> {
+        let (mut from, mut end) = (u64::MAX, 0);
+        for segment in segments {
+            from = from.min(u64::from(segment.offset));
+            end = end.max(u64::from(segment.offset) + u64::from(segment.stored_len));
+        }
+        if from <= NEAR_BYTES {
+            from = 0;
+        }
+        let len = end.saturating_sub(from);
+        let key = ids::pack_key(pack)?;
+        let start = |offset, len| self.repo.store.start_get_range(key.clone(), offset, len);
+        let header = (self.is_first(pack) && from > 0).then(|| start(0, PackHeader::BYTES as u64));
+        Ok(Fetch { from, len, coming: start(from, len), header })
+    }
+
+    /// Whether nothing of `pack` was asked for lately.
+    fn is_first(&self, pack: &PackName) -> bool {
+        let mut asked = locked(&self.asked);
+        if asked.len() >= PACKS_MAX {
+            asked.clear();
+        }
+        asked.insert(*pack)
+    }
+
     /// Waits for what was asked for.
     ///
     /// # Errors
     /// `NotFound`, `Corrupt` if the pack is shorter or another, what the store yields.
     pub(crate) fn arrived(&self, pack: &PackName, fetch: Fetch) -> Result<Fetched> {
-        let Fetch { from, len, coming } = fetch;
-        let bytes = match self.shelf.get(pack) {
+        let Fetch { from, len, coming, header } = fetch;
+        let at_hand = self.shelf.get(pack);
+        if let (Some(header), None) = (header, &at_hand) {
+            // Without it the pack is asked once more, by who needs it and says what is wrong with it.
+            let header = self.repo.store.wait(header).ok().flatten();
+            let _opened = header.map(|header| self.keep(pack, &header));
+        }
+        let bytes = match at_hand {
             // Found damaged and brought back meanwhile.
             Some(_at_hand) => self.fetch(pack, from, len)?,
             None => self.repo.store.wait(coming)?.unwrap_or_default(),

@@ -97,6 +97,8 @@ impl Scratch {
 pub struct SegmentReader<'a> {
     repo: &'a Repository,
     packs: Mutex<HashMap<PackName, Arc<PackReader>>>,
+    /// Packs whose headers are on their way, or were.
+    asked: Mutex<HashSet<PackName>>,
     /// Damaged packs that were told of.
     damaged: Mutex<HashSet<PackName>>,
     /// Damaged packs that were brought back by their parity.
@@ -108,7 +110,14 @@ pub struct SegmentReader<'a> {
 impl<'a> SegmentReader<'a> {
     /// A reader of `repo`'s packs.
     pub fn new(repo: &'a Repository) -> Self {
-        Self { repo, packs: Mutex::default(), damaged: Mutex::default(), shelf: Shelf::default(), kept: None }
+        Self {
+            repo,
+            packs: Mutex::default(),
+            asked: Mutex::default(),
+            damaged: Mutex::default(),
+            shelf: Shelf::default(),
+            kept: None,
+        }
     }
 
     /// The same, which takes what is kept from the cache.

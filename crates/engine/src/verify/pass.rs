@@ -6,7 +6,7 @@ use decube_backup_core::{Key, Result};
 use tokio::task::JoinHandle;
 
 /// Bytes fetched at once: a fresh buffer of the sink's costs more the larger it is.
-const PIECE_BYTES: u64 = 1 << 20;
+const PIECE_BYTES: u64 = 4 << 20;
 
 /// Reads on through an object.
 pub(super) struct Pass<'a> {

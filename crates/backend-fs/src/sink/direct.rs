@@ -1,0 +1,163 @@
+//! Reads that pass the page cache by, into huge pages.
+//!
+//! A disk takes no more than some hundred stretches of memory with one request. Of pages of 4 KiB that is a mebibyte at a time; of
+//! huge ones it is all that is asked for. Numbers: docs/adr/0029.
+
+use bytes::Bytes;
+use memmap2::{Advice, MmapMut};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use std::fs::File;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// On the machines that we know; bytes. Where they are larger, or there are none, only speed is lost.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// Multiple of the logical blocks of disks, bytes. Where it is none, the read is refused.
+const BLOCK_BYTES: u64 = 4096;
+/// Kept for the next reads, at most, bytes: what one restore has on its way.
+const KEPT_BYTES_MAX: usize = 48 << 20;
+
+/// Memory that reads go to; used again, as its pages cost more to get than to fill.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    free: Mutex<Vec<Buffer>>,
+}
+
+/// Memory of huge pages, if there are any.
+#[derive(Debug)]
+struct Buffer {
+    map: MmapMut,
+    /// Where its first whole huge page begins.
+    start: usize,
+}
+
+impl Buffer {
+    fn new(len: usize) -> Option<Self> {
+        let map = MmapMut::map_anon(len.next_multiple_of(HUGE_PAGE_BYTES) + HUGE_PAGE_BYTES).ok()?;
+        let _advice = map.advise(Advice::HugePage);
+        let start = map.as_ptr().align_offset(HUGE_PAGE_BYTES);
+        Some(Self { map, start })
+    }
+
+    fn len(&self) -> usize {
+        self.map.len().saturating_sub(self.start)
+    }
+
+    fn part(&mut self, part: Range<usize>) -> &mut [u8] {
+        self.map.get_mut(self.start + part.start..self.start + part.end).unwrap_or_default()
+    }
+}
+
+/// What was read; its memory goes back when nobody looks at it any more.
+struct Filled {
+    buffers: Arc<Buffers>,
+    buffer: Option<Buffer>,
+    part: Range<usize>,
+}
+
+impl AsRef<[u8]> for Filled {
+    fn as_ref(&self) -> &[u8] {
+        let part = |buffer: &Buffer| buffer.start + self.part.start..buffer.start + self.part.end;
+        self.buffer.as_ref().and_then(|buffer| buffer.map.get(part(buffer))).unwrap_or_default()
+    }
+}
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            self.buffers.keep(buffer);
+        }
+    }
+}
+
+impl Buffers {
+    /// `range` of `file`, bytes, from the disk. `None` if that cannot be done; then `file` is as it was, and reading it says why.
+    pub(super) fn read(self: &Arc<Self>, file: &File, range: &Range<u64>) -> Option<Bytes> {
+        let flags = rustix::fs::fcntl_getfl(file).ok()?;
+        rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT).ok()?;
+        let read = self.fill(file, range);
+        if read.is_none() {
+            rustix::fs::fcntl_setfl(file, flags).ok()?;
+        }
+        read
+    }
+
+    fn fill(self: &Arc<Self>, file: &File, range: &Range<u64>) -> Option<Bytes> {
+        let start = range.start - range.start % BLOCK_BYTES;
+        let len = usize::try_from(range.end.next_multiple_of(BLOCK_BYTES) - start).ok()?;
+        let part = (range.start - start) as usize..(range.end - start) as usize;
+        let mut buffer = self.take(len)?;
+        let mut filled = 0;
+        while filled < part.end {
+            match rustix::io::pread(file, buffer.part(filled..len), start + filled as u64) {
+                Ok(n) if n > 0 => filled += n,
+                Err(Errno::INTR) => {}
+                Ok(_) | Err(_) => {
+                    self.keep(buffer);
+                    return None;
+                }
+            }
+        }
+        Some(Bytes::from_owner(Filled { buffers: self.clone(), buffer: Some(buffer), part }))
+    }
+
+    fn take(&self, len: usize) -> Option<Buffer> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        match free.iter().position(|buffer| buffer.len() >= len) {
+            Some(found) => Some(free.swap_remove(found)),
+            None => Buffer::new(len),
+        }
+    }
+
+    fn keep(&self, buffer: Buffer) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.iter().map(Buffer::len).sum::<usize>() + buffer.len() <= KEPT_BYTES_MAX {
+            free.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEN: usize = (5 << 20) + 77;
+
+    #[test]
+    fn what_is_read_past_the_page_cache_is_what_is_there() {
+        let content: Vec<u8> = (0..LEN as u32).map(|i| (i ^ (i >> 8)) as u8).collect();
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("object");
+        std::fs::write(&path, &content).expect("write");
+        let file = File::open(&path).expect("open");
+        let flags = rustix::fs::fcntl_getfl(&file).expect("flags");
+        let buffers = Arc::new(Buffers::default());
+        for range in [0..LEN, 0..1, 4095..4097, 4096..8192, 12_345..LEN - 1, LEN - 5000..LEN] {
+            let read = buffers.read(&file, &(range.start as u64..range.end as u64));
+            // Some file systems have nothing but the cache.
+            let Some(read) = read else {
+                assert_eq!(rustix::fs::fcntl_getfl(&file).expect("flags"), flags);
+                return;
+            };
+            assert!(read == content[range.clone()], "{range:?}");
+            rustix::fs::fcntl_setfl(&file, flags).expect("flags");
+        }
+        assert_eq!(buffers.free.lock().expect("buffers").len(), 1, "memory was not used again");
+
+        assert_eq!(buffers.read(&file, &(0..LEN as u64 + 1)), None, "the file is shorter");
+        assert_eq!(rustix::fs::fcntl_getfl(&file).expect("flags"), flags);
+    }
+
+    #[test]
+    fn memory_is_used_again_up_to_a_bound() {
+        let buffers = Buffers::default();
+        let many: Vec<_> = (0..30).map(|_| buffers.take(4 << 20).expect("memory")).collect();
+        many.into_iter().for_each(|buffer| buffers.keep(buffer));
+        let kept = || buffers.free.lock().expect("buffers").iter().map(Buffer::len).sum::<usize>();
+        assert!((KEPT_BYTES_MAX / 2..=KEPT_BYTES_MAX).contains(&kept()), "{} bytes", kept());
+        let before = kept();
+        assert!(buffers.take(1).expect("memory").len() > 0 && kept() < before);
+        assert!(buffers.take(1 << 30).expect("memory").len() >= 1 << 30, "longer than any that is kept");
+    }
+}
