@@ -3,7 +3,7 @@
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
-/// Bytes per system call. For longer ones the kernel looks for runs of pages so large that finding them costs more than
+/// Bytes per system call, through the page cache. For longer ones the kernel looks for runs of pages so large that finding them costs more than
 /// the copy: 4 MiB at a time took three times the system time of 1 MiB. Numbers: docs/adr/0019.
 const CALL_BYTES: usize = 1 << 20;
 
@@ -11,9 +11,14 @@ const CALL_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// As `pwrite`, with the offset; `NOSPC` if it writes nothing.
-pub(crate) fn pwrite_all(fd: impl AsFd, mut bytes: &[u8], mut offset: u64) -> Result<(), (Errno, u64)> {
+pub(crate) fn pwrite_all(fd: impl AsFd, bytes: &[u8], offset: u64) -> Result<(), (Errno, u64)> {
+    pwrite_calls(fd, bytes, offset, CALL_BYTES)
+}
+
+/// [`pwrite_all`] with `call` bytes per system call.
+pub(crate) fn pwrite_calls(fd: impl AsFd, mut bytes: &[u8], mut offset: u64, call: usize) -> Result<(), (Errno, u64)> {
     while !bytes.is_empty() {
-        match rustix::io::pwrite(&fd, bytes.get(..CALL_BYTES).unwrap_or(bytes), offset) {
+        match rustix::io::pwrite(&fd, bytes.get(..call).unwrap_or(bytes), offset) {
             Ok(0) => return Err((Errno::NOSPC, offset)),
             Ok(written) => {
                 bytes = bytes.get(written..).unwrap_or_default();

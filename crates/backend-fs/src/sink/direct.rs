@@ -1,9 +1,11 @@
-//! Reads that pass the page cache by, into huge pages.
+//! Reads and writes that pass the page cache by, between the disk and huge pages.
 //!
 //! A disk takes no more than some hundred stretches of memory with one request. Of pages of 4 KiB that is a mebibyte at a time; of
 //! huge ones it is all that is asked for. Numbers: docs/adr/0029.
 
+use crate::pwrite::pwrite_calls;
 use bytes::Bytes;
+use decube_backup_core::sink::Rope;
 use memmap2::{Advice, MmapMut};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -15,10 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// Multiple of the logical blocks of disks, bytes. Where it is none, the read is refused.
 const BLOCK_BYTES: u64 = 4096;
+/// Written with one request, bytes.
+const WRITE_BYTES: usize = 4 << 20;
 /// Kept for the next reads, at most, bytes: what one restore has on its way.
 const KEPT_BYTES_MAX: usize = 48 << 20;
 
-/// Memory that reads go to; used again, as its pages cost more to get than to fill.
+/// Memory that the disk reads and writes; used again, as its pages cost more to get than to fill.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     free: Mutex<Vec<Buffer>>,
@@ -83,6 +87,29 @@ impl Buffers {
         read
     }
 
+    /// Writes `bytes` to the empty `file`, but for what may be left of the last block, or more: how many are written.
+    /// From there on they are to be written otherwise; `file` is as it was before but for these.
+    ///
+    /// # Errors
+    /// What the system says. Not that it cannot be done this way: then 0 are written.
+    pub(super) fn write(&self, file: &File, bytes: &Rope) -> rustix::io::Result<u64> {
+        let (Ok(flags), Some(mut buffer)) = (rustix::fs::fcntl_getfl(file), self.take(WRITE_BYTES)) else {
+            return Ok(0);
+        };
+        if rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT).is_err() {
+            self.keep(buffer);
+            return Ok(0);
+        }
+        let written = drain(file, bytes, &mut buffer);
+        self.keep(buffer);
+        rustix::fs::fcntl_setfl(file, flags)?;
+        match written {
+            Err((Errno::INVAL, at)) => Ok(at),
+            Err((errno, _)) => Err(errno),
+            Ok(all) => Ok(all),
+        }
+    }
+
     fn fill(self: &Arc<Self>, file: &File, range: &Range<u64>) -> Option<Bytes> {
         let start = range.start - range.start % BLOCK_BYTES;
         let len = usize::try_from(range.end.next_multiple_of(BLOCK_BYTES) - start).ok()?;
@@ -118,6 +145,27 @@ impl Buffers {
     }
 }
 
+/// Writes all whole blocks of `bytes`: how many bytes that is. With an error, how many were written before.
+fn drain(file: &File, bytes: &Rope, buffer: &mut Buffer) -> Result<u64, (Errno, u64)> {
+    let (mut at, mut held) = (0, 0);
+    let mut pieces = bytes.pieces().iter().map(|piece| &piece[..]);
+    let mut piece = pieces.next();
+    while let Some(rest) = piece {
+        let room = buffer.part(held..WRITE_BYTES);
+        let (now, later) = rest.split_at(rest.len().min(room.len()));
+        room.get_mut(..now.len()).unwrap_or_default().copy_from_slice(now);
+        held += now.len();
+        piece = if later.is_empty() { pieces.next() } else { Some(later) };
+        if held == WRITE_BYTES || piece.is_none() {
+            let whole = held - held % BLOCK_BYTES as usize;
+            pwrite_calls(file, buffer.part(0..whole), at, WRITE_BYTES)?;
+            at += whole as u64;
+            held = 0;
+        }
+    }
+    Ok(at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +195,28 @@ mod tests {
 
         assert_eq!(buffers.read(&file, &(0..LEN as u64 + 1)), None, "the file is shorter");
         assert_eq!(rustix::fs::fcntl_getfl(&file).expect("flags"), flags);
+    }
+
+    #[test]
+    fn what_is_written_past_the_page_cache_is_what_was_given() {
+        let content: Vec<u8> = (0..9 * LEN as u32 / 4).map(|i| (i ^ (i >> 8)) as u8).collect();
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("object");
+        let buffers = Buffers::default();
+        // Of one byte, of a block, of nearly all that is written at once, and of more.
+        for piece in [1 << 20, 4096, WRITE_BYTES - 1, 5 << 20] {
+            let mut rope = Rope::new();
+            rope.push(Bytes::copy_from_slice(&content[..1]));
+            content[1..].chunks(piece).for_each(|piece| rope.push(Bytes::copy_from_slice(piece)));
+            let file = File::create(&path).expect("create");
+            let flags = rustix::fs::fcntl_getfl(&file).expect("flags");
+            let written = buffers.write(&file, &rope).expect("write") as usize;
+            assert_eq!(rustix::fs::fcntl_getfl(&file).expect("flags"), flags);
+            assert!(written == 0 || written == content.len() / 4096 * 4096, "{written}");
+            assert!(std::fs::read(&path).expect("read") == content[..written], "{piece}");
+        }
+        let full = File::options().write(true).open("/dev/full").expect("full");
+        assert!(matches!(buffers.write(&full, &Rope::from(Bytes::from(content))), Err(Errno::NOSPC) | Ok(0)));
     }
 
     #[test]

@@ -84,27 +84,17 @@ impl Store {
     fn write_unfinished(&self, bytes: &Rope) -> Result<Unfinished> {
         let unfinished = self.create_unfinished()?;
         let failed = |what, path: &Path, e| fault::error("put", what, path, e);
-        self.write_pieces(&unfinished.file, bytes).map_err(|e| failed("cannot write object", &unfinished.path, e))?;
+        // Through the page cache it would be copied into pages that have to be found, and from there to the disk page by page.
+        let direct = if bytes.len() >= WRITEBACK_BYTES { self.buffers.write(&unfinished.file, bytes) } else { Ok(0) };
+        direct
+            .and_then(|written| write_pieces(&unfinished.file, bytes, written))
+            .map_err(|e| failed("cannot write object", &unfinished.path, e.into()))?;
         unfinished.file.sync_data().map_err(|e| failed("cannot sync object", &unfinished.path, e))?;
         if bytes.len() >= WRITEBACK_BYTES {
-            // The next object is written into the pages this one gives back: they need not be found, and what the machine
-            // works with stays in memory.
+            // Of what went through the page cache: the next object is written into the pages this one gives back.
             not_needed(&unfinished.file, 0..bytes.len() as u64);
         }
         Ok(unfinished)
-    }
-
-    fn write_pieces(&self, file: &File, bytes: &Rope) -> io::Result<()> {
-        let mut offset = 0;
-        for part in bytes.pieces().iter().flat_map(|piece| piece.chunks(WRITEBACK_BYTES)) {
-            pwrite_all(file, part, offset).map_err(|(errno, _)| errno)?;
-            if part.len() == WRITEBACK_BYTES {
-                // Before a sync next to nothing of it is clean: this starts writing it back.
-                not_needed(file, offset..offset + part.len() as u64);
-            }
-            offset += part.len() as u64;
-        }
-        Ok(())
     }
 
     fn create_unfinished(&self) -> Result<Unfinished> {
@@ -263,6 +253,24 @@ impl Store {
             .with("path", path.display())
             .with_retry(Retry::Now)
     }
+}
+
+/// Writes what follows the first `offset` bytes.
+fn write_pieces(file: &File, bytes: &Rope, mut offset: u64) -> rustix::io::Result<()> {
+    let mut written = offset as usize;
+    for piece in bytes.pieces() {
+        let rest = piece.get(written.min(piece.len())..).unwrap_or_default();
+        written -= piece.len() - rest.len();
+        for part in rest.chunks(WRITEBACK_BYTES) {
+            pwrite_all(file, part, offset).map_err(|(errno, _)| errno)?;
+            if part.len() == WRITEBACK_BYTES {
+                // Before a sync next to nothing of it is clean: this starts writing it back.
+                not_needed(file, offset..offset + part.len() as u64);
+            }
+            offset += part.len() as u64;
+        }
+    }
+    Ok(())
 }
 
 /// A file in `.tmp`; removed when dropped unless it was renamed away.

@@ -110,14 +110,8 @@ pub struct SegmentReader<'a> {
 impl<'a> SegmentReader<'a> {
     /// A reader of `repo`'s packs.
     pub fn new(repo: &'a Repository) -> Self {
-        Self {
-            repo,
-            packs: Mutex::default(),
-            asked: Mutex::default(),
-            damaged: Mutex::default(),
-            shelf: Shelf::default(),
-            kept: None,
-        }
+        let (packs, asked, damaged) = Default::default();
+        Self { repo, packs, asked, damaged, shelf: Shelf::default(), kept: None }
     }
 
     /// The same, which takes what is kept from the cache.
