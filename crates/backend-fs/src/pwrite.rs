@@ -3,8 +3,8 @@
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
-/// Bytes per system call, through the page cache. For longer ones the kernel looks for runs of pages so large that finding them costs more than
-/// the copy: 4 MiB at a time took three times the system time of 1 MiB. Numbers: docs/adr/0019.
+/// Bytes per system call, through the page cache. For longer ones the kernel looks for runs of pages so large that finding them
+/// costs more than the copy: 4 MiB at a time took three times the system time of 1 MiB. Numbers: docs/adr/0019.
 const CALL_BYTES: usize = 1 << 20;
 
 /// Writes all of `bytes` at `offset`.

@@ -20,7 +20,7 @@
 //! |---|---|
 //! | `write` | put and delete |
 //! | `read` | get and stat |
-//! | `direct` | reads that pass the page cache by |
+//! | `direct` | reads and writes that pass the page cache by |
 //! | `walk` | list |
 //! | `fault` | what an errno means here, and the hint for it |
 //!
@@ -75,7 +75,7 @@ struct Store {
     naming: AtomicU8,
     /// ROOT exists, its own name is durable and old leftovers are gone.
     prepared: AtomicBool,
-    /// Where long reads go.
+    /// What long reads and writes go through.
     buffers: Arc<direct::Buffers>,
 }
 

@@ -1,6 +1,7 @@
 //! `put` and `delete`: temporary file, sync, one step to the final name, sync of the folders.
 
 use super::{Store, fault};
+use crate::kinds::Kind;
 use crate::page_cache::not_needed;
 use crate::pwrite::pwrite_all;
 use decube_backup_core::sink::{PutMode, PutOutcome, Rope};
@@ -84,10 +85,10 @@ impl Store {
     fn write_unfinished(&self, bytes: &Rope) -> Result<Unfinished> {
         let unfinished = self.create_unfinished()?;
         let failed = |what, path: &Path, e| fault::error("put", what, path, e);
-        // Through the page cache it would be copied into pages that have to be found, and from there to the disk page by page.
-        let direct = if bytes.len() >= WRITEBACK_BYTES { self.buffers.write(&unfinished.file, bytes) } else { Ok(0) };
-        direct
-            .and_then(|written| write_pieces(&unfinished.file, bytes, written))
+        // Through the page cache it would be copied into pages that have to be found, and go to the disk page by page.
+        let direct = bytes.len() >= WRITEBACK_BYTES && Kind::of(&unfinished.file).writes_directly();
+        let written = if direct { self.buffers.write(&unfinished.file, bytes) } else { 0 };
+        write_pieces(&unfinished.file, bytes, written)
             .map_err(|e| failed("cannot write object", &unfinished.path, e.into()))?;
         unfinished.file.sync_data().map_err(|e| failed("cannot sync object", &unfinished.path, e))?;
         if bytes.len() >= WRITEBACK_BYTES {
@@ -322,5 +323,24 @@ fn sync_folder(path: &Path) -> io::Result<()> {
         // Some file systems (FUSE, CIFS) have nothing to sync in a directory and say so.
         Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
         answer => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn what_follows_is_written_from_any_offset() {
+        let content: Vec<u8> = (0..WRITEBACK_BYTES as u32 * 2 + 77).map(|i| (i ^ (i >> 8)) as u8).collect();
+        let mut rope = Rope::new();
+        content.chunks(WRITEBACK_BYTES + 4096).for_each(|piece| rope.push(Bytes::copy_from_slice(piece)));
+        for offset in [0, 4096, WRITEBACK_BYTES, WRITEBACK_BYTES + 4096, WRITEBACK_BYTES + 8192, content.len()] {
+            let mut file = tempfile::NamedTempFile::new().expect("file");
+            io::Write::write_all(&mut file, &content[..offset]).expect("written before");
+            write_pieces(file.as_file(), &rope, offset as u64).expect("written");
+            assert!(std::fs::read(file.path()).expect("read") == content, "{offset}");
+        }
     }
 }

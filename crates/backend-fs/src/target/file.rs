@@ -1,6 +1,6 @@
 //! A file while it is written.
 
-use super::kinds::Kind;
+use crate::kinds::Kind;
 use crate::pwrite::pwrite_all;
 use decube_backup_core::target::TargetFile;
 use decube_backup_core::{EntryPath, Error, Result};

@@ -5,11 +5,11 @@
 //! [`CLAIMS_MAX`], and looked at only where something stands in the way.
 
 use super::FsTarget;
-use super::kinds::Kind;
 use super::parents::Parent;
 use super::remove::names;
 use crate::at::split;
 use crate::attributes::STAT_MASK;
+use crate::kinds::Kind;
 use crate::source;
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::OwnedFd;

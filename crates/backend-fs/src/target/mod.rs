@@ -18,7 +18,6 @@
 //! | `owner` | who owns what is restored |
 //! | `link` | further names of a file |
 //! | `swap` | a directory that goes for something else |
-//! | `kinds` | what is known of file systems |
 //! | `remove` | taking away what stands in the way |
 //! | `locks` | flags that forbid what a restore does |
 
@@ -26,7 +25,6 @@ mod beside;
 mod file;
 mod finish;
 mod folding;
-mod kinds;
 mod link;
 mod locks;
 mod open;
@@ -40,6 +38,7 @@ mod swap;
 
 use crate::at::{Root, split};
 use crate::attributes::{Handle, STAT_MASK};
+use crate::kinds::Kind;
 use crate::source;
 use beside::Begun;
 use decube_backup_core::entry::{Entry, EntryKind};
@@ -49,7 +48,6 @@ use decube_backup_core::{EntryPath, Error, ErrorKind, Result, acl};
 use file::FsFile;
 use finish::Before;
 use folding::Claims;
-use kinds::Kind;
 use locks::Unlocked;
 use opened::Opened;
 use owner::Owners;

@@ -2,9 +2,9 @@
 
 use super::FsTarget;
 use super::file::{FsFile, Place};
-use super::kinds::Kind;
 use super::parents::Parent;
 use crate::attributes::{Handle, STAT_MASK};
+use crate::kinds::Kind;
 use crate::source;
 use decube_backup_core::{EntryPath, Result};
 use rustix::fd::{AsFd, OwnedFd};

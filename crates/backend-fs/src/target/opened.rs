@@ -4,10 +4,10 @@
 //! one file is written by one restore at a time.
 
 use super::file::{FsFile, Place};
-use super::kinds::Kind;
 use super::open::is_unfinished;
 use super::{FsTarget, inode};
 use crate::attributes::{Handle, STAT_MASK};
+use crate::kinds::Kind;
 use decube_backup_core::target::TargetFile;
 use decube_backup_core::{EntryPath, Error, ErrorKind, Result};
 use rustix::fd::{AsFd, OwnedFd};

@@ -4,9 +4,9 @@
 //! entry. They are opened without following symlinks; the last step uses one name below them, so a
 //! path that was confined when its directory was opened stays confined.
 
-use super::kinds::Kind;
 use crate::at::Root;
 use crate::attributes::{Handle, SETTABLE};
+use crate::kinds::Kind;
 use decube_backup_core::acl;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};

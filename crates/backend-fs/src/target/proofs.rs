@@ -4,7 +4,7 @@
 //! has kept one that it cannot have kept by chance; from then on it is trusted. FAT, SMB and programs may show every file with the
 //! same mode and owner, and keep times to two seconds.
 
-use super::kinds::Kind;
+use crate::kinds::Kind;
 use decube_backup_core::entry::Timestamp;
 use rustix::fs::{Statx, StatxFlags};
 use std::collections::HashMap;

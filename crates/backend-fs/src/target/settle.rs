@@ -3,9 +3,9 @@
 use super::FsTarget;
 use super::file::{FsFile, Place};
 use super::finish::{self, Before};
-use super::kinds::Kind;
 use crate::at::split;
 use crate::attributes::Handle;
+use crate::kinds::Kind;
 use crate::source;
 use decube_backup_core::entry::{Entry, EntryKind};
 use decube_backup_core::monitor::{Problem, ProblemKind};

@@ -51,12 +51,15 @@ impl SegmentReader<'_> {
         let len = end.saturating_sub(from);
         let key = ids::pack_key(pack)?;
         let start = |offset, len| self.repo.store.start_get_range(key.clone(), offset, len);
-        let header = (self.is_first(pack) && from > 0).then(|| start(0, PackHeader::BYTES as u64));
+        let header = (self.is_news(pack) && from > 0).then(|| start(0, PackHeader::BYTES as u64));
         Ok(Fetch { from, len, coming: start(from, len), header })
     }
 
-    /// Whether nothing of `pack` was asked for lately.
-    fn is_first(&self, pack: &PackName) -> bool {
+    /// Whether the header of `pack` is neither at hand nor on its way; from now on it is.
+    fn is_news(&self, pack: &PackName) -> bool {
+        if locked(&self.packs).contains_key(pack) {
+            return false;
+        }
         let mut asked = locked(&self.asked);
         if asked.len() >= PACKS_MAX {
             asked.clear();
@@ -70,13 +73,12 @@ impl SegmentReader<'_> {
     /// `NotFound`, `Corrupt` if the pack is shorter or another, what the store yields.
     pub(crate) fn arrived(&self, pack: &PackName, fetch: Fetch) -> Result<Fetched> {
         let Fetch { from, len, coming, header } = fetch;
-        let at_hand = self.shelf.get(pack);
-        if let (Some(header), None) = (header, &at_hand) {
+        if let Some(header) = header {
             // Without it the pack is asked once more, by who needs it and says what is wrong with it.
             let header = self.repo.store.wait(header).ok().flatten();
-            let _opened = header.map(|header| self.keep(pack, &header));
+            let _opened = header.filter(|_| self.shelf.get(pack).is_none()).map(|header| self.keep(pack, &header));
         }
-        let bytes = match at_hand {
+        let bytes = match self.shelf.get(pack) {
             // Found damaged and brought back meanwhile.
             Some(_at_hand) => self.fetch(pack, from, len)?,
             None => self.repo.store.wait(coming)?.unwrap_or_default(),

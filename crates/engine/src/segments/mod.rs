@@ -137,9 +137,10 @@ impl<'a> SegmentReader<'a> {
         let mut packs = locked(&self.packs);
         if packs.len() >= PACKS_MAX {
             packs.clear();
+            locked(&self.asked).clear();
         }
-        packs.insert(*name, reader.clone());
-        Ok(reader)
+        // One that came late may have been damaged, and brought back since.
+        Ok(packs.entry(*name).or_insert(reader).clone())
     }
 
     /// Opens a pack from its first bytes.

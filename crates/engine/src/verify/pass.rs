@@ -5,8 +5,9 @@ use bytes::Bytes;
 use decube_backup_core::{Key, Result};
 use tokio::task::JoinHandle;
 
-/// Bytes fetched at once: a fresh buffer of the sink's costs more the larger it is.
-const PIECE_BYTES: u64 = 4 << 20;
+/// Bytes fetched at once: so much that the file system backend reads past the page cache, and no more, as each worker holds two.
+/// Numbers: docs/adr/0029.
+const PIECE_BYTES: u64 = 2 << 20;
 
 /// Reads on through an object.
 pub(super) struct Pass<'a> {

@@ -6,8 +6,9 @@ use decube_backup_core::entry::{EntryKind, EntryPath};
 use decube_backup_core::monitor::{Problem, ProblemKind, Silent};
 use decube_backup_core::target::{Existing, FileMode};
 use decube_backup_core::{Error, ErrorKind, Result, Timestamp};
-use decube_backup_engine::options::{InitOptions, RestoreOptions};
+use decube_backup_engine::options::{EntryFilter, InitOptions, RestoreOptions};
 use decube_backup_engine::{Environment, Repository, restore};
+use decube_backup_format::pack::PackHeader;
 use decube_backup_testkit::{Op, RecordingSink};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -79,6 +80,32 @@ fn while_workers_write_what_comes_next_is_fetched() {
     let options = RestoreOptions::default();
     restore::restore(&through.repository(), &through.snapshot(&id), &options, &target, &Silent).expect("restore");
     assert_eq!(target.0.in_vain.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn the_header_of_a_pack_is_asked_for_once_with_what_is_wanted_of_it() {
+    let tree = tempfile::tempdir().expect("temp");
+    for (seed, name) in [(1, "a"), (2, "b")] {
+        std::fs::write(tree.path().join(name), noise(seed, 6 << 20)).expect("file");
+    }
+    let harness = Harness::with_repository(&InitOptions::default());
+    let id = harness.backup(tree.path(), "tree").snapshot.expect("a snapshot");
+    let recording = Arc::new(RecordingSink::new(harness.sink.clone()));
+    let through = harness.through(recording.clone());
+    let restored = |filter: Option<EntryFilter>| {
+        recording.reset();
+        let options = RestoreOptions { subtree: inside(tree.path()), filter, ..RestoreOptions::default() };
+        let target = Into(Arc::new(Counter::default()));
+        let report = restore::restore(&through.repository(), &through.snapshot(&id), &options, &target, &Silent);
+        let reads = recording.calls().into_iter().filter(|call| call.op == Op::Get && call.key.starts_with("packs/d/"));
+        let (headers, runs): (Vec<_>, Vec<_>) = reads.partition(|call| call.amount == PackHeader::BYTES as u64);
+        assert!(report.expect("restore").bytes_written >= 6 << 20);
+        (headers.len(), runs.len())
+    };
+    // It is read with the first segment.
+    assert_eq!(restored(None), (0, 4));
+    let second: EntryFilter = Arc::new(|entry| !entry.path.as_bytes().ends_with(b"/a"));
+    assert_eq!(restored(Some(second)), (1, 2));
 }
 
 /// Holds two directories, and notes what it was asked for.
