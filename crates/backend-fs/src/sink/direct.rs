@@ -126,7 +126,7 @@ impl Buffers {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = free.iter().enumerate().filter(|(_, buffer)| buffer.len >= len).min_by_key(|(_, buffer)| buffer.len);
         match fits.map(|(at, _)| at) {
-            Some(found) => Some(free.swap_remove(found)),
+            Some(found) => Some(free.remove(found)),
             None => Buffer::new(len),
         }
     }
